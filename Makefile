@@ -1,0 +1,52 @@
+# Enginehouse. `make` or `make help` lists what there is.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
+
+.PHONY: help setup run test check format bench docs lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Two stamps: who only runs the service does not wait for the developers' tools. pip checks every hash.
+$(VENV)/.local: pyproject.toml constraints-local.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Enginehouse into $(VENV) (about a minute the first time) ..."
+	@$(PIP) --require-hashes --requirement constraints-local.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: constraints-dev.txt $(VENV)/.local
+	@echo "Installing the developers' tools into $(VENV) ..."
+	@$(PIP) --require-hashes --requirement constraints-dev.txt
+	@touch $@
+
+setup: $(VENV)/.dev ## Make .venv with everything pinned (quick and offline when nothing changed)
+
+run: $(VENV)/.local ## Fetch the default models and serve (HOST, PORT and CONFIG_PATH are honoured)
+	$(BIN)/enginehouse serve
+
+test: setup ## Run all tests: unit, then integration with the real bundled engine
+	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/integration
+
+check: setup ## Format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: setup ## Write the house style into the files
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Renew the constraints files from pyproject.toml (constraints.txt holds all, the others are slices of it)
+	$(BIN)/$(LOCK) --all-extras --upgrade --output-file constraints.txt
+	$(BIN)/$(LOCK) --extra local --extra build --constraint constraints.txt --output-file constraints-local.txt
+	$(BIN)/$(LOCK) --extra local --extra build --extra dev --constraint constraints.txt --output-file constraints-dev.txt
+
+clean: ## Remove the environment and what tools leave behind
+	rm -rf $(VENV) .ruff_cache .import_linter_cache .hypothesis dist

