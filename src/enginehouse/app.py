@@ -1,1 +1,187 @@
-"""Composition root: wires every room together, by hand, in one place."""
+"""Composition root: wires every room together, by hand, in one exit stack whose order is the shutdown's order.
+
+The only module that knows every other. Leaving the house stops what was started last first: side tasks, then
+residents (their leases end before their engines), then stores.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.framework import framework_app
+from enginehouse.api.health import health_router
+from enginehouse.api.models import models_router
+from enginehouse.api.openai import OpenAIFace
+from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue, enrich, from_settings, watch_folder
+from enginehouse.core.gateway import Gateway
+from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.errors import EnginehouseError
+from enginehouse.residency.base import Launcher
+from enginehouse.residency.launchers.files import FetchedFiles
+from enginehouse.residency.launchers.llama import LlamaLauncher
+from enginehouse.residency.launchers.onnx import OnnxLauncher
+from enginehouse.residency.launchers.remote import RemoteLauncher
+from enginehouse.residency.manager import Residency
+from enginehouse.settings import watch
+from enginehouse.settings.schema import Settings
+from enginehouse.stores.artifacts import Artifacts
+from enginehouse.types import EngineName, Model
+
+__all__ = ["House", "open_house"]
+
+log = structlog.get_logger()
+
+_RETRY_SIDE_TASK = 5.0
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
+
+
+class House:
+    """The running service: the ASGI application and what stands behind it."""
+
+    def __init__(
+        self, settings: Settings, artifacts: Artifacts, catalogue: Catalogue, residency: Residency
+    ) -> None:
+        self.settings = settings
+        self.artifacts = artifacts
+        self.catalogue = catalogue
+        self.residency = residency
+        gateway = Gateway(catalogue, Admission(settings.admission), residency)
+        face = OpenAIFace(gateway)
+        hot = {
+            "/v1/chat/completions": face.chat,
+            "/v1/completions": face.completion,
+            "/v1/embeddings": face.embeddings,
+        }
+        routers = [
+            health_router(catalogue, residency, settings.residency),
+            models_router(catalogue, residency),
+        ]
+        self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
+
+    async def show(self, origin: str, models: Iterable[Model]) -> None:
+        """Let the catalogue hold these models of one origin, and residency know what that changes.
+
+        A change that is refused changes nothing and is logged: the service goes on with what it has.
+        """
+        known = await enrich(tuple(models), self.artifacts.local)
+        try:
+            change = self.catalogue.replace(origin, known)
+        except EnginehouseError as error:
+            log.warning("models_refused", origin=origin, error=error.message)
+            return
+        for model_id in change.removed:
+            self.residency.forget(model_id)
+        for model_id in change.changed:
+            for deployment in self.catalogue.resolve(model_id).deployments:
+                self.residency.replace(deployment)
+        if change.added or change.removed or change.changed:
+            log.info(
+                "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
+            )
+
+
+@asynccontextmanager
+async def open_house(
+    settings: Settings, environ: Mapping[str, str], *, config: Path | None = None
+) -> AsyncGenerator[House]:
+    """Build everything, run the side tasks, and take it all down in order.
+
+    Args:
+        settings: the effective configuration.
+        environ: the environment, for engine processes and for reading the configuration again.
+        config: the file to watch for edits, if there is one.
+
+    Raises:
+        SettingsError: the service would be open to strangers, or two models claim one name.
+    """
+    check_exposure(settings.server, settings.auth)
+    artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
+    catalogue = Catalogue(await enrich(from_settings(settings), artifacts.local))
+    async with AsyncExitStack() as stack:
+        launchers = _launchers(settings, artifacts, environ)
+        residency = await stack.enter_async_context(Residency(launchers, settings.residency))
+        house = House(settings, artifacts, catalogue, residency)
+        await stack.enter_async_context(_side_tasks(house, environ, config))
+        yield house
+
+
+def _launchers(
+    settings: Settings, artifacts: Artifacts, environ: Mapping[str, str]
+) -> Mapping[EngineName, Launcher]:
+    files = FetchedFiles(artifacts)
+    silence = settings.admission.request_timeout
+    llama = LlamaLauncher(
+        files,
+        binary=settings.engines.llama_server.path,
+        environ=_for_engines(environ, settings.engines.llama_server.gpu_devices),
+        silence=silence,
+        grace=settings.residency.stop_grace,
+    )
+    return {
+        EngineName.LLAMA_SERVER: llama,
+        EngineName.ONNX: OnnxLauncher(files),
+        EngineName.OPENAI: RemoteLauncher(silence=silence),
+    }
+
+
+def _for_engines(environ: Mapping[str, str], gpus: Iterable[int]) -> Mapping[str, str]:
+    """What an engine process may know of our environment: no secrets, and only its GPUs."""
+    known = {
+        name: value for name, value in environ.items() if not any(word in name.upper() for word in _SECRET_WORDS)
+    }
+    devices = ",".join(map(str, gpus))
+    return {**known, "CUDA_VISIBLE_DEVICES": devices} if devices else known
+
+
+@asynccontextmanager
+async def _side_tasks(house: House, environ: Mapping[str, str], config: Path | None) -> AsyncGenerator[None]:
+    """What goes on beside the requests; one that dies is logged and started again."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_preload(house), name="preload")]
+        if config is not None:
+            follow = _kept_alive("settings", lambda: _follow_settings(house, config, environ))
+            tasks.append(group.create_task(follow, name="settings"))
+        if (folder := house.settings.models_dir) is not None:
+            follow = _kept_alive("models_dir", lambda: _follow_folder(house, folder))
+            tasks.append(group.create_task(follow, name="models_dir"))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("side_task_died", task=name, again_in=_RETRY_SIDE_TASK)
+        await asyncio.sleep(_RETRY_SIDE_TASK)
+
+
+async def _follow_settings(house: House, config: Path, environ: Mapping[str, str]) -> None:
+    async for settings in watch(config, house.settings, environ):
+        await house.show("settings", from_settings(settings))
+        house.settings = settings
+
+
+async def _follow_folder(house: House, folder: Path) -> None:
+    async for models in watch_folder(folder):
+        await house.show("models_dir", models)
+
+
+async def _preload(house: House) -> None:
+    """Load what shall be ready before anybody asks, one after the other; what fails is logged and left."""
+    wanted = set(house.settings.residency.preload)
+    for model in house.catalogue.models():
+        if model.preload or "*" in wanted or wanted & {model.id, *model.aliases}:
+            try:
+                await house.residency.load(model.deployments[0], ttl=model.ttl)
+            except EnginehouseError as error:
+                log.warning("preload_failed", model=model.id, error=error.message)

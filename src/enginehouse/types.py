@@ -12,9 +12,12 @@ __all__ = [
     "Model",
     "Operation",
     "Price",
+    "Principal",
     "Priority",
+    "Request",
     "ResidentState",
     "Source",
+    "Timings",
     "Usage",
 ]
 
@@ -145,3 +148,42 @@ class Usage(Struct, frozen=True, kw_only=True):
     def total(self) -> int:
         """All tokens that were read or written."""
         return self.input + self.cached_input + self.output + self.reasoning
+
+
+class Principal(Struct, frozen=True, kw_only=True):
+    """Who is calling."""
+
+    user: str
+    role: str = "user"
+    """`admin` may manage models and keys, `user` may not."""
+    tier: str = "standard"
+
+
+class Timings(Struct, kw_only=True):
+    """Seconds a request spent in each phase, filled in as it passes; None while a phase has not ended."""
+
+    queue: float | None = None
+    """Waiting for a slot."""
+    load: float | None = None
+    """Waiting for the model to be in memory."""
+    ttft: float | None = None
+    """From the engine having the request to its first byte for the caller."""
+    upstream: float | None = None
+    """From the engine having the request to the end of its answer."""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What a face has understood of a call: enough to decide who answers and when."""
+
+    operation: Operation
+    model: str
+    """As the caller named it: id, alias or `name@version`."""
+    principal: Principal
+    request_id: str
+    body: bytes
+    """The call in OpenAI's dialect."""
+    stream: bool = False
+    priority: Priority = Priority.NORMAL
+    timeout: float | None = None
+    """Seconds the caller is willing to wait for the first byte."""
+    timings: Timings

@@ -1,0 +1,54 @@
+"""The list of models, as OpenAI's clients read it, with what else is worth knowing of each."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.residency.manager import Residency
+from enginehouse.types import Model
+
+__all__ = ["models_router"]
+
+
+def models_router(catalogue: Catalogue, residency: Residency) -> APIRouter:
+    """`GET /v1/models` and `GET /v1/models/{id}`."""
+    router = APIRouter(tags=["models"])
+
+    @router.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        """Every model, with its state."""
+        return {"object": "list", "data": [_entry(model, residency) for model in catalogue.models()]}
+
+    @router.get("/v1/models/{model_id:path}")
+    async def get_model(model_id: str) -> dict[str, Any]:
+        """One model by id, alias or name@version."""
+        return _entry(catalogue.resolve(model_id), residency)
+
+    return router
+
+
+def _entry(model: Model, residency: Residency) -> dict[str, Any]:
+    deployment = model.deployments[0]
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "enginehouse",
+        "name": model.name or model.id,
+        "aliases": model.aliases,
+        "version": model.version,
+        "status": residency.status(deployment).state.value,
+        "provider": deployment.engine.value,
+        "type": model.kind.value,
+        "context_length": model.context_length,
+        "max_tokens": model.max_tokens,
+        "capabilities": model.capabilities,
+        "cost_per_1k_input": _dollars(model.price.input_per_1k),
+        "cost_per_1k_output": _dollars(model.price.output_per_1k),
+    }
+
+
+def _dollars(amount: str | None) -> float | None:
+    """For people's eyes; sums are made of the decimal string."""
+    return float(amount) if amount is not None else None

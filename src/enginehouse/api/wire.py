@@ -1,0 +1,260 @@
+"""What every face shares at the HTTP edge: reading a body, answering, streaming, errors, and noticing who left.
+
+Hot routes are plain ASGI functions over an `Exchange`; nothing here knows a dialect.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from enginehouse import errors
+from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
+from enginehouse.types import Principal, Priority, Timings
+
+__all__ = ["Exchange", "Receive", "Scope", "Send", "read_request_id", "status_of"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+STATUS: Mapping[type[EnginehouseError], int] = {
+    errors.InvalidRequest: 400,
+    errors.MissingCredentials: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.RequestTooLarge: 413,
+    errors.CallerGone: 499,
+    errors.QueueFull: 503,
+    errors.QueueTimeout: 504,
+    errors.LoadTimeout: 504,
+    errors.ModelLoadFailed: 503,
+    errors.SourceError: 503,
+    errors.InsufficientMemory: 507,
+    errors.ShuttingDown: 503,
+    errors.UpstreamTimeout: 504,
+    errors.EngineError: 502,
+    errors.EnginehouseError: 500,
+}
+"""The one place where an error gets a status; the nearest ancestor in the tree decides."""
+
+_MAX_REQUEST_ID = 128
+PING = b": ping\n\n"
+_JSON: RawHeaders = [(b"content-type", b"application/json")]
+_SSE: RawHeaders = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def status_of(error: EnginehouseError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own request id if it is sane (at most 128 printable characters), else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if 0 < len(text) <= _MAX_REQUEST_ID and text.isascii() and text.isprintable():
+                return text
+    return uuid4().hex
+
+
+class Exchange:
+    """One HTTP request and its answer.
+
+    Args:
+        principal: who is calling.
+        ping_interval: seconds of silence after which a stream gets a comment.
+        max_body: most bytes of a body that are read.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: str,
+        principal: Principal,
+        ping_interval: float,
+        max_body: int,
+    ) -> None:
+        self.scope = scope
+        self.request_id = request_id
+        self.principal = principal
+        self.timings = Timings()
+        self.headers: RawHeaders = []
+        """More headers for the answer, such as which model gave it."""
+        self.started = False
+        """Whether the status line has gone out: from then on errors speak the stream's own language."""
+        self._receive = receive
+        self._send = send
+        self._ping_interval = ping_interval
+        self._max_body = max_body
+        self._began = time.perf_counter()
+        self._last_write = self._began
+        self._streams = False
+
+    def header(self, name: bytes) -> str | None:
+        """A request header, or None; `name` in lower case."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value.decode("latin-1"))
+        return None
+
+    def priority(self) -> Priority:
+        """What `X-Request-Priority` says, normal without it.
+
+        Raises:
+            InvalidRequest: it says something else than high, normal or low.
+        """
+        text = self.header(b"x-request-priority")
+        try:
+            return Priority(text.lower()) if text else Priority.NORMAL
+        except ValueError:
+            raise InvalidRequest(
+                f"X-Request-Priority is {text!r}; it may be high, normal or low.", param="X-Request-Priority"
+            ) from None
+
+    def timeout(self) -> float | None:
+        """What `X-Request-Timeout` says, in seconds.
+
+        Raises:
+            InvalidRequest: no positive number.
+        """
+        text = self.header(b"x-request-timeout")
+        if text is None:
+            return None
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise InvalidRequest(
+                f"X-Request-Timeout is {text!r}; it has to be a positive number of seconds.",
+                param="X-Request-Timeout",
+            )
+        return seconds
+
+    async def read_body(self) -> bytes:
+        """The whole body, never more than the limit.
+
+        Raises:
+            RequestTooLarge: by its declared or its real length.
+            CallerGone: the caller left while sending.
+        """
+        declared = self.header(b"content-length")
+        if declared and declared.isdigit() and int(declared) > self._max_body:
+            raise self._too_large()
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGone("The caller left while sending its request.")
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body:
+                raise self._too_large()
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def respond(self, status: int, body: bytes, headers: RawHeaders = _JSON) -> None:
+        """A whole answer."""
+        if self.started:
+            return
+        self.started = True
+        head = [*headers, (b"content-length", str(len(body)).encode()), *self._own_headers()]
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def write(self, frames: bytes) -> None:
+        """Whole frames of an event stream; the first write sends the headers."""
+        if not self.started:
+            self.started = True
+            head = [*_SSE, *self._own_headers()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": head})
+        self._last_write = time.perf_counter()
+        await self._send({"type": "http.response.body", "body": frames, "more_body": True})
+
+    async def finish(self) -> None:
+        """The end of a stream."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    @asynccontextmanager
+    async def attended(self, *, streams: bool) -> AsyncGenerator[None]:
+        """While this is open, a caller who leaves cancels what is inside, and a silent stream is pinged.
+
+        uvicorn tells of a disconnect only to who asks `receive()`, so one small task asks it all the time.
+
+        Raises:
+            CallerGone: the caller left.
+        """
+        self._streams = streams
+        worker = asyncio.current_task()
+        assert worker is not None
+        # Owned here and ended below; a TaskGroup would wrap every error of a request into a group.
+        watch = asyncio.get_running_loop().create_task(self._attend(worker), name="caller")
+        try:
+            yield
+            if worker.cancelling():
+                await asyncio.sleep(0)  # the caller left in this very tick: let the cancel arrive here
+        except asyncio.CancelledError:
+            if watch.done() and not watch.cancelled() and worker.uncancel() == 0:
+                raise CallerGone("The caller went away.") from None
+            raise
+        finally:
+            watch.cancel()
+
+    async def _attend(self, worker: "asyncio.Task[Any]") -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._ping_interval):
+                    message = await self._receive()
+            except TimeoutError:
+                await self._ping()
+                continue
+            if message["type"] == "http.disconnect":
+                worker.cancel()
+                return
+
+    async def _ping(self) -> None:
+        if self._streams and time.perf_counter() - self._last_write >= self._ping_interval * 0.9:
+            await self.write(PING)
+
+    def _own_headers(self) -> RawHeaders:
+        return [*self.headers, (b"server-timing", self._server_timing())]
+
+    def _server_timing(self) -> bytes:
+        """The phases in milliseconds; `gateway` is what none of the others took."""
+        phases = self.timings
+        total = time.perf_counter() - self._began
+        engine = phases.upstream if phases.upstream is not None else phases.ttft or 0.0
+        own = total - (phases.queue or 0.0) - (phases.load or 0.0) - engine
+        known = [
+            (name, seconds)
+            for name, seconds in (
+                ("queue", phases.queue),
+                ("load", phases.load),
+                ("ttft", phases.ttft),
+                ("upstream", phases.upstream),
+                ("gateway", max(own, 0.0)),
+            )
+            if seconds is not None
+        ]
+        return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in known).encode()
+
+    def _too_large(self) -> RequestTooLarge:
+        return RequestTooLarge(
+            f"The body is larger than {self._max_body} bytes. Send less, or raise server.max_body_bytes."
+        )

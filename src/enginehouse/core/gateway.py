@@ -1,0 +1,141 @@
+"""The gateway: joins the rooms of the core into the way of one request.
+
+A request is a stack of contexts: a slot, a lease, the engine's answer. Who leaves early unwinds it, in every
+phase, and each exit runs once.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import msgspec
+from msgspec import Struct
+
+from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
+from enginehouse.engines.openai_http import error_from_reply
+from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
+from enginehouse.residency.manager import Residency
+from enginehouse.types import Deployment, Kind, Model, Operation, Request
+
+__all__ = ["Gateway", "Seat", "patience"]
+
+_KINDS = {
+    Operation.CHAT: {Kind.CHAT},
+    Operation.COMPLETION: {Kind.CHAT},
+    Operation.EMBEDDING: {Kind.EMBEDDING},
+}
+
+
+class Seat(Struct, frozen=True, kw_only=True):
+    """A slot and a lease in one hand."""
+
+    model: Model
+    deployment: Deployment
+    engine: Engine
+
+
+class Gateway:
+    """Where faces hand in requests."""
+
+    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency) -> None:
+        self._catalogue = catalogue
+        self._admission = admission
+        self._residency = residency
+
+    @asynccontextmanager
+    async def seat(self, request: Request) -> AsyncGenerator[Seat]:
+        """A place to run: waits for a slot, then for the model to be in memory.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, or it is for something else.
+            QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
+        """
+        model = self._catalogue.resolve(request.model)
+        _check_kind(model, request.operation)
+        deployment = model.deployments[0]
+        async with self._admission.slot(deployment) as slot:
+            request.timings.queue = slot.waited
+            async with self._residency.lease(deployment, ttl=model.ttl) as lease:
+                request.timings.load = lease.waited
+                yield Seat(model=model, deployment=deployment, engine=lease.engine)
+
+    @asynccontextmanager
+    async def forward(self, request: Request, seat: Seat) -> AsyncGenerator[Reply]:
+        """The engine's own answer, its body unread; an error of the engine is raised as ours.
+
+        Raises:
+            InvalidRequest, ContextLengthExceeded: the engine refused what the caller wrote.
+            UpstreamRefused, UpstreamDied, UpstreamTimeout: the engine failed.
+        """
+        if not isinstance(seat.engine, Forwards):
+            raise InvalidRequest(f"The model {seat.model.id!r} cannot do this.", param="model")
+        call = Call(
+            operation=request.operation,
+            body=_named_for(seat.deployment, request.body),
+            stream=request.stream,
+            request_id=request.request_id,
+        )
+        async with _measured(request), seat.engine.forward(call) as reply:
+            if reply.status >= 400:
+                raise await error_from_reply(reply)
+            yield reply
+
+    async def embed(self, request: Request, engine: Embeds, texts: list[str] | list[list[int]]) -> Embedding:
+        """Vectors from an engine that computes them itself."""
+        async with _measured(request):
+            return await engine.embed(texts)
+
+
+@asynccontextmanager
+async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
+    """What the caller is willing to wait; reschedule it to None when the first byte is there.
+
+    Raises:
+        QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
+    """
+    try:
+        async with asyncio.timeout(request.timeout) as limit:
+            yield limit
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _too_late(request) from None
+
+
+def _too_late(request: Request) -> EnginehouseError:
+    waited = f"Nothing came within the {request.timeout:g} s of X-Request-Timeout"
+    if request.timings.queue is None:
+        return QueueTimeout(f"{waited}: the request was still waiting for a slot.", retry_after=1)
+    if request.timings.load is None:
+        return LoadTimeout(f"{waited}: the model was still loading.", retry_after=1)
+    return UpstreamTimeout(f"{waited}: the engine had not answered yet.")
+
+
+@asynccontextmanager
+async def _measured(request: Request) -> AsyncGenerator[None]:
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    try:
+        yield
+    finally:
+        request.timings.upstream = clock() - started
+
+
+def _check_kind(model: Model, operation: Operation) -> None:
+    if model.kind not in _KINDS[operation]:
+        article = "an" if model.kind is Kind.EMBEDDING else "a"
+        raise InvalidRequest(
+            f"{model.id!r} is {article} {model.kind.value} model; it cannot be used for {operation.value}.",
+            param="model",
+        )
+
+
+def _named_for(deployment: Deployment, body: bytes) -> bytes:
+    """The body with the model called what the engine calls it; untouched when that is what it says already."""
+    if deployment.upstream_model is None:
+        return body
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields["model"] = msgspec.Raw(msgspec.json.encode(deployment.upstream_model))
+    return msgspec.json.encode(fields)

@@ -1,0 +1,7 @@
+"""llama.cpp's server: the user's own binary with their flags as written, or the bundled one."""
+
+from enginehouse.engines.llama_server.client import LlamaServer
+from enginehouse.engines.llama_server.command import ChildPlan, plan_child
+from enginehouse.engines.llama_server.flags import UnknownFlag, parse_flags
+
+__all__ = ["ChildPlan", "LlamaServer", "UnknownFlag", "parse_flags", "plan_child"]

@@ -1,0 +1,159 @@
+"""The client side of a running llama-server, the bundled one or the user's own."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import msgspec
+
+from enginehouse.engines.base import Call, Reply
+from enginehouse.engines.llama_server.fold import Fold
+from enginehouse.engines.openai_http import OpenAIHttp, error_from_reply
+from enginehouse.engines.sse import data_of, whole_frames
+from enginehouse.errors import EngineError, EnginehouseError, UpstreamDied, UpstreamRefused
+from enginehouse.types import Operation
+
+__all__ = ["LlamaServer"]
+
+_Object = dict[str, msgspec.Raw]
+_objects = msgspec.json.Decoder(_Object)
+_TRUE = msgspec.Raw(b"true")
+
+
+class LlamaServer(OpenAIHttp):
+    """A llama-server that answers; satisfies `Engine`, `Forwards` and `Tokenizes`.
+
+    Generations are always asked for as streams with progress frames, whatever the caller wants. A llama-server
+    learns that its reader has gone only when it writes, and while it reads a long prompt or computes an unstreamed
+    answer it writes nothing; the frames give it the occasion, and tell a slow prefill from a wedged engine.
+    """
+
+    @asynccontextmanager
+    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
+        """Send a call; progress frames are taken out again, an unstreamed answer is folded from its stream."""
+        if call.operation is Operation.EMBEDDING:
+            async with super().forward(call) as reply:
+                yield reply
+            return
+        fields = _objects.decode(call.body)
+        wants_progress = "return_progress" in fields
+        fields |= {"stream": _TRUE, "return_progress": _TRUE}
+        if not call.stream:
+            fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
+        asked = msgspec.structs.replace(call, body=msgspec.json.encode(fields), stream=True)
+        async with super().forward(asked) as reply:
+            if reply.status != 200:
+                yield reply
+            elif call.stream:
+                yield reply if wants_progress else _Streamed(reply)
+            else:
+                yield _Folded(reply)
+
+    async def tokenize(self, text: str) -> Sequence[int]:
+        """The model's own token ids."""
+        answer = await self._ask("POST", "/tokenize", msgspec.json.encode({"content": text}))
+        return cast("list[int]", answer["tokens"])
+
+    async def healthy(self) -> bool:
+        """Whether `/health` answers 200 within five seconds."""
+        try:
+            async with self.request("GET", "/health", timeout=5) as reply:
+                return reply.status == 200
+        except EngineError:
+            return False
+
+    async def is_ours(self, alias: str) -> bool:
+        """Whether the server at this address is the child that was started with our key and this alias.
+
+        A stranger on the port fails one half or the other: it does not take our key, or it takes no key at all.
+        """
+        async with self.request("GET", "/v1/models", timeout=5, authorized=False) as reply:
+            if reply.status not in {401, 403}:
+                return False
+        async with self.request("GET", "/v1/models", timeout=5) as reply:
+            if reply.status != 200:
+                return False
+            listed = msgspec.json.decode(await reply.read(), type=_Listed)
+        return alias in {entry.id for entry in listed.data}
+
+    async def _ask(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        async with self.request(method, path, body) as reply:
+            if reply.status != 200:
+                raise await error_from_reply(reply)
+            return cast("dict[str, Any]", msgspec.json.decode(await reply.read()))
+
+
+class _Entry(msgspec.Struct):
+    id: str
+
+
+class _Listed(msgspec.Struct):
+    data: list[_Entry] = []
+
+
+class _Streamed:
+    """A stream without the progress frames that the caller did not ask for."""
+
+    status = 200
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.headers: Mapping[str, str] = reply.headers
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Whole frames; an empty item stands for progress: the engine lives, but has nothing for the caller."""
+        async for block in whole_frames(self._reply.frames()):
+            yield _without_progress(block) if b'"prompt_progress":' in block else block
+
+    async def read(self) -> bytes:
+        """The whole stream as bytes."""
+        return b"".join([block async for block in self.frames()])
+
+
+class _Folded:
+    """The answer to an unstreamed call, made of the stream that was asked for instead."""
+
+    status = 200
+    headers: Mapping[str, str] = {"Content-Type": "application/json"}
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The body, in one piece."""
+        yield await self.read()
+
+    async def read(self) -> bytes:
+        """The body.
+
+        Raises:
+            UpstreamRefused: the engine reported an error while it generated.
+            UpstreamDied: its stream ended without an end.
+        """
+        fold = Fold()
+        async for block in whole_frames(self._reply.frames()):
+            for frame in block.split(b"\n\n"):
+                data = data_of(frame)
+                if data == b"[DONE]":
+                    return fold.body()
+                if data is not None:
+                    fold.add(_chunk(data))
+        raise UpstreamDied("The engine's stream ended without an end.")
+
+
+def _chunk(data: bytes) -> dict[str, Any]:
+    chunk = cast("dict[str, Any]", msgspec.json.decode(data))
+    if "error" in chunk:
+        raise _reported(chunk["error"])
+    chunk.pop("prompt_progress", None)
+    return chunk
+
+
+def _reported(error: Any) -> EnginehouseError:
+    message = cast("dict[str, Any]", error).get("message") if isinstance(error, dict) else error
+    return UpstreamRefused(f"The engine failed while generating: {message}")
+
+
+def _without_progress(block: bytes) -> bytes:
+    frames = [frame for frame in block.split(b"\n\n") if frame and b'"prompt_progress":' not in frame]
+    return b"".join(frame + b"\n\n" for frame in frames)

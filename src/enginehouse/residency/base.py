@@ -1,0 +1,51 @@
+"""What residency asks of a launcher, and what a launcher tells in return."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from msgspec import Struct
+
+from enginehouse.engines.base import Engine
+from enginehouse.types import Deployment
+
+__all__ = ["Launcher", "Loaded", "Watcher"]
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """A deployment that answers."""
+
+    engine: Engine
+    pid: int | None = None
+    """The engine's own process, if it has one."""
+    port: int | None = None
+    """Where that process listens on loopback."""
+
+
+class Watcher(Protocol):
+    """Hears what happens to an engine; called from the event loop, never awaited."""
+
+    def progressed(self, sign: str) -> None:
+        """The load moves: bytes arrived, the engine printed a line."""
+        ...
+
+    def printed(self, lines: Sequence[str]) -> None:
+        """The engine process wrote these lines."""
+        ...
+
+    def ended(self, reason: str) -> None:
+        """The engine stopped by itself; leases on it are worth nothing any more."""
+        ...
+
+
+class Launcher(Protocol):
+    """Brings a deployment into memory, and out again when its context ends."""
+
+    def load(self, deployment: Deployment, watcher: Watcher) -> AbstractAsyncContextManager[Loaded]:
+        """Enter to load, leave to unload; both may take long and may be cancelled.
+
+        Raises:
+            ModelLoadFailed: the engine did not come up; the message ends with its own last lines.
+            SourceError: the model's files could not be had.
+        """
+        ...

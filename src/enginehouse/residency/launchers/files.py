@@ -1,0 +1,43 @@
+"""Model files for launchers: fetched when they are not here yet, each byte a sign of progress."""
+
+from pathlib import Path
+
+from enginehouse.residency.base import Watcher
+from enginehouse.stores.artifacts import Artifacts
+from enginehouse.types import Source
+
+__all__ = ["FetchedFiles"]
+
+
+class FetchedFiles:
+    """Satisfies `Files` over the store of artifacts."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+
+    async def fetch(self, source: Source, sha256: Source | None, watcher: Watcher) -> Path:
+        """The local path."""
+        return await self._artifacts.fetch(source, sha256, _Progress(watcher))
+
+
+class _Progress:
+    """Turns a download's progress into a load's."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def started(self, name: str, total: int | None, already: int) -> None:
+        """A transfer begins."""
+        del total, already
+        self._watcher.printed([f"fetching {name}"])
+        self._watcher.progressed("fetching began")
+
+    def advanced(self, name: str, size: int) -> None:
+        """Bytes came."""
+        del name, size
+        self._watcher.progressed("bytes fetched")
+
+    def finished(self, name: str) -> None:
+        """A transfer ended."""
+        self._watcher.printed([f"fetched {name}"])
+        self._watcher.progressed("fetching ended")

@@ -1,0 +1,140 @@
+"""Launches llama-servers: the model's files, a process of its own, and proof that the answer comes from it."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from enginehouse.engines.llama_server import ChildPlan, LlamaServer, UnknownFlag, plan_child
+from enginehouse.errors import EngineError, ModelLoadFailed
+from enginehouse.residency.base import Loaded, Watcher
+from enginehouse.residency.launchers.process import EngineProcess, engine_process
+from enginehouse.types import Deployment, Source
+
+__all__ = ["Files", "LlamaLauncher"]
+
+_PORT_TRIES = 3
+_FIRST_POLL, _LAST_POLL = 0.02, 0.25
+
+
+class Files(Protocol):
+    """Where model files come from."""
+
+    async def fetch(self, source: Source, sha256: Source | None, watcher: Watcher) -> Path:
+        """The local path, fetched first if it has to be."""
+        ...
+
+
+class _PortStolen(Exception):
+    """Somebody else listens where our child was told to."""
+
+
+class LlamaLauncher:
+    """Starts the bundled engine, or the user's binary when there is one.
+
+    Args:
+        files: where model files come from.
+        binary: the user's own `llama-server`, or None.
+        environ: the environment the child gets; the house's own secrets are not in it.
+        silence: seconds without a byte after which a running engine counts as gone.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self, files: Files, *, binary: Path | None, environ: Mapping[str, str], silence: float, grace: float
+    ) -> None:
+        self._files = files
+        self._binary = binary
+        self._environ = environ
+        self._silence = silence
+        self._grace = grace
+
+    @asynccontextmanager
+    async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:
+        """Fetch, start, wait until it answers as itself; a stolen port is tried again elsewhere."""
+        self._check_binary()
+        assert deployment.source is not None, "a llama_server deployment has files"
+        model = await self._files.fetch(deployment.source, deployment.sha256, watcher)
+        async with AsyncExitStack() as stack:
+            for _ in range(_PORT_TRIES):
+                try:
+                    loaded = await self._start(stack, deployment, model, watcher)
+                    break
+                except _PortStolen:
+                    await stack.aclose()
+            else:
+                raise ModelLoadFailed("Every port the engine was given was taken by another process.")
+            yield loaded
+
+    async def _start(self, stack: AsyncExitStack, deployment: Deployment, model: Path, watcher: Watcher) -> Loaded:
+        plan = self._plan(deployment, model)
+        environ = {**self._environ, "LLAMA_API_KEY": plan.api_key} if plan.port else self._environ
+        process = await stack.enter_async_context(
+            engine_process(plan.argv, watcher, environ=environ, grace=self._grace)
+        )
+        if plan.port is None:
+            process.say(plan.api_key)
+            address: str = msgspec.json.decode(await process.announcement)["address"]
+            engine = await stack.enter_async_context(self._client(address, plan))
+        else:
+            address = f"http://127.0.0.1:{plan.port}"
+            engine = await stack.enter_async_context(self._client(address, plan))
+            await _until_it_answers(engine, process, deployment.model)
+        return Loaded(engine=engine, pid=process.pid, port=int(address.rpartition(":")[2]))
+
+    def _client(self, address: str, plan: ChildPlan) -> LlamaServer:
+        return LlamaServer(address, plan.api_key, silence=self._silence, keep_alive=False)
+
+    def _plan(self, deployment: Deployment, model: Path) -> ChildPlan:
+        port = _free_port() if self._binary else None
+        try:
+            return plan_child(deployment, model, binary=self._binary, api_key=secrets.token_urlsafe(32), port=port)
+        except UnknownFlag as error:
+            raise ModelLoadFailed(error.message) from error
+
+    def _check_binary(self) -> None:
+        if self._binary is not None and not os.access(self._binary, os.X_OK):
+            raise ModelLoadFailed(
+                f"The llama-server binary {self._binary} does not exist or may not be run. Set "
+                "engines.llama_server.path to yours, or leave it out to use the bundled engine."
+            )
+
+
+async def _until_it_answers(engine: LlamaServer, process: EngineProcess, alias: str) -> None:
+    """Poll until our own child says it is healthy.
+
+    Raises:
+        ModelLoadFailed: it ended first.
+        _PortStolen: somebody answers there, but not our child.
+    """
+    pause = _FIRST_POLL
+    while True:
+        if process.exited:
+            failure = process.failure()
+            raise _PortStolen if _lost_the_port(failure.message) else failure
+        try:
+            if await engine.healthy():
+                if await engine.is_ours(alias):
+                    return
+                raise _PortStolen
+        except EngineError:
+            pass  # not listening yet
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _LAST_POLL)
+
+
+def _lost_the_port(message: str) -> bool:
+    return "couldn't bind" in message or "address already in use" in message.lower()
+
+
+def _free_port() -> int:
+    """A port nobody listens on now; whether it is still ours later is proven by identity, not hoped for."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,185 @@
+"""One deployment's state in memory, over all of its lives; every method is a decision without an `await`."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from enginehouse.errors import EnginehouseError
+from enginehouse.residency.base import Loaded
+from enginehouse.types import Deployment, EngineName, ResidentState
+
+__all__ = ["Resident", "ResidentStatus", "now"]
+
+_KEPT_LOG_LINES = 500
+_AT_REST = {ResidentState.OFF, ResidentState.FAILED}
+
+
+class ResidentStatus(Struct, frozen=True, kw_only=True):
+    """What there is to know of one deployment, for people and programs."""
+
+    id: str
+    model: str
+    engine: EngineName
+    state: ResidentState
+    leases: int = 0
+    waiting: int = 0
+    pid: int | None = None
+    port: int | None = None
+    error: str | None = None
+    load_seconds: float | None = None
+    """What the last load took."""
+    idle_seconds: float | None = None
+    """Since the end of its last request, when it is ready and idle."""
+
+
+class Resident:
+    """What the owner of residency knows of one deployment; satisfies `Watcher`."""
+
+    def __init__(self) -> None:
+        self.state = ResidentState.OFF
+        self.deployment: Deployment | None = None
+        """What is loaded or being loaded."""
+        self.wanted: Deployment | None = None
+        """What the next life shall load; differs from `deployment` after an edit of the configuration."""
+        self.loaded: Loaded | None = None
+        self.leases = 0
+        self.waiters: deque[asyncio.Future[Loaded]] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.wake = asyncio.Event()
+        """Something happened that its task has to look at."""
+        self.gone = asyncio.Event()
+        """Set while no engine runs."""
+        self.dismissed = False
+        self.ended_by_itself: str | None = None
+        self.error: EnginehouseError | None = None
+        self.ttl = 0.0
+        self.since = self.last_used = 0.0
+        self.load_seconds: float | None = None
+        self.log: deque[str] = deque(maxlen=_KEPT_LOG_LINES)
+        self.on_progress: Callable[[], None] | None = None
+        self.last_sign = "no sign of progress"
+
+    def take(self, deployment: Deployment) -> Loaded | None:
+        """A lease on what is ready now, or None. A resident that is not what is asked for starts to drain."""
+        if self.state is not ResidentState.READY or self.ended_by_itself:
+            return None
+        if self.deployment != deployment:
+            self.dismiss()
+            return None
+        self.leases += 1
+        return self.loaded
+
+    def release(self, loaded: Loaded) -> None:
+        """Give a lease back; one on an engine that is gone already counts no more."""
+        if loaded is not self.loaded:
+            return
+        self.leases -= 1
+        self.last_used = now()
+        if self.state is ResidentState.DRAINING and not self.leases:
+            self.wake.set()
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        """A new life starts."""
+        self.task = task
+        self.deployment = self.wanted
+        self.state = ResidentState.LOADING
+        self.dismissed = False
+        self.ended_by_itself = self.error = None
+        self.since = now()
+        self.gone.clear()
+
+    def ready(self, loaded: Loaded) -> None:
+        """It answers: every waiter gets its lease in the same step."""
+        self.loaded = loaded
+        self.state = ResidentState.READY
+        self.last_used = now()
+        self.load_seconds = self.last_used - self.since
+        for waiter in self._pending():
+            self.leases += 1
+            waiter.set_result(loaded)
+
+    def dismiss(self, refusal: EnginehouseError | None = None) -> None:
+        """It shall leave: a load under way is stopped, a ready one admits no new lease and drains.
+
+        With a refusal everybody who waits for it is told so; without one they wait for its next life.
+        """
+        if refusal is not None:
+            self.refuse(refusal)
+        if self.dismissed or self.state in _AT_REST:
+            return
+        self.dismissed = True
+        if self.state is ResidentState.LOADING and self.task is not None:
+            self.task.cancel()
+        self.drain()
+
+    def refuse(self, refusal: EnginehouseError) -> None:
+        """Answer every waiter with an error."""
+        for waiter in self._pending():
+            waiter.set_exception(refusal)
+
+    def drain(self) -> None:
+        """From now on nobody gets a lease on this life."""
+        self.state = ResidentState.DRAINING
+        self.wake.set()
+
+    def end(self, failure: EnginehouseError | None) -> None:
+        """This life is over. A failure answers every waiter; without one they wait for the next life."""
+        self.loaded = None
+        self.leases = 0
+        self.error = failure
+        self.state = ResidentState.FAILED if failure else ResidentState.OFF
+        if failure is not None:
+            self.refuse(failure)
+        self.gone.set()
+
+    def idle_left(self) -> float | None:
+        """Seconds until it has been idle for its TTL, or None when it may stay for ever."""
+        if not self.ttl:
+            return None
+        return self.ttl if self.leases else self.last_used + self.ttl - now()
+
+    def status(self, deployment: Deployment) -> ResidentStatus:
+        """A picture of now."""
+        idle = self.state is ResidentState.READY and not self.leases
+        return ResidentStatus(
+            id=deployment.id,
+            model=deployment.model,
+            engine=deployment.engine,
+            state=self.state,
+            leases=self.leases,
+            waiting=len(self.waiters),
+            pid=self.loaded.pid if self.loaded else None,
+            port=self.loaded.port if self.loaded else None,
+            error=self.error.message if self.error else None,
+            load_seconds=self.load_seconds,
+            idle_seconds=now() - self.last_used if idle else None,
+        )
+
+    # What the launcher tells
+
+    def progressed(self, sign: str) -> None:
+        """The load moves."""
+        self.last_sign = f"last sign of progress: {sign}"
+        if self.on_progress:
+            self.on_progress()
+
+    def printed(self, lines: Sequence[str]) -> None:
+        """Keep what the engine wrote."""
+        self.log.extend(lines)
+
+    def ended(self, reason: str) -> None:
+        """The engine stopped by itself."""
+        self.ended_by_itself = reason
+        self.wake.set()
+
+    def _pending(self) -> list[asyncio.Future[Loaded]]:
+        pending = [waiter for waiter in self.waiters if not waiter.done()]
+        self.waiters.clear()
+        return pending
+
+
+def now() -> float:
+    """The event loop's clock, in seconds; the only clock of this room."""
+    return asyncio.get_running_loop().time()

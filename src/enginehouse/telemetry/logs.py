@@ -1,0 +1,47 @@
+"""Log lines: structured events, for a person on a terminal or as JSON for a machine."""
+
+import logging
+import sys
+
+import structlog
+
+from enginehouse.settings.schema import LogSettings
+
+__all__ = ["configure_logs"]
+
+
+def configure_logs(settings: LogSettings, *, debug: bool = False) -> None:
+    """Send every event, ours and the libraries', to standard error in one form."""
+    level = logging.DEBUG if debug else logging.getLevelNamesMapping()[settings.level.upper()]
+    human = settings.format == "human" or (settings.format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
+    ]
+    structlog.configure(
+        processors=[*shared, *_renderers(human=human)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared[1:], structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(human=human)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(level, logging.INFO))
+    for chatty in ("uvicorn.access", "watchfiles", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _renderers(*, human: bool) -> list[structlog.typing.Processor]:
+    if human:
+        # Plain traces: the pretty ones print local variables, and those hold keys.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

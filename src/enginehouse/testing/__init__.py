@@ -1,0 +1,6 @@
+"""Fakes of the edges, for our own tests and for those who build on us: a clock, an engine, a launcher."""
+
+from enginehouse.testing.clock import simulate
+from enginehouse.testing.engines import FakeEngine, FakeLauncher
+
+__all__ = ["FakeEngine", "FakeLauncher", "simulate"]

@@ -1,0 +1,127 @@
+"""An engine that answers what it is told to, and a launcher that loads it as slowly or badly as wanted."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.residency.base import Loaded, Watcher
+from enginehouse.types import Deployment
+
+__all__ = ["FakeEngine", "FakeLauncher", "FakeReply"]
+
+
+class FakeReply:
+    """A reply made of given chunks; an exception among them is raised in its place, a number is a pause."""
+
+    def __init__(self, chunks: Sequence[bytes | Exception | float], status: int = 200) -> None:
+        self.status = status
+        self.headers: Mapping[str, str] = {"Content-Type": "application/json"}
+        self._chunks = chunks
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The chunks."""
+        for chunk in self._chunks:
+            match chunk:
+                case bytes():
+                    yield chunk
+                case Exception():
+                    raise chunk
+                case pause:
+                    await asyncio.sleep(pause)
+
+    async def read(self) -> bytes:
+        """All of them."""
+        return b"".join([chunk async for chunk in self.frames()])
+
+
+class FakeEngine:
+    """Satisfies `Engine`, `Forwards` and `Embeds`.
+
+    Args:
+        chunks: what a forwarded call answers.
+        status: with which status.
+    """
+
+    def __init__(self, chunks: Sequence[bytes | Exception | float] = (), *, status: int = 200) -> None:
+        self.chunks = chunks
+        self.status = status
+        self.calls: list[Call] = []
+        self.running = 0
+        """Calls that have been entered and not left."""
+
+    async def healthy(self) -> bool:
+        """Always."""
+        return True
+
+    @asynccontextmanager
+    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
+        """The prepared answer."""
+        self.calls.append(call)
+        self.running += 1
+        try:
+            yield FakeReply(self.chunks, self.status)
+        finally:
+            self.running -= 1
+
+
+class FakeEmbedder:
+    """Satisfies `Engine` and `Embeds`: the vector of a text is its length and a one, scaled to unit length."""
+
+    async def healthy(self) -> bool:
+        """Always."""
+        return True
+
+    async def embed(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedding:
+        """Vectors of two numbers."""
+        vectors = [_unit(float(len(text))) for text in texts]
+        return Embedding(vectors=vectors, tokens=sum(len(text) for text in texts))
+
+
+class FakeLauncher:
+    """Loads a prepared engine.
+
+    Args:
+        engine: what becomes resident.
+        load_seconds: how long a load takes.
+        unload_seconds: how long it takes to go.
+        failure: raised at the end of every load, when given.
+    """
+
+    def __init__(
+        self,
+        engine: FakeEngine | FakeEmbedder | None = None,
+        *,
+        load_seconds: float = 1.0,
+        unload_seconds: float = 0.0,
+        failure: Exception | None = None,
+    ) -> None:
+        self.engine = engine or FakeEngine()
+        self.load_seconds = load_seconds
+        self.unload_seconds = unload_seconds
+        self.failure = failure
+        self.loads: list[str] = []
+        """Ids in the order their loads began."""
+        self.resident: set[str] = set()
+        """Ids that are in memory now."""
+        self.watchers: dict[str, Watcher] = {}
+
+    @asynccontextmanager
+    async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:
+        """Wait, then be resident until the context ends."""
+        self.loads.append(deployment.id)
+        self.watchers[deployment.id] = watcher
+        await asyncio.sleep(self.load_seconds)
+        if self.failure:
+            raise self.failure
+        self.resident.add(deployment.id)
+        try:
+            yield Loaded(engine=self.engine)
+        finally:
+            await asyncio.sleep(self.unload_seconds)
+            self.resident.discard(deployment.id)
+
+
+def _unit(length: float) -> list[float]:
+    norm = (length * length + 1) ** 0.5
+    return [length / norm, 1 / norm]

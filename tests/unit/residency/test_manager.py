@@ -1,0 +1,262 @@
+"""Residency on a simulated clock: single flight, leases, unload, idle TTL, edits, crashes, shutdown."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from enginehouse.errors import Conflict, LoadTimeout, ModelLoadFailed, ModelNotFound, ShuttingDown
+from enginehouse.residency.manager import Residency
+from enginehouse.settings.schema import ResidencySettings
+from enginehouse.testing import FakeLauncher, simulate
+from enginehouse.types import Deployment, EngineName, Kind, ResidentState
+
+
+def deployment(name: str = "a", **changes) -> Deployment:
+    return Deployment(id=name, model=name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, **changes)
+
+
+@asynccontextmanager
+async def residency(launcher: FakeLauncher, **settings):
+    async with Residency({EngineName.LLAMA_SERVER: launcher}, ResidencySettings(**settings)) as house:
+        yield house
+
+
+def in_simulated_time(test):
+    def run():
+        simulate(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@in_simulated_time
+async def test_fifty_cold_requests_cause_one_load():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+
+        async def ask():
+            async with house.lease(deployment()) as lease:
+                assert lease.engine is launcher.engine
+                assert lease.waited == pytest.approx(1.0)
+
+        await asyncio.gather(*(ask() for _ in range(50)))
+    assert launcher.loads == ["a"]
+
+
+@in_simulated_time
+async def test_idle_time_counts_from_the_end_of_the_last_request():
+    launcher = FakeLauncher()
+    async with residency(launcher, idle_timeout=10) as house:
+        async with house.lease(deployment()):
+            await asyncio.sleep(60)
+            assert launcher.resident == {"a"}
+        await asyncio.sleep(9)
+        assert launcher.resident == {"a"}
+        await asyncio.sleep(2)
+        assert not launcher.resident
+        assert house.status(deployment()).state is ResidentState.OFF
+
+
+@in_simulated_time
+async def test_a_loaded_model_that_was_never_asked_still_goes_idle():
+    launcher = FakeLauncher()
+    async with residency(launcher, idle_timeout=10) as house:
+        await house.load(deployment())
+        await asyncio.sleep(11)
+        assert not launcher.resident
+
+
+@pytest.mark.parametrize("settings", [{"enable_idle_timeout": False}, {"idle_timeout": 0}])
+def test_idle_models_stay_when_told_so(settings):
+    async def main():
+        launcher = FakeLauncher()
+        async with residency(launcher, **settings) as house:
+            await house.load(deployment())
+            await asyncio.sleep(10_000)
+            assert launcher.resident == {"a"}
+
+    simulate(main())
+
+
+@pytest.mark.parametrize("offset_ms", range(-5, 6))
+def test_a_request_around_the_ttl_is_always_answered(offset_ms):
+    async def main():
+        launcher = FakeLauncher(unload_seconds=0.003)
+        async with residency(launcher, idle_timeout=1) as house:
+            await house.load(deployment())
+            await asyncio.sleep(1 + offset_ms / 1000)
+            async with house.lease(deployment()):
+                assert launcher.resident == {"a"}
+                await asyncio.sleep(0.1)
+                assert launcher.resident == {"a"}
+
+    simulate(main())
+
+
+@in_simulated_time
+async def test_a_failed_load_answers_every_waiter_and_the_next_request_tries_again():
+    launcher = FakeLauncher(failure=ModelLoadFailed("bad magic"))
+    async with residency(launcher) as house:
+
+        async def ask():
+            async with house.lease(deployment()):
+                raise AssertionError("there is nothing to lease")
+
+        results = await asyncio.gather(*(ask() for _ in range(3)), return_exceptions=True)
+        assert [str(r) for r in results] == ["bad magic"] * 3
+        assert house.status(deployment()).state is ResidentState.FAILED
+        assert house.status(deployment()).error == "bad magic"
+        launcher.failure = None
+        await house.load(deployment())
+        assert house.status(deployment()).state is ResidentState.READY
+    assert launcher.loads == ["a", "a"]
+
+
+@in_simulated_time
+async def test_unload_waits_for_leases_and_later_requests_load_again():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        async with house.lease(deployment()):
+            unloading = asyncio.ensure_future(house.unload("a"))
+            await asyncio.sleep(5)
+            assert not unloading.done()
+            assert house.status(deployment()).state is ResidentState.DRAINING
+            later = asyncio.ensure_future(house.load(deployment()))
+            await asyncio.sleep(5)
+            assert launcher.loads == ["a"]
+        await unloading
+        await later
+        assert launcher.loads == ["a", "a"]
+
+
+@in_simulated_time
+async def test_unload_while_loading_stays_unloaded_and_tells_the_waiters():
+    launcher = FakeLauncher(load_seconds=10)
+    async with residency(launcher) as house:
+        waiting = asyncio.ensure_future(house.load(deployment()))
+        await asyncio.sleep(1)
+        await house.unload("a")
+        with pytest.raises(Conflict):
+            await waiting
+        await asyncio.sleep(100)
+        assert house.status(deployment()).state is ResidentState.OFF
+        assert not launcher.resident
+
+
+@in_simulated_time
+async def test_a_waiter_who_leaves_does_not_stop_the_load_of_others():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        first = asyncio.ensure_future(house.load(deployment()))
+        second = asyncio.ensure_future(house.load(deployment()))
+        await asyncio.sleep(0.5)
+        first.cancel()
+        await second
+        assert launcher.resident == {"a"}
+        assert house.status(deployment()).leases == 0
+
+
+@in_simulated_time
+async def test_no_lease_is_left_behind_when_the_grant_and_the_cancel_meet():
+    launcher = FakeLauncher()
+    async with residency(launcher, idle_timeout=5) as house:
+        waiting = asyncio.ensure_future(house.load(deployment()))
+        await asyncio.sleep(0.5)
+        asyncio.get_running_loop().call_at(1.0, waiting.cancel)
+        await asyncio.wait([waiting])
+        assert house.status(deployment()).leases == 0
+        await asyncio.sleep(10)
+        assert not launcher.resident
+
+
+@in_simulated_time
+async def test_an_edit_drains_the_old_process_and_starts_the_new_one():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        async with house.lease(deployment()):
+            house.replace(deployment(flags=("-c", "512")))
+            renewed = asyncio.ensure_future(house.load(deployment(flags=("-c", "512"))))
+            await asyncio.sleep(3)
+            assert not renewed.done()
+        await renewed
+        assert launcher.loads == ["a", "a"]
+
+
+@in_simulated_time
+async def test_an_edit_while_loading_keeps_the_waiters():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        waiting = asyncio.ensure_future(house.load(deployment()))
+        await asyncio.sleep(0.5)
+        house.replace(deployment(flags=("-c", "512")))
+        await waiting
+        assert launcher.loads == ["a", "a"]
+
+
+@in_simulated_time
+async def test_forgetting_a_model_tells_its_waiters():
+    async with residency(FakeLauncher()) as house:
+        waiting = asyncio.ensure_future(house.load(deployment()))
+        await asyncio.sleep(0.5)
+        house.forget("a")
+        with pytest.raises(ModelNotFound):
+            await waiting
+
+
+@in_simulated_time
+async def test_an_engine_that_ends_by_itself_is_failed_and_comes_back():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        async with house.lease(deployment()):
+            launcher.watchers["a"].ended("The engine process was killed by signal 11.")
+            await asyncio.sleep(1)
+            assert house.status(deployment()).state is ResidentState.FAILED
+        await house.load(deployment())
+        assert house.status(deployment()).leases == 0
+        assert house.status(deployment()).state is ResidentState.READY
+
+
+@in_simulated_time
+async def test_a_load_that_stalls_is_stopped_and_one_that_moves_is_not():
+    launcher = FakeLauncher(load_seconds=100)
+    async with residency(launcher, load_timeout=1000, load_stall_timeout=30) as house:
+        with pytest.raises(LoadTimeout):
+            await house.load(deployment())
+        moving = asyncio.ensure_future(house.load(deployment()))
+        for _ in range(5):
+            await asyncio.sleep(19)
+            launcher.watchers["a"].progressed("output")
+        await moving
+
+
+@in_simulated_time
+async def test_shutdown_ends_leases_first_and_refuses_the_rest():
+    launcher = FakeLauncher()
+    order = []
+
+    async def stream(house):
+        async with house.lease(deployment()):
+            await asyncio.sleep(10)
+            order.append("stream ended")
+
+    async with residency(launcher) as house:
+        streaming = asyncio.ensure_future(stream(house))
+        await asyncio.sleep(2)
+        loading = asyncio.ensure_future(house.load(deployment("b")))
+        await asyncio.sleep(0.5)
+    order.append("stopped")
+    assert order == ["stream ended", "stopped"]
+    await streaming
+    with pytest.raises(ShuttingDown):
+        await loading
+    with pytest.raises(ShuttingDown):
+        await house.load(deployment())
+    assert not launcher.resident
+
+
+@in_simulated_time
+async def test_an_engine_nobody_launches_is_a_clear_error():
+    async with Residency({}, ResidencySettings()) as house:
+        with pytest.raises(ModelLoadFailed, match="llama_server"):
+            await house.load(deployment())
