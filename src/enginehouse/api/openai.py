@@ -4,7 +4,6 @@ Where the engine speaks the same dialect the frames pass through unread; only a 
 usage frame that we asked for ourselves are looked at.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from urllib.parse import quote
@@ -90,7 +89,7 @@ class OpenAIFace:
             await stack.enter_async_context(exchange.attended(streams=True))
             limit = await stack.enter_async_context(patience(request))
             seat = await stack.enter_async_context(self._seat(exchange, request))
-            asked_at = time.perf_counter()
+            asked_at = exchange.clock()
             reply = await stack.enter_async_context(self._gateway.forward(request, seat))
             blocks = await stack.enter_async_context(aclosing(whole_frames(reply.frames())))
             async for block in blocks:
@@ -98,7 +97,7 @@ class OpenAIFace:
                 if not frames:
                     continue
                 if request.timings.ttft is None:
-                    request.timings.ttft = time.perf_counter() - asked_at
+                    request.timings.ttft = exchange.clock() - asked_at
                     limit.reschedule(None)
                 await exchange.write(frames)
                 if sieve.ended:

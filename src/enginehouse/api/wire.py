@@ -4,7 +4,6 @@ Hot routes are plain ASGI functions over an `Exchange`; nothing here knows a dia
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,7 +99,9 @@ class Exchange:
         self._send = send
         self._ping_interval = ping_interval
         self._max_body = max_body
-        self._began = time.perf_counter()
+        self.clock = asyncio.get_running_loop().time
+        """Seconds, on the clock that every timing of this request is taken from."""
+        self._began = self.clock()
         self._last_write = self._began
         self._streams = False
 
@@ -184,7 +185,7 @@ class Exchange:
             self.started = True
             head = [*_SSE, *self._own_headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": head})
-        self._last_write = time.perf_counter()
+        self._last_write = self.clock()
         await self._send({"type": "http.response.body", "body": frames, "more_body": True})
 
     async def finish(self) -> None:
@@ -229,7 +230,7 @@ class Exchange:
                 return
 
     async def _ping(self) -> None:
-        if self._streams and time.perf_counter() - self._last_write >= self._ping_interval * 0.9:
+        if self._streams and self.clock() - self._last_write >= self._ping_interval * 0.9:
             await self.write(PING)
 
     def _own_headers(self) -> RawHeaders:
@@ -238,7 +239,7 @@ class Exchange:
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""
         phases = self.timings
-        total = time.perf_counter() - self._began
+        total = self.clock() - self._began
         engine = phases.upstream if phases.upstream is not None else phases.ttft or 0.0
         own = total - (phases.queue or 0.0) - (phases.load or 0.0) - engine
         known = [

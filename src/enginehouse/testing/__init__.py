@@ -1,6 +1,7 @@
 """Fakes of the edges, for our own tests and for those who build on us: a clock, an engine, a launcher."""
 
+from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.clock import simulate
-from enginehouse.testing.engines import FakeEngine, FakeLauncher
+from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
 
-__all__ = ["FakeEngine", "FakeLauncher", "simulate"]
+__all__ = ["Answer", "Caller", "FakeEmbedder", "FakeEngine", "FakeLauncher", "simulate"]

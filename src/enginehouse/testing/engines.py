@@ -8,7 +8,7 @@ from enginehouse.engines.base import Call, Embedding, Reply
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.types import Deployment
 
-__all__ = ["FakeEngine", "FakeLauncher", "FakeReply"]
+__all__ = ["FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeReply"]
 
 
 class FakeReply:

@@ -1,0 +1,60 @@
+"""A front door with fake engines behind it, for tests of the faces."""
+
+from contextlib import asynccontextmanager
+
+from enginehouse.core.catalogue import Catalogue
+
+from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.framework import framework_app
+from enginehouse.api.health import health_router
+from enginehouse.api.models import models_router
+from enginehouse.api.openai import OpenAIFace
+from enginehouse.core.admission import Admission
+from enginehouse.core.gateway import Gateway
+from enginehouse.core.identity import Identity
+from enginehouse.residency.manager import Residency
+from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings
+from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.types import Deployment, EngineName, Kind, Model
+
+
+def model(name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, **changes):
+    deployment = Deployment(id=name, model=name, kind=kind, engine=engine, **changes)
+    return Model(id=name, kind=kind, deployments=(deployment,), aliases=(f"{name}-alias",))
+
+
+class Door:
+    """What a test talks to."""
+
+    def __init__(self, app, engine, launcher, residency):
+        self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
+
+    def caller(self, method, path, body=b"", **headers):
+        return Caller(self.app, method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+
+    async def call(self, method, path, body=b"", **headers):
+        return await self.caller(method, path, body, **headers).run()
+
+    async def post(self, path, body, **headers):
+        return await self.call("POST", path, body, **headers)
+
+
+@asynccontextmanager
+async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure=None, admission=None, **server):
+    engine = FakeEngine(chunks, status=status)
+    launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure)
+    launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
+    catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
+    async with Residency(launchers, ResidencySettings()) as residency:
+        gateway = Gateway(catalogue, Admission(admission or AdmissionSettings()), residency)
+        face = OpenAIFace(gateway)
+        hot = {
+            "/v1/chat/completions": face.chat,
+            "/v1/completions": face.completion,
+            "/v1/embeddings": face.embeddings,
+        }
+        rest = framework_app(
+            [health_router(catalogue, residency, ResidencySettings()), models_router(catalogue, residency)]
+        )
+        identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
+        yield Door(FrontDoor(hot, rest, identity, ServerSettings(**server)), engine, launcher, residency)
