@@ -1,9 +1,9 @@
 """The front door: ids, credentials, methods, public routes, the list of models, the documentation."""
 
 import pytest
-from tests.unit.api.house import open_door
 
 from enginehouse.testing import simulate
+from tests.unit.api.house import open_door
 
 KEY = {"authorization": "Bearer a-key"}
 

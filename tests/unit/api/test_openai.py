@@ -6,11 +6,11 @@ import json
 import struct
 
 import pytest
-from tests.unit.api.house import open_door
 
 from enginehouse.errors import ModelLoadFailed, UpstreamDied
 from enginehouse.settings.schema import AdmissionSettings
 from enginehouse.testing import simulate
+from tests.unit.api.house import open_door
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}

