@@ -1,5 +1,7 @@
 """Settings: one file and the environment, read once, frozen, and handed out in the smallest piece."""
 
+from enginehouse.settings.environment import current_environ
+from enginehouse.settings.loading import load, locate
 from enginehouse.settings.schema import Settings
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "current_environ", "load", "locate"]
