@@ -3,5 +3,6 @@
 from enginehouse.settings.environment import current_environ
 from enginehouse.settings.loading import load, locate
 from enginehouse.settings.schema import Settings
+from enginehouse.settings.watching import changed, wants_restart, watch
 
-__all__ = ["Settings", "current_environ", "load", "locate"]
+__all__ = ["Settings", "changed", "current_environ", "load", "locate", "wants_restart", "watch"]
