@@ -1,0 +1,16 @@
+"""What model files say of themselves: kind, context, size, number format, chat template."""
+
+from enginehouse.engines.metadata.card import Capability, ModelCard, capabilities_of
+from enginehouse.engines.metadata.cards import Cards, Fingerprint, describe, fingerprint
+from enginehouse.engines.metadata.gguf import part_of
+
+__all__ = [
+    "Capability",
+    "Cards",
+    "Fingerprint",
+    "ModelCard",
+    "capabilities_of",
+    "describe",
+    "fingerprint",
+    "part_of",
+]

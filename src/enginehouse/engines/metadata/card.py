@@ -1,0 +1,67 @@
+"""What a model's own files say of it, whatever their format."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec import Struct
+
+from enginehouse.types import EngineName, Kind
+
+__all__ = ["Capability", "ModelCard", "capabilities_of"]
+
+
+class Capability(StrEnum):
+    """The words a model list uses for what a model can do; settings may add others."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    VISION = "vision"
+    EMBEDDING = "embedding"
+    RERANK = "rerank"
+    CLASSIFICATION = "classification"
+
+
+class ModelCard(Struct, frozen=True, kw_only=True):
+    """One model, as its files describe it. What they do not say is None."""
+
+    path: Path
+    """The file, the first of several parts, or the folder."""
+    kind: Kind
+    engine: EngineName
+    """What can run it here."""
+    name: str
+    architecture: str | None = None
+    context_length: int | None = None
+    """Tokens one text may hold."""
+    capabilities: tuple[str, ...] = ()
+    embedding_size: int | None = None
+    """Numbers in one of its vectors."""
+    parameters: int | None = None
+    quantisation: str | None = None
+    size: int = 0
+    """Bytes of all its weights on disk."""
+    modified: int = 0
+    """Unix seconds of its newest file."""
+    chat_template: bool = False
+    """Whether it says how a conversation is written."""
+    pooling: str | None = None
+    labels: tuple[str, ...] = ()
+    """A classifier's classes, in the order of their numbers."""
+
+
+def capabilities_of(kind: Kind, *, chat_template: bool = False, tools: bool = False) -> tuple[str, ...]:
+    """What a local model of this kind can do; a model with no chat template only completes text."""
+    match kind:
+        case Kind.EMBEDDING:
+            words = [Capability.EMBEDDING]
+        case Kind.RERANK:
+            words = [Capability.RERANK]
+        case Kind.CLASSIFIER:
+            words = [Capability.CLASSIFICATION]
+        case Kind.CHAT:
+            words = [Capability.CHAT] if chat_template else []
+            words += [Capability.COMPLETION, Capability.JSON_SCHEMA]
+            words += [Capability.TOOLS] if tools else []
+    return tuple(word.value for word in words)

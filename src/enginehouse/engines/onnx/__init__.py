@@ -1,0 +1,55 @@
+"""ONNX models on this machine's processor: sentence embedders today, without torch or transformers.
+
+The runtime is optional (`pip install 'enginehouse[local]'`), so nothing below is imported before it is used.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enginehouse.errors import ModelLoadFailed
+
+if TYPE_CHECKING:
+    from enginehouse.engines.onnx.embedder import OnnxEmbedder
+
+__all__ = ["open_embedder"]
+
+
+@asynccontextmanager
+async def open_embedder(
+    folder: Path, *, threads: int = 1, workers: int = 1, max_length: int | None = None
+) -> AsyncGenerator["OnnxEmbedder"]:
+    """An embedder that is in memory for as long as the context lasts.
+
+    Args:
+        folder: model, tokenizer and, where there are any, their JSON files.
+        threads: processor threads of one run.
+        workers: runs at once.
+        max_length: tokens a text may hold, special tokens included; None takes the folder's own limit.
+
+    Raises:
+        ModelLoadFailed: the runtime is not installed, a file is missing or broken, or the model is no embedder.
+    """
+    embedder_class = await asyncio.to_thread(import_embedder)
+    embedder = await embedder_class.load(folder, threads=threads, workers=workers, max_length=max_length)
+    try:
+        yield embedder
+    finally:
+        await embedder.close()
+
+
+def import_embedder() -> type["OnnxEmbedder"]:
+    """The class behind the optional packages; the first import takes about half a second.
+
+    Raises:
+        ModelLoadFailed: a package is missing.
+    """
+    try:
+        from enginehouse.engines.onnx.embedder import OnnxEmbedder
+    except ImportError as error:
+        raise ModelLoadFailed(
+            f"ONNX models need the package {error.name}; run: pip install 'enginehouse[local]'"
+        ) from error
+    return OnnxEmbedder

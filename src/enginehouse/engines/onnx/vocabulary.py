@@ -1,0 +1,117 @@
+"""A model's own tokens: text to ids, ids to what the model reads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from tokenizers import Tokenizer
+
+from enginehouse.engines.onnx.folder import OnnxFolder
+from enginehouse.errors import InvalidRequest, ModelLoadFailed
+
+__all__ = ["Text", "Vocabulary"]
+
+PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
+LARGEST_ID = 2**32 - 1
+
+
+class Text(Struct, frozen=True):
+    """One text as the model reads it: special tokens added, cut to the model's limit."""
+
+    ids: list[int]
+    truncated: bool
+
+
+class Vocabulary:
+    """A tokenizer without its own padding and truncation: both are decided here, where they can be told.
+
+    Special tokens are the same before and after every single text, so they are found once, and lists of the
+    caller's own ids are framed exactly as texts are.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad_id: int) -> None:
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self._tokenizer = tokenizer
+        self.max_length = max_length
+        self.prefix, self.suffix = frame(tokenizer)
+        self.room = max_length - len(self.prefix) - len(self.suffix)
+        if self.room < 1:
+            raise ModelLoadFailed(f"A context length of {max_length} leaves no room beside the special tokens.")
+        self.pad_id = pad_id
+
+    @classmethod
+    def load(cls, folder: OnnxFolder, max_length: int) -> "Vocabulary":
+        """Read `tokenizer.json`. Blocks for some tens of milliseconds.
+
+        Raises:
+            ModelLoadFailed: the file is no tokenizer.
+        """
+        tokenizer = read_tokenizer(folder.tokenizer)
+        return cls(tokenizer, max_length=max_length, pad_id=find_pad(tokenizer, folder))
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, without special tokens.
+
+        Raises:
+            InvalidRequest: a text is no valid Unicode (a lone surrogate).
+        """
+        try:
+            # The batch form even for one text: it is the one that lets other threads run meanwhile.
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError as error:
+            raise InvalidRequest("The input holds text that is not valid Unicode.", param="input") from error
+        return [encoding.ids for encoding in encodings]
+
+    def known(self, position: int, ids: Sequence[int]) -> list[int]:
+        """The ids, each checked; `position` is where they stand in the request.
+
+        Raises:
+            InvalidRequest: an id the model does not know.
+        """
+        for token in ids:
+            if not 0 <= token <= LARGEST_ID or self._tokenizer.id_to_token(token) is None:
+                raise InvalidRequest(
+                    f"input[{position}] holds the token id {token}, which this model does not know "
+                    f"(it has {self._tokenizer.get_vocab_size()} tokens).",
+                    param="input",
+                )
+        return list(ids)
+
+    def framed(self, position: int, ids: list[int]) -> Text:
+        """Ids with the special tokens around them, cut to the model's limit.
+
+        Raises:
+            InvalidRequest: nothing is left to read.
+        """
+        framed = [*self.prefix, *ids[: self.room], *self.suffix]
+        if not framed:
+            raise InvalidRequest(f"input[{position}] is empty; this model needs at least one token.", param="input")
+        return Text(framed, len(ids) > self.room)
+
+
+def read_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer of a file."""
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception for a file it cannot read
+        raise ModelLoadFailed(f"{file.parent.name}/{file.name} is not a tokenizer: {error}") from error
+
+
+def frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The special ids before and after a text."""
+    [encoding] = tokenizer.encode_batch(["a"])
+    special = encoding.special_tokens_mask
+    if 0 not in special:
+        return encoding.ids, []
+    first, last = special.index(0), len(special) - special[::-1].index(0)
+    return encoding.ids[:first], encoding.ids[last:]
+
+
+def find_pad(tokenizer: Tokenizer, folder: OnnxFolder) -> int:
+    """The id that fills up a batch; masked, so any will do where the model has none of its own."""
+    if folder.pad_id is not None:
+        return folder.pad_id
+    names = (folder.pad_token, *PAD_TOKENS) if folder.pad_token else PAD_TOKENS
+    ids = (tokenizer.token_to_id(name) for name in names)
+    return next((id_ for id_ in ids if id_ is not None), 0)

@@ -1,0 +1,169 @@
+"""Model files of a few kilobytes that are real: for tests that want a model and not its weight."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from gguf.gguf_writer import GGUFWriter
+
+__all__ = ["WORDS", "write_gguf", "write_onnx_folder"]
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "king", "queen", "car", "road")
+"""The tiny vocabulary; a word's place is its token id."""
+
+INT64, FLOAT = 7, 1
+"""ONNX's numbers for types."""
+
+
+def write_gguf(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    values: Mapping[str, str | int | Sequence[str]] | None = None,
+    tokens: int = 100,
+    weights: int = 64,
+) -> Path:
+    """A GGUF file with one tensor and a vocabulary.
+
+    Args:
+        path: where it goes.
+        architecture: the model's family.
+        values: further keys, each spelt whole (`llama.context_length`).
+        tokens: length of the vocabulary.
+        weights: numbers in its tensor.
+    """
+    writer = GGUFWriter(path, architecture)
+    for key, value in (values or {}).items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_array(key, value)
+    writer.add_token_list([f"token{number}" for number in range(tokens)])
+    writer.add_tensor("token_embd.weight", np.ones((weights,), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_onnx_folder(
+    path: Path,
+    *,
+    positions: int = 64,
+    output: str = "last_hidden_state",
+    inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
+    padded: int | None = None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    """A sentence embedder: each word of `WORDS` is a unit vector of its own, and a text is their mean.
+
+    Args:
+        path: the folder, made if need be.
+        positions: tokens it can read; more make the runtime fail.
+        output: name of the output.
+        inputs: names of the inputs; the first is what is looked up.
+        padded: if given, `tokenizer.json` pads and cuts every text to this many tokens.
+        config: contents of further JSON files by name (`1_Pooling/config.json`).
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "model.onnx").write_bytes(onnx_model(positions, inputs, output))
+    write_tokenizer(path / "tokenizer.json", padded)
+    for name, content in (config or {}).items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(msgspec.json.encode(content))
+    return path
+
+
+def write_tokenizer(file: Path, padded: int | None) -> None:
+    """A tokenizer of whole words with BERT's special tokens."""
+    tools = cast("Any", tokenizers)  # its submodules come without types
+    ids = {word: place for place, word in enumerate(WORDS)}
+    tokenizer = tools.Tokenizer(tools.models.WordLevel(ids, unk_token=WORDS[1]))
+    tokenizer.add_special_tokens(list(WORDS[:4]))
+    tokenizer.pre_tokenizer = tools.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tools.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    if padded is not None:
+        tokenizer.enable_padding(length=padded)
+        tokenizer.enable_truncation(padded)
+    tokenizer.save(str(file))
+
+
+# An ONNX model by hand: the format's own package is large and wanted nowhere else --------------------------
+
+
+def onnx_model(positions: int, inputs: Sequence[str], output: str) -> bytes:
+    """A graph that looks every token up in a table and adds a table of (empty) positions."""
+    size = len(WORDS)
+    nodes = [
+        node("Gather", ["words", inputs[0]], "tokens"),
+        node("Shape", [inputs[0]], "shape"),
+        node("Gather", ["shape", "one"], "length"),
+        node("Range", ["zero", "length", "one"], "places"),
+        node("Gather", ["positions", "places"], "placed"),
+        node("Add", ["tokens", "placed"], output),
+    ]
+    constants = [
+        tensor("words", np.eye(size, dtype=np.float32)),
+        tensor("positions", np.zeros((positions, size), dtype=np.float32)),
+        tensor("zero", np.array(0, dtype=np.int64)),
+        tensor("one", np.array(1, dtype=np.int64)),
+    ]
+    takes = [value(name, INT64, ["batch", "sequence"]) for name in inputs]
+    gives = [value(output, FLOAT, ["batch", "sequence", size])]
+    graph = b"".join(
+        [
+            *(field(1, given) for given in nodes),
+            field(2, b"tiny"),
+            *(field(5, given) for given in constants),
+            *(field(11, given) for given in takes),
+            *(field(12, given) for given in gives),
+        ]
+    )
+    return number(1, 8) + field(8, number(2, 17)) + field(7, graph)
+
+
+def node(operation: str, inputs: Sequence[str], output: str) -> bytes:
+    """One step of the graph."""
+    takes = b"".join(field(1, name.encode()) for name in inputs)
+    return takes + field(2, output.encode()) + field(4, operation.encode())
+
+
+def tensor(name: str, values: npt.NDArray[Any]) -> bytes:
+    """A constant."""
+    kind = INT64 if values.dtype == np.int64 else FLOAT
+    sizes = b"".join(number(1, size) for size in values.shape)
+    return sizes + number(2, kind) + field(8, name.encode()) + field(9, values.tobytes())
+
+
+def value(name: str, kind: int, shape: Sequence[str | int]) -> bytes:
+    """An input or output; a size that is a name is free."""
+    sizes = (number(1, size) if isinstance(size, int) else field(2, size.encode()) for size in shape)
+    dimensions = b"".join(field(1, size) for size in sizes)
+    return field(1, name.encode()) + field(2, field(1, number(1, kind) + field(2, dimensions)))
+
+
+def field(place: int, content: bytes) -> bytes:
+    """A protobuf field of bytes."""
+    return varint(place << 3 | 2) + varint(len(content)) + content
+
+
+def number(place: int, content: int) -> bytes:
+    """A protobuf field of a whole number."""
+    return varint(place << 3) + varint(content)
+
+
+def varint(content: int) -> bytes:
+    """A whole number in as few bytes as it needs."""
+    if content < 0x80:
+        return struct.pack("B", content)
+    return struct.pack("B", content & 0x7F | 0x80) + varint(content >> 7)
