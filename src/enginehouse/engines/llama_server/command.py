@@ -33,9 +33,9 @@ class ChildPlan(Struct, frozen=True, kw_only=True):
 
 
 def plan_child(
-    deployment: Deployment, model: Path, *, binary: Path | None, api_key: str, port: int | None
+    deployment: Deployment, model: Path | None, *, binary: Path | None, api_key: str, port: int | None
 ) -> ChildPlan:
-    """The command for a deployment whose model file is at `model`.
+    """The command for a deployment whose model file is at `model`; None when its flags say where it is.
 
     The user's flags come as written; what the house must decide (model, alias, port) comes after them, since
     llama.cpp lets the last one win.
@@ -43,7 +43,8 @@ def plan_child(
     Raises:
         UnknownFlag: the bundled engine does not know one of the flags.
     """
-    flags = [*_implied(deployment), *deployment.flags, "-m", str(model), "--alias", deployment.model]
+    file = ["-m", str(model)] if model else []
+    flags = [*_implied(deployment), *deployment.flags, *file, "--alias", deployment.model]
     if binary is None:
         parse_flags(flags)
         argv = (sys.executable, "-m", "enginehouse.engines.llama_server.bundled", *flags)
