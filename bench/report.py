@@ -46,7 +46,7 @@ def show(report: Report, console: Console) -> None:
     for table in tables(report):
         shown = RichTable(title=table.title, title_justify="left")
         for number, column in enumerate(table.columns):
-            shown.add_column(column, justify="right" if number else "left")
+            shown.add_column(column, justify="right" if number else "left", overflow="fold")
         for row in table.rows:
             shown.add_row(*(cell.replace(" (", "\n(") for cell in row))
         console.print(shown)
