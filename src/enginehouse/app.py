@@ -17,9 +17,10 @@ from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.core.admission import Admission
-from enginehouse.core.catalogue import Catalogue, enrich, from_settings, watch_folder
+from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import Launcher
 from enginehouse.residency.launchers.files import FetchedFiles
@@ -44,10 +45,11 @@ class House:
     """The running service: the ASGI application and what stands behind it."""
 
     def __init__(
-        self, settings: Settings, artifacts: Artifacts, catalogue: Catalogue, residency: Residency
+        self, settings: Settings, artifacts: Artifacts, cards: Cards, catalogue: Catalogue, residency: Residency
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
+        self.cards = cards
         self.catalogue = catalogue
         self.residency = residency
         gateway = Gateway(catalogue, Admission(settings.admission), residency)
@@ -63,14 +65,13 @@ class House:
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
-    async def show(self, origin: str, models: Iterable[Model]) -> None:
+    def show(self, origin: str, models: Iterable[Model]) -> None:
         """Let the catalogue hold these models of one origin, and residency know what that changes.
 
         A change that is refused changes nothing and is logged: the service goes on with what it has.
         """
-        known = await enrich(tuple(models), self.artifacts.local)
         try:
-            change = self.catalogue.replace(origin, known)
+            change = self.catalogue.replace(origin, models)
         except EnginehouseError as error:
             log.warning("models_refused", origin=origin, error=error.message)
             return
@@ -101,11 +102,12 @@ async def open_house(
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
-    catalogue = Catalogue(await enrich(from_settings(settings), artifacts.local))
+    cards = Cards()
+    catalogue = Catalogue(await enrich(settings, cards, artifacts.local))
     async with AsyncExitStack() as stack:
         launchers = _launchers(settings, artifacts, environ)
         residency = await stack.enter_async_context(Residency(launchers, settings.residency))
-        house = House(settings, artifacts, catalogue, residency)
+        house = House(settings, artifacts, cards, catalogue, residency)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
@@ -167,13 +169,13 @@ async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
 
 async def _follow_settings(house: House, config: Path, environ: Mapping[str, str]) -> None:
     async for settings in watch(config, house.settings, environ):
-        await house.show("settings", from_settings(settings))
+        house.show("settings", await enrich(settings, house.cards, house.artifacts.local))
         house.settings = settings
 
 
 async def _follow_folder(house: House, folder: Path) -> None:
-    async for models in watch_folder(folder):
-        await house.show("models_dir", models)
+    async for models in watch_folder(folder, slots=house.settings.admission.default_slots):
+        house.show("models_dir", models)
 
 
 async def _preload(house: House) -> None:

@@ -2,14 +2,13 @@
 
 from contextlib import asynccontextmanager
 
-from enginehouse.core.catalogue import Catalogue
-
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity
 from enginehouse.residency.manager import Residency

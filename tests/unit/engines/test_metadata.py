@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enginehouse.engines.metadata import Cards, describe, fingerprint, part_of
-from enginehouse.engines.testing import write_gguf, write_onnx_folder
 from enginehouse.errors import ModelLoadFailed
+from enginehouse.testing.model_files import write_gguf, write_onnx_folder
 from enginehouse.types import EngineName, Kind
 
 CHAT = {

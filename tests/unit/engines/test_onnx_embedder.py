@@ -10,8 +10,8 @@ from enginehouse.engines.base import Embeds, Tokenizes
 from enginehouse.engines.onnx import open_embedder
 from enginehouse.engines.onnx.embedder import OnnxEmbedder
 from enginehouse.engines.onnx.vocabulary import Vocabulary, read_tokenizer
-from enginehouse.engines.testing import WORDS, write_onnx_folder
 from enginehouse.errors import InvalidRequest, ModelLoadFailed, UpstreamRefused
+from enginehouse.testing.model_files import WORDS, write_onnx_folder
 
 CLS, SEP, KING, QUEEN, CAR = (WORDS.index(word) for word in ("[CLS]", "[SEP]", "king", "queen", "car"))
 

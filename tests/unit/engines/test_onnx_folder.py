@@ -3,8 +3,8 @@
 import pytest
 
 from enginehouse.engines.onnx.folder import Pooling, read_folder
-from enginehouse.engines.testing import write_onnx_folder
 from enginehouse.errors import ModelLoadFailed
+from enginehouse.testing.model_files import write_onnx_folder
 from enginehouse.types import Kind
 
 BERT = {"model_type": "bert", "architectures": ["BertModel"], "hidden_size": 8, "max_position_embeddings": 512}

