@@ -95,8 +95,9 @@ async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
     Raises:
         QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
     """
+    limit = asyncio.timeout(request.timeout)
     try:
-        async with asyncio.timeout(request.timeout) as limit:
+        async with limit:
             yield limit
     except TimeoutError:
         if not limit.expired():

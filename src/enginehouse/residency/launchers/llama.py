@@ -73,7 +73,9 @@ class LlamaLauncher:
                 raise ModelLoadFailed("Every port the engine was given was taken by another process.")
             yield loaded
 
-    async def _start(self, stack: AsyncExitStack, deployment: Deployment, model: Path | None, watcher: Watcher) -> Loaded:
+    async def _start(
+        self, stack: AsyncExitStack, deployment: Deployment, model: Path | None, watcher: Watcher
+    ) -> Loaded:
         plan = self._plan(deployment, model)
         environ = {**self._environ, "LLAMA_API_KEY": plan.api_key} if plan.port else self._environ
         process = await stack.enter_async_context(
