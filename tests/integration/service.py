@@ -137,3 +137,9 @@ class Stream:
 
     def hang_up(self) -> None:
         self.socket.close()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()

@@ -21,6 +21,14 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture
+def streaming(own):
+    """A story under way on the test's own service."""
+    with Stream(own, CHAT, STORY) as stream:
+        stream.read_until(b'"content":"')
+        yield stream
+
+
+@pytest.fixture
 def own(tmp_path, service):
     """A service of the test's own; `service` has fetched the models already."""
     with Service(tmp_path) as running:
@@ -34,9 +42,7 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
-def test_kill_9_leaves_no_child_and_the_next_start_works(own):
-    stream = Stream(own, CHAT, STORY)
-    stream.read_until(b'"content":"')
+def test_kill_9_leaves_no_child_and_the_next_start_works(own, streaming):
     children = own.children()
     assert children
     own.process.kill()
@@ -50,9 +56,8 @@ def test_kill_9_leaves_no_child_and_the_next_start_works(own):
     assert status == 200
 
 
-def test_kill_9_of_the_service_while_the_engine_is_stopped(own):
+def test_kill_9_of_the_service_while_the_engine_is_stopped(own, streaming):
     """A child that cannot run (here: SIGSTOP) dies all the same: the kernel does it."""
-    Stream(own, CHAT, STORY).read_until(b'"content":"')
     child = own.children()[0]
     child.suspend()
     own.process.kill()
@@ -64,11 +69,11 @@ def test_kill_9_of_the_service_while_the_engine_is_stopped(own):
 
 
 def test_sigterm_lets_a_stream_end_and_exits_0(own):
-    stream = Stream(own, CHAT, {**STORY, "max_tokens": 150})
-    stream.read_until(b'"content":"')
-    children = own.children()
-    own.process.send_signal(signal.SIGTERM)
-    received = stream.read_to_end()
+    with Stream(own, CHAT, {**STORY, "max_tokens": 150}) as stream:
+        stream.read_until(b'"content":"')
+        children = own.children()
+        own.process.send_signal(signal.SIGTERM)
+        received = stream.read_to_end()
     assert received.count(b'"content":"') > 100
     assert b'"finish_reason":"length"' in received
     assert b"data: [DONE]" in received
@@ -81,8 +86,7 @@ def test_an_idle_service_stops_at_once(own):
     assert own.process.wait(5) == 0
 
 
-def test_a_second_signal_cuts_streams_off(own):
-    Stream(own, CHAT, STORY).read_until(b'"content":"')
+def test_a_second_signal_cuts_streams_off(own, streaming):
     own.process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert own.process.poll() is None
@@ -131,11 +135,9 @@ def test_fifty_first_requests_cause_one_load(own):
     assert len(own.children()) == 1
 
 
-def test_an_engine_that_crashes_mid_stream_is_an_error_frame_and_comes_back(own):
-    stream = Stream(own, CHAT, STORY)
-    stream.read_until(b'"content":"')
+def test_an_engine_that_crashes_mid_stream_is_an_error_frame_and_comes_back(own, streaming):
     os.kill(own.children()[0].pid, signal.SIGKILL)
-    received = stream.read_to_end()
+    received = streaming.read_to_end()
     assert b"data: [DONE]" not in received
     assert b'"code":"upstream_died"' in received
     assert own.call(CHAT, {**STORY, "stream": False, "max_tokens": 1})[0] == 200

@@ -263,7 +263,7 @@ class ModelSettings(Section):
     """Flags for `llama-server`, exactly as on its command line. `kind`, `slots` and `context_length` are read from
     them when left out; llama.cpp shares `--ctx-size` among the slots."""
     context_length: Annotated[int, Field(ge=1)] | None = None
-    """Tokens one sequence may hold; the model's own when left out."""
+    """Tokens one sequence may hold; when left out the model's own, which `slots` of them share."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """Most tokens of one answer, as the model list reports it."""
     slots: Annotated[int, Field(ge=1)] | None = None

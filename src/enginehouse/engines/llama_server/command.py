@@ -46,7 +46,6 @@ def plan_child(
     file = ["-m", str(model)] if model else []
     flags = [*_implied(deployment), *deployment.flags, *file, "--alias", deployment.model]
     if binary is None:
-        flags = [*_shared_context(deployment), *flags]
         parse_flags(flags)
         argv = (sys.executable, "-m", "enginehouse.engines.llama_server.bundled", *flags)
         return ChildPlan(argv=argv, api_key=api_key, port=None)
@@ -67,13 +66,6 @@ def _implied(deployment: Deployment) -> list[str]:
     if not given & _EMBEDDING_FLAGS:
         implied += _kind_flags(deployment.kind)
     return implied
-
-
-def _shared_context(deployment: Deployment) -> list[str]:
-    """Slots of a model whose context nobody set share the model's own: each may hold all of it, not a part."""
-    given = {flag.split("=")[0] for flag in deployment.flags}
-    alone = deployment.slots == 1 or deployment.context_length or given & _CONTEXT_FLAGS
-    return [] if alone else ["--kv-unified"]
 
 
 def _kind_flags(kind: Kind) -> Sequence[str]:
