@@ -43,6 +43,9 @@ format: setup ## Write the house style into the files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: setup ## Measure what the gateway adds to a request and write docs/benchmarks.md (about two minutes)
+	$(BIN)/python -m bench
+
 lock: ## Renew the constraints files from pyproject.toml (constraints.txt holds all, the others are slices of it)
 	$(BIN)/$(LOCK) --all-extras --upgrade --output-file constraints.txt
 	$(BIN)/$(LOCK) --extra local --extra build --constraint constraints.txt --output-file constraints-local.txt

@@ -104,6 +104,10 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """The remote engine's key. Never shown."""
     upstream_model: str | None = None
     """What the remote engine calls the model, when it is not our id."""
+    request_timeout: float | None = None
+    """Seconds the engine may be silent; None takes the service's limit."""
+    defaults: tuple[tuple[str, str], ...] = ()
+    """Generation parameters for requests that do not give them: name and JSON value."""
 
     def __repr__(self) -> str:
         """Name and place only: a deployment may hold a key."""

@@ -41,7 +41,7 @@ def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencyS
         """Whether it is well; 503 when it is not."""
         memory = psutil.virtual_memory()
         states = _states(catalogue, residency)
-        status = "degraded" if states[ResidentState.FAILED] else "healthy"
+        status = _judge(states, closing=residency.closing)
         body = {
             "status": status,
             "cache_status": "operational",
@@ -82,6 +82,12 @@ def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencyS
         }
 
     return router
+
+
+def _judge(states: Counter[ResidentState], *, closing: bool) -> str:
+    if closing:
+        return "unhealthy"
+    return "degraded" if states[ResidentState.FAILED] else "healthy"
 
 
 def _states(catalogue: Catalogue, residency: Residency) -> Counter[ResidentState]:

@@ -218,7 +218,8 @@ def _request(exchange: Exchange, operation: Operation, model: str, body: bytes, 
 def _asking_for_usage(body: bytes) -> bytes:
     """The engine shall count for us even when the caller does not care; the frame is taken out again."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    options = msgspec.json.decode(fields.get("stream_options") or b"null", type=dict[str, msgspec.Raw] | None) or {}
+    given = msgspec.json.decode(fields.get("stream_options") or b"null", type=dict[str, msgspec.Raw] | None)
+    options: dict[str, msgspec.Raw] = given or {}
     options["include_usage"] = msgspec.Raw(b"true")
     fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields)

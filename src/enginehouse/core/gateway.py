@@ -73,7 +73,7 @@ class Gateway:
             raise InvalidRequest(f"The model {seat.model.id!r} cannot do this.", param="model")
         call = Call(
             operation=request.operation,
-            body=_named_for(seat.deployment, request.body),
+            body=_prepared(seat.deployment, request.body),
             stream=request.stream,
             request_id=request.request_id,
         )
@@ -95,8 +95,9 @@ async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
     Raises:
         QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
     """
+    limit = asyncio.timeout(request.timeout)
     try:
-        async with asyncio.timeout(request.timeout) as limit:
+        async with limit:
             yield limit
     except TimeoutError:
         if not limit.expired():
@@ -132,10 +133,16 @@ def _check_kind(model: Model, operation: Operation) -> None:
         )
 
 
-def _named_for(deployment: Deployment, body: bytes) -> bytes:
-    """The body with the model called what the engine calls it; untouched when that is what it says already."""
-    if deployment.upstream_model is None:
+def _prepared(deployment: Deployment, body: bytes) -> bytes:
+    """The body with what the configuration adds: the engine's name for the model, parameters nobody gave.
+
+    Untouched, to the byte, when there is nothing to add.
+    """
+    if deployment.upstream_model is None and not deployment.defaults:
         return body
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    fields["model"] = msgspec.Raw(msgspec.json.encode(deployment.upstream_model))
+    if deployment.upstream_model is not None:
+        fields["model"] = msgspec.Raw(msgspec.json.encode(deployment.upstream_model))
+    for name, value in deployment.defaults:
+        fields.setdefault(name, msgspec.Raw(value.encode()))
     return msgspec.json.encode(fields)

@@ -1,6 +1,6 @@
 """Server-sent events as engines write them: whole frames out of arbitrary chunks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from enginehouse.errors import UpstreamDied
 
@@ -9,7 +9,7 @@ __all__ = ["data_of", "whole_frames"]
 _MAX_FRAME = 16 * 1024 * 1024
 
 
-async def whole_frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def whole_frames(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """Regroup chunks so that each item is one or more complete frames; a rest without its end is dropped.
 
     Frames are not parsed: a chunk that ends where a frame ends goes through as it came.

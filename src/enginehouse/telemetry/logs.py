@@ -5,15 +5,18 @@ import sys
 
 import structlog
 
-from enginehouse.settings.schema import LogSettings
-
 __all__ = ["configure_logs"]
 
 
-def configure_logs(settings: LogSettings, *, debug: bool = False) -> None:
-    """Send every event, ours and the libraries', to standard error in one form."""
-    level = logging.DEBUG if debug else logging.getLevelNamesMapping()[settings.level.upper()]
-    human = settings.format == "human" or (settings.format == "auto" and sys.stderr.isatty())
+def configure_logs(level_name: str, form: str) -> None:
+    """Send every event, ours and the libraries', to standard error in one form.
+
+    Args:
+        level_name: the lowest level that is written, `debug` to `error`.
+        form: `human`, `json`, or `auto`, which is human on a terminal and JSON elsewhere.
+    """
+    level = logging.getLevelNamesMapping()[level_name.upper()]
+    human = form == "human" or (form == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Struct
 
 from enginehouse.core.catalogue.defaults import DEFAULT_MODELS
@@ -15,6 +16,9 @@ __all__ = ["Common", "build_model", "declared", "from_settings"]
 
 LOCAL = frozenset({EngineName.LLAMA_SERVER, EngineName.ONNX})
 """Engines that run here and need files."""
+
+REMOTE_SLOTS = 256
+"""Requests that may run at once on a server elsewhere, which has limits of its own, when none is stated."""
 
 MODEL_FLAGS = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url")
 """Flags with which a `llama-server` finds its model itself."""
@@ -89,7 +93,7 @@ def build_model(
     engine = engine_of(id_, stated, card)
     kind = kind_of(stated, engine, card)
     context = card.context_length if card else None
-    slots = stated.slots or common.slots
+    slots = stated.slots or (common.slots if engine in LOCAL else REMOTE_SLOTS)
     names = {id_, *stated.aliases, "*"}
     return Model(
         id=id_,
@@ -129,7 +133,15 @@ def deployment(
         base_url=base_url,
         api_key=api_key,
         upstream_model=stated.upstream_model,
+        request_timeout=stated.request_timeout,
+        defaults=generation_defaults(stated),
     )
+
+
+def generation_defaults(stated: ModelSettings) -> tuple[tuple[str, str], ...]:
+    """The stated generation parameters as names and JSON values."""
+    given = stated.defaults.model_dump(exclude_none=True)
+    return tuple((name, msgspec.json.encode(value).decode()) for name, value in given.items())
 
 
 def remote(stated: ModelSettings, provider: ProviderSettings | None) -> tuple[str | None, str | None]:

@@ -33,9 +33,9 @@ class ChildPlan(Struct, frozen=True, kw_only=True):
 
 
 def plan_child(
-    deployment: Deployment, model: Path, *, binary: Path | None, api_key: str, port: int | None
+    deployment: Deployment, model: Path | None, *, binary: Path | None, api_key: str, port: int | None
 ) -> ChildPlan:
-    """The command for a deployment whose model file is at `model`.
+    """The command for a deployment whose model file is at `model`; None when its flags say where it is.
 
     The user's flags come as written; what the house must decide (model, alias, port) comes after them, since
     llama.cpp lets the last one win.
@@ -43,8 +43,10 @@ def plan_child(
     Raises:
         UnknownFlag: the bundled engine does not know one of the flags.
     """
-    flags = [*_implied(deployment), *deployment.flags, "-m", str(model), "--alias", deployment.model]
+    file = ["-m", str(model)] if model else []
+    flags = [*_implied(deployment), *deployment.flags, *file, "--alias", deployment.model]
     if binary is None:
+        flags = [*_shared_context(deployment), *flags]
         parse_flags(flags)
         argv = (sys.executable, "-m", "enginehouse.engines.llama_server.bundled", *flags)
         return ChildPlan(argv=argv, api_key=api_key, port=None)
@@ -65,6 +67,13 @@ def _implied(deployment: Deployment) -> list[str]:
     if not given & _EMBEDDING_FLAGS:
         implied += _kind_flags(deployment.kind)
     return implied
+
+
+def _shared_context(deployment: Deployment) -> list[str]:
+    """Slots of a model whose context nobody set share the model's own: each may hold all of it, not a part."""
+    given = {flag.split("=")[0] for flag in deployment.flags}
+    alone = deployment.slots == 1 or deployment.context_length or given & _CONTEXT_FLAGS
+    return [] if alone else ["--kv-unified"]
 
 
 def _kind_flags(kind: Kind) -> Sequence[str]:

@@ -32,10 +32,15 @@ class _Progress:
         self._watcher.printed([f"fetching {name}"])
         self._watcher.progressed("fetching began")
 
-    def advanced(self, name: str, size: int) -> None:
+    def advanced(self, name: str, count: int) -> None:
         """Bytes came."""
-        del name, size
+        del name, count
         self._watcher.progressed("bytes fetched")
+
+    def waiting(self, name: str, reason: str) -> None:
+        """A transfer stands still, and goes on by itself."""
+        self._watcher.printed([f"{name}: {reason}"])
+        self._watcher.progressed(reason)
 
     def finished(self, name: str) -> None:
         """A transfer ended."""

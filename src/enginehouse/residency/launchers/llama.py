@@ -59,8 +59,9 @@ class LlamaLauncher:
     async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:
         """Fetch, start, wait until it answers as itself; a stolen port is tried again elsewhere."""
         self._check_binary()
-        assert deployment.source is not None, "a llama_server deployment has files"
-        model = await self._files.fetch(deployment.source, deployment.sha256, watcher)
+        model = None  # then the user's own flags say where it is
+        if deployment.source is not None:
+            model = await self._files.fetch(deployment.source, deployment.sha256, watcher)
         async with AsyncExitStack() as stack:
             for _ in range(_PORT_TRIES):
                 try:
@@ -72,7 +73,9 @@ class LlamaLauncher:
                 raise ModelLoadFailed("Every port the engine was given was taken by another process.")
             yield loaded
 
-    async def _start(self, stack: AsyncExitStack, deployment: Deployment, model: Path, watcher: Watcher) -> Loaded:
+    async def _start(
+        self, stack: AsyncExitStack, deployment: Deployment, model: Path | None, watcher: Watcher
+    ) -> Loaded:
         plan = self._plan(deployment, model)
         environ = {**self._environ, "LLAMA_API_KEY": plan.api_key} if plan.port else self._environ
         process = await stack.enter_async_context(
@@ -81,17 +84,18 @@ class LlamaLauncher:
         if plan.port is None:
             process.say(plan.api_key)
             address: str = msgspec.json.decode(await process.announcement)["address"]
-            engine = await stack.enter_async_context(self._client(address, plan))
+            engine = await stack.enter_async_context(self._client(address, plan, deployment))
         else:
             address = f"http://127.0.0.1:{plan.port}"
-            engine = await stack.enter_async_context(self._client(address, plan))
+            engine = await stack.enter_async_context(self._client(address, plan, deployment))
             await _until_it_answers(engine, process, deployment.model)
         return Loaded(engine=engine, pid=process.pid, port=int(address.rpartition(":")[2]))
 
-    def _client(self, address: str, plan: ChildPlan) -> LlamaServer:
-        return LlamaServer(address, plan.api_key, silence=self._silence, keep_alive=False)
+    def _client(self, address: str, plan: ChildPlan, deployment: Deployment) -> LlamaServer:
+        silence = deployment.request_timeout or self._silence
+        return LlamaServer(address, plan.api_key, silence=silence, keep_alive=False)
 
-    def _plan(self, deployment: Deployment, model: Path) -> ChildPlan:
+    def _plan(self, deployment: Deployment, model: Path | None) -> ChildPlan:
         port = _free_port() if self._binary else None
         try:
             return plan_child(deployment, model, binary=self._binary, api_key=secrets.token_urlsafe(32), port=port)

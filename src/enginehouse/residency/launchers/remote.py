@@ -25,5 +25,6 @@ class RemoteLauncher:
         """Open the pool; no byte is sent."""
         del watcher  # nothing moves, and a pool does not end by itself
         assert deployment.base_url is not None, "an openai deployment has a base_url"
-        async with OpenAIHttp(deployment.base_url, deployment.api_key, silence=self._silence) as engine:
+        silence = deployment.request_timeout or self._silence
+        async with OpenAIHttp(deployment.base_url, deployment.api_key, silence=silence) as engine:
             yield Loaded(engine=engine)

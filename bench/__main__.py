@@ -1,0 +1,116 @@
+"""`python -m bench`: what Enginehouse adds to a request, and what its building blocks cost."""
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from bench.jsons import costs
+from bench.processes import ROOT, BenchError
+from bench.prototypes import PROTOTYPES
+from bench.report import failures, markdown, show
+from bench.run import Plan, Report, run
+from bench.scenarios import SCENARIOS, Scenario
+from bench.systems import YARDSTICK
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="Length of one measured window.")]
+Rounds = Annotated[int, typer.Option(min=1, max=50, help="How often everything is measured.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Only this one of {', '.join(s.name for s in SCENARIOS)}; may be given more than once."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON instead of tables.")]
+Output = Annotated[Path | None, typer.Option(help="Write the page to this file.")]
+
+
+@app.callback(invoke_without_command=True)
+def gateway(
+    context: typer.Context,
+    gateway: Annotated[
+        list[str] | None,
+        typer.Option(help="enginehouse or prototype:LETTER; may be given more than once. Default: both."),
+    ] = None,
+    seconds: Seconds = 2,
+    rounds: Rounds = 3,
+    scenario: Only = None,
+    output: Annotated[Path, typer.Option(help="The page to write.", show_default="docs/benchmarks.md")] = ROOT
+    / "docs"
+    / "benchmarks.md",
+    as_json: AsJson = False,
+) -> None:
+    """Measure Enginehouse beside the bare prototype and write docs/benchmarks.md."""
+    if context.invoked_subcommand is None:
+        names = list(dict.fromkeys(gateway or ["enginehouse", YARDSTICK]))
+        _measure(_plan(names, scenario, seconds, rounds), output, as_json)
+
+
+@app.command()
+def prototypes(
+    seconds: Seconds = 2,
+    rounds: Rounds = 3,
+    scenario: Only = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the measuring sticks side by side."""
+    names = [f"prototype:{letter}" for letter in PROTOTYPES]
+    _measure(_plan(names, scenario, seconds, rounds), output, as_json)
+
+
+@app.command("json")
+def json_(size: Annotated[int, typer.Option(min=300, help="Least bytes of the body.")] = 4096) -> None:
+    """Measure JSON libraries on a chat request."""
+    for cost in costs(size):
+        print(f"{cost.microseconds:8.2f} µs  {cost.operation}")
+
+
+def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:
+    return Plan(gateways=gateways, scenarios=_chosen(only), seconds=seconds, rounds=rounds)
+
+
+def _chosen(only: list[str] | None) -> list[Scenario]:
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    if unknown := set(only or ()) - set(known):
+        raise typer.BadParameter(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return [known[name] for name in known if only is None or name in only]
+
+
+def _measure(plan: Plan, output: Path | None, as_json: bool) -> None:
+    """Run the plan; exit 1 when it could not be measured or requests failed."""
+    signal.signal(signal.SIGTERM, _terminated)
+    report = _run(plan, Console(stderr=True))
+    if as_json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        show(report, Console())
+    if output is not None:
+        output.write_text(markdown(report))
+    raise typer.Exit(1 if failures(report) else 0)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+    """End by an exception, so that every child is stopped on the way out."""
+    raise SystemExit(128 + number)
+
+
+def _run(plan: Plan, console: Console) -> Report:
+    with console.status("starting") as status:
+        try:
+            return run(plan, f"python -m bench {shlex.join(sys.argv[1:])}".strip(), status.update)
+        except BenchError as error:
+            console.print(str(error), style="red", markup=False)
+            raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m bench")

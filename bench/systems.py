@@ -1,0 +1,105 @@
+"""What can stand between the load generator and the mock: nothing, Enginehouse, or a prototype."""
+
+import json
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from bench.processes import BenchError, Child, Cores, free_port, running
+from bench.prototypes import PROTOTYPES
+
+__all__ = ["DIRECT", "YARDSTICK", "System", "configuration", "gateway_names", "standing"]
+
+DIRECT = "direct"
+"""The baseline: the load generator asks the mock itself."""
+YARDSTICK = "prototype:a"
+"""The gateway to which others are compared in the same run, so that a noisy machine disturbs both."""
+
+
+class System(Struct, frozen=True):
+    """Something that answers, ready to be measured."""
+
+    name: str
+    port: int
+    gateway: Child | None
+    """The process that is weighed; None for the baseline."""
+    upstream: Child
+
+
+def gateway_names() -> list[str]:
+    """What may be measured."""
+    return ["enginehouse", *(f"prototype:{letter}" for letter in PROTOTYPES)]
+
+
+@contextmanager
+def standing(names: Sequence[str], models: Sequence[str], folder: Path, cores: Cores) -> Generator[list[System]]:
+    """The mock and these gateways in front of it, up until the context ends; the baseline is the first.
+
+    `models` are the names that will be asked for; `folder` takes configurations and logs.
+
+    Raises:
+        BenchError: one of them is unknown or did not come up.
+    """
+    with ExitStack() as stack:
+        port = free_port()
+        command = [sys.executable, "-m", "bench.mock", "--port", str(port)]
+        log = folder / "mock.log"
+        mock = stack.enter_context(running(command, port=port, ready="/health", core=cores.bench, log=log))
+        systems = [System(DIRECT, mock.port, None, mock)]
+        for name in names:
+            gateway = stack.enter_context(_gateway(name, mock.port, models, folder, cores))
+            systems.append(System(name, gateway.port, gateway, mock))
+        yield systems
+
+
+def configuration(port: int, upstream: int, models: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Enginehouse's settings for a run: the mock's models, and slots and queue that never are the limit."""
+    model = {
+        "kind": "chat",
+        "engine": "openai",
+        "base_url": _base_url(upstream),
+        "api_key": "bench",
+        "slots": 10_000,
+    }
+    return {
+        "server": {"host": "127.0.0.1", "port": port},
+        "log": {"level": "warning"},
+        "data_dir": str(folder),
+        "default_models": False,
+        "admission": {"max_queue_size": 10_000},
+        "models": dict.fromkeys(models, model),
+    }
+
+
+@contextmanager
+def _gateway(name: str, upstream: int, models: Sequence[str], folder: Path, cores: Cores) -> Generator[Child]:
+    port = free_port()
+    log = folder / f"{name.replace(':', '-')}.log"
+    if name == "enginehouse":
+        command, ready = _enginehouse(port, upstream, models, folder), "/ready"
+    elif name in gateway_names():
+        command, ready = _prototype(name.partition(":")[2], port, upstream), "/health"
+    else:
+        raise BenchError(f"There is no gateway {name!r}. There are: {', '.join(gateway_names())}.")
+    with running(command, port=port, ready=ready, core=cores.gateway, log=log) as child:
+        yield child
+
+
+def _enginehouse(port: int, upstream: int, models: Sequence[str], folder: Path) -> list[str]:
+    file = folder / "enginehouse.json"
+    file.write_text(json.dumps(configuration(port, upstream, models, folder)))
+    place = ["--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "enginehouse", "serve", "--config", str(file), *place]
+
+
+def _prototype(letter: str, port: int, upstream: int) -> list[str]:
+    place = ["--port", str(port), "--upstream", _base_url(upstream)]
+    return [sys.executable, "-m", "bench.prototypes", letter, *place]
+
+
+def _base_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/v1"

@@ -1,0 +1,20 @@
+"""The gateway's settings for a run are settings that it takes."""
+
+from pathlib import Path
+
+from bench.prototypes import PROTOTYPES
+from bench.systems import YARDSTICK, configuration, gateway_names
+from enginehouse.settings.schema import Settings
+
+
+def test_the_configuration_is_valid_and_points_to_the_mock():
+    settings = Settings.model_validate(configuration(8123, 9123, ["mock", "mock-c64"], Path("/nowhere")))
+    assert settings.server.port == 8123
+    assert not settings.default_models
+    assert {model.base_url for model in settings.models.values()} == {"http://127.0.0.1:9123/v1"}
+    assert list(settings.models) == ["mock", "mock-c64"]
+
+
+def test_every_prototype_can_be_named():
+    assert YARDSTICK in gateway_names()
+    assert len(gateway_names()) == 1 + len(PROTOTYPES)
