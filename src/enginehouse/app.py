@@ -5,9 +5,12 @@ residents (their leases end before their engines), then stores.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 
@@ -21,7 +24,7 @@ from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.engines.metadata import Cards
-from enginehouse.errors import EnginehouseError
+from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.residency.base import Launcher
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
@@ -40,16 +43,19 @@ log = structlog.get_logger()
 _RETRY_SIDE_TASK = 5.0
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
+ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
+"""From settings to models, with what their files say."""
+
 
 class House:
     """The running service: the ASGI application and what stands behind it."""
 
     def __init__(
-        self, settings: Settings, artifacts: Artifacts, cards: Cards, catalogue: Catalogue, residency: Residency
+        self, settings: Settings, artifacts: Artifacts, read: ReadModels, catalogue: Catalogue, residency: Residency
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
-        self.cards = cards
+        self.read = read
         self.catalogue = catalogue
         self.residency = residency
         gateway = Gateway(catalogue, Admission(settings.admission), residency)
@@ -102,12 +108,12 @@ async def open_house(
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
-    cards = Cards()
-    catalogue = Catalogue(await enrich(settings, cards, artifacts.local))
+    read = partial(enrich, cards=Cards(), locate=artifacts.local, started=int(time.time()))
+    catalogue = Catalogue(await read(settings))
     async with AsyncExitStack() as stack:
         launchers = _launchers(settings, artifacts, environ)
         residency = await stack.enter_async_context(Residency(launchers, settings.residency))
-        house = House(settings, artifacts, cards, catalogue, residency)
+        house = House(settings, artifacts, read, catalogue, residency)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
@@ -169,7 +175,10 @@ async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
 
 async def _follow_settings(house: House, config: Path, environ: Mapping[str, str]) -> None:
     async for settings in watch(config, house.settings, environ):
-        house.show("settings", await enrich(settings, house.cards, house.artifacts.local))
+        try:
+            house.show("settings", await house.read(settings))
+        except SettingsError as error:
+            log.warning("models_refused", origin="settings", error=error.message)
         house.settings = settings
 
 
