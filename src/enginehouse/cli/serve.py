@@ -18,6 +18,8 @@ __all__ = ["listen", "run_service", "url_of"]
 
 log = structlog.get_logger()
 
+_MARGIN = 5.0
+"""Seconds beyond the engines' own grace for everything else to close."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +36,8 @@ def run_service(settings: Settings, environ: Mapping[str, str], *, config: Path 
 async def _serve(
     settings: Settings, environ: Mapping[str, str], config: Path | None, listener: socket.socket
 ) -> None:
-    async with open_house(settings, environ, config=config) as house:
+    async with contextlib.AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(settings, environ, config=config))
         server = _Server(_uvicorn_config(house, settings.server))
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
@@ -42,6 +45,16 @@ async def _serve(
         log.info("ready", url=url_of(settings.server, listener), docs="/docs", models=len(house.catalogue.models()))
         await server.serve(sockets=[listener])
         log.info("stopping")
+        await _close(stack, 0 if server.force_exit else settings.residency.stop_grace + _MARGIN)
+
+
+async def _close(stack: contextlib.AsyncExitStack, seconds: float) -> None:
+    """Take the house down; what has not ended after so many seconds is cancelled, and its engines killed."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stack.aclose()
+    except TimeoutError:
+        log.warning("stopped_with_work_left")
 
 
 class _Server(uvicorn.Server):

@@ -28,7 +28,7 @@ def ids(look):
 
 
 def test_files_and_folders_become_models_with_ids_of_their_place(tmp_path):
-    gguf(tmp_path / "Smol LM.Q4_1.gguf", values={"llama.context_length": 512})
+    gguf(tmp_path / "Smol LM.Q4_1.gguf", values={"llama.context_length": 768})
     gguf(tmp_path / "author" / "name-v1.5.gguf")
     gguf(tmp_path / "big-00001-of-00002.gguf")
     gguf(tmp_path / "big-00002-of-00002.gguf")
@@ -39,7 +39,7 @@ def test_files_and_folders_become_models_with_ids_of_their_place(tmp_path):
     assert ids(look) == ["Smol-LM.Q4_1", "author/name-v1.5", "bge", "big"]
     assert (look.waiting, look.moving) == ({}, False)
     chat, _, embedder, big = look.models
-    assert (chat.context_length, chat.created, chat.origin) == (512, int(OLD), "models_dir")
+    assert (chat.context_length, chat.created, chat.origin) == (256, int(OLD), "models_dir")
     assert chat.deployments[0].source == str(tmp_path / "Smol LM.Q4_1.gguf")
     assert chat.deployments[0].slots == 3
     assert (embedder.kind, embedder.deployments[0].engine) == (Kind.EMBEDDING, EngineName.ONNX)
