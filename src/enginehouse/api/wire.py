@@ -43,6 +43,8 @@ STATUS: Mapping[type[EnginehouseError], int] = {
 """The one place where an error gets a status; the nearest ancestor in the tree decides."""
 
 _MAX_REQUEST_ID = 128
+_PATIENCE = 8
+"""How many times the body limit is read, and thrown away, before an answer cuts its sender off."""
 PING = b": ping\n\n"
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
 _SSE: RawHeaders = [
@@ -147,15 +149,12 @@ class Exchange:
         return seconds
 
     async def read_body(self) -> bytes:
-        """The whole body, never more than the limit.
+        """The whole body, never keeping more than the limit.
 
         Raises:
-            RequestTooLarge: by its declared or its real length.
+            RequestTooLarge: it is longer.
             CallerGone: the caller left while sending.
         """
-        declared = self.header(b"content-length")
-        if declared and declared.isdigit() and int(declared) > self._max_body:
-            raise self._too_large()
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -165,7 +164,11 @@ class Exchange:
             chunk: bytes = message.get("body", b"")
             size += len(chunk)
             if size > self._max_body:
-                raise self._too_large()
+                chunks.clear()
+                # Who is still sending does not read our answer; a little more patience lets it arrive.
+                if size > self._max_body * _PATIENCE or not message.get("more_body", False):
+                    raise self._too_large()
+                continue
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -53,10 +53,12 @@ class Residency:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Let every lease end, then stop every engine. Cancel this to stop them at once."""
+        """Let every lease end, then stop every engine; after an error or a cancel, stop them at once."""
         self._closing = True
         for resident in self._residents.values():
             resident.dismiss(_shutting_down())
+            if error[0] is not None and resident.task is not None:
+                resident.task.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     @property
