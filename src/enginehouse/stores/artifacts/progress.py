@@ -11,12 +11,12 @@ class Progress(Protocol):
     def started(self, name: str, total: int | None, already: int) -> None:
         """`name` has begun: `total` bytes in all (None: unknown), of which `already` are here.
 
-        Called again for the same name when the transfer had to begin anew.
+        Called again for the same name when the transfer goes on after a break, or had to begin anew.
         """
         ...
 
-    def advanced(self, name: str, count: int) -> None:
-        """Another `count` bytes of `name` are here."""
+    def advanced(self, name: str, size: int) -> None:
+        """Another `size` bytes of `name` are here."""
         ...
 
     def waiting(self, name: str, reason: str) -> None:
@@ -33,7 +33,7 @@ class _Silent:
 
     def started(self, name: str, total: int | None, already: int) -> None: ...
 
-    def advanced(self, name: str, count: int) -> None: ...
+    def advanced(self, name: str, size: int) -> None: ...
 
     def waiting(self, name: str, reason: str) -> None: ...
 
