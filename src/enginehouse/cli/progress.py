@@ -103,7 +103,7 @@ class PlainLines:
 
 
 class JsonLines:
-    """One JSON object a line, with `event` and `name`; about a hundred of them a file say how many bytes are here."""
+    """One JSON object a line, with `event` and `name`; about a hundred a file say how many bytes are here."""
 
     def __init__(self, write: Write) -> None:
         self._write = write

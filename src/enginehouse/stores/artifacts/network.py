@@ -56,7 +56,6 @@ class Address(Struct, frozen=True, kw_only=True):
     refusal: Callable[[aiohttp.ClientResponse], str]
     """Puts a final error status into words."""
     headers: Mapping[str, str] = {}
-    auth: aiohttp.BasicAuth | None = None
 
     @property
     def host(self) -> str:
@@ -110,9 +109,7 @@ class Web:
             SourceError: another try would end the same way.
         """
         try:
-            async with self._session.get(
-                address.url, headers={**address.headers, **headers}, auth=address.auth
-            ) as response:
+            async with self._session.get(address.url, headers={**address.headers, **headers}) as response:
                 _ensure_welcome(response, address)
                 yield response
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
@@ -164,8 +161,8 @@ async def persist(
         await asyncio.sleep(pause)
 
 
-def http_url(text: str, what: str) -> tuple[URL, aiohttp.BasicAuth | None]:
-    """A URL without its user and password, and those two apart; `what` names it when it is wrong.
+def http_url(text: str, what: str) -> tuple[URL, Mapping[str, str]]:
+    """A URL without its user and password, and the headers that carry those; `what` names it when it is wrong.
 
     Raises:
         SourceError: it is no http or https URL.
@@ -173,11 +170,16 @@ def http_url(text: str, what: str) -> tuple[URL, aiohttp.BasicAuth | None]:
     try:
         url = URL(text)
         if url.scheme in {"http", "https"} and url.host:
-            auth = aiohttp.BasicAuth(url.user, url.password or "", encoding="utf-8") if url.user else None
-            return url.with_user(None), auth
+            return url.with_user(None), _credentials(url)
     except ValueError:
         pass  # the text may hold a password: it goes into no message, nor a cause
     raise SourceError(f"{what[0].upper()}{what[1:]} must be an http or https URL.")
+
+
+def _credentials(url: URL) -> Mapping[str, str]:
+    if not url.user:
+        return {}
+    return {"Authorization": aiohttp.encode_basic_auth(url.user, url.password or "", encoding="utf-8")}
 
 
 def shown(url: URL) -> str:
