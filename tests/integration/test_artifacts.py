@@ -312,6 +312,14 @@ async def test_a_server_that_stays_broken_is_given_up(store, server):
     assert "127.0.0.1 answered 503, and 4 tries in a row did not help" in await refused(store(), SPEC)
 
 
+@pytest.mark.parametrize("status", [204, 304, 400, 410])
+async def test_an_answer_that_is_no_file_is_never_kept(store, server, tmp_path, status):
+    server.files[HUB_PATH].statuses = [status]
+    assert f"127.0.0.1 does not give out m.gguf (status {status})" in await refused(store(), HUB_SPEC)
+    assert tree(tmp_path / "artifacts") == set()
+    assert len(server.asked) == 1
+
+
 async def test_nobody_there_is_said_at_once_with_what_to_do(store):
     artifacts = store(Patience(), pypi_index="http://127.0.0.1:9/simple", hf_endpoint="http://127.0.0.1:9")
     message = await refused(artifacts, SPEC)
@@ -548,8 +556,8 @@ async def test_the_next_in_line_goes_on_where_a_cancelled_one_stopped(store, ser
     half = asyncio.Event()
 
     class Halfway(Diary):
-        def advanced(self, name, size):
-            super().advanced(name, size)
+        def advanced(self, name, count):
+            super().advanced(name, count)
             if self.bytes_of(WHEEL_NAME) > len(WHEEL) // 2:
                 half.set()
 
@@ -603,13 +611,14 @@ async def test_a_process_that_is_killed_midway_leaves_nothing_in_the_way(store, 
 PULL = """
 import sys
 from pathlib import Path
-from enginehouse.cli.pull import Wanted, run_pull
+from enginehouse.cli.pull import run_pull
+from enginehouse.core.catalogue import Catalogue
 from enginehouse.settings.schema import SourceSettings
 from enginehouse.stores.artifacts import Artifacts
 
 url, root, spec = sys.argv[1:]
 artifacts = Artifacts(Path(root), SourceSettings(pypi_index=url + "/simple"))
-sys.exit(run_pull([Wanted(name="m", source=spec)], artifacts, as_json=False))
+sys.exit(run_pull([spec], Catalogue(), artifacts))
 """
 
 
@@ -640,7 +649,7 @@ async def test_ctrl_c_stops_a_pull_and_the_next_one_goes_on(server, tmp_path):
     process = await pull(server, root)
     out, errors = await process.communicate()
     assert process.returncode == 0
-    assert out.decode() == f"m\t{root}/pypi/some-model/1.0/some_model/m.gguf\n"
+    assert out.decode() == f"{SPEC}\t{root}/pypi/some-model/1.0/some_model/m.gguf\n"
     assert b"going on after" in errors
     assert f"{WHEEL_NAME}: complete".encode() in errors
     assert server.sent(WHEEL_PATH)[1] < len(WHEEL) * 0.7

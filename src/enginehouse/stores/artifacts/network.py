@@ -27,6 +27,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_UNDERSTOOD = {200, 206, 416}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_RETRY_AFTER = 60.0
 _REAL_GAIN = 1 << 20
@@ -195,7 +196,7 @@ def _given_up(reason: str, failures: int, have: int) -> str:
 def _ensure_welcome(response: aiohttp.ClientResponse, address: Address) -> None:
     if response.status in _BUSY:
         raise Interrupted(f"{address.host} answered {response.status}", _retry_after(response))
-    if response.status >= 400 and response.status != 416:
+    if response.status not in _UNDERSTOOD:
         raise SourceError(address.refusal(response))
 
 
@@ -213,6 +214,8 @@ def _told(error: Exception, address: Address, patience: Patience) -> Exception:
             return Unreached(f"{error.host} cannot be reached ({error.os_error.strerror or 'no connection'})")
         case aiohttp.ConnectionTimeoutError():
             return Unreached(f"{address.host} cannot be reached (no answer in {patience.connect:g} s)")
+        case aiohttp.ClientHttpProxyError():
+            return SourceError(f"The proxy does not let us through to {address.host} (status {error.status}).")
         case aiohttp.TooManyRedirects():
             return SourceError(f"{address.host} redirects in a circle.")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():

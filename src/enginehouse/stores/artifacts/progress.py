@@ -15,8 +15,8 @@ class Progress(Protocol):
         """
         ...
 
-    def advanced(self, name: str, size: int) -> None:
-        """Another `size` bytes of `name` are here."""
+    def advanced(self, name: str, count: int) -> None:
+        """Another `count` bytes of `name` are here."""
         ...
 
     def waiting(self, name: str, reason: str) -> None:
@@ -33,7 +33,7 @@ class _Silent:
 
     def started(self, name: str, total: int | None, already: int) -> None: ...
 
-    def advanced(self, name: str, size: int) -> None: ...
+    def advanced(self, name: str, count: int) -> None: ...
 
     def waiting(self, name: str, reason: str) -> None: ...
 
