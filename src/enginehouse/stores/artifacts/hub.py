@@ -25,8 +25,9 @@ class Hub:
     """
 
     def __init__(self, endpoint: str, token: SecretStr | None) -> None:
-        self._root, self._auth = http_url(endpoint, "the setting sources.hf_endpoint")
-        self._token = token.get_secret_value() if token else ""
+        self._root, self._login = http_url(endpoint, "the setting sources.hf_endpoint")
+        if token:
+            self._login = {"Authorization": f"Bearer {token.get_secret_value()}"}
 
     def remote(self, file: HubFile, sha256: str | None) -> Remote:
         """How to fetch one file. The token goes to the hub alone, never to where it redirects."""
@@ -34,8 +35,7 @@ class Hub:
             url=self._url(file),
             hint=_HINT,
             refusal=lambda response: self._refusal(file, response),
-            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
-            auth=None if self._token else self._auth,
+            headers=self._login,
         )
         return Remote(name=file.path.name, address=address, sha256=sha256, announced=self._announced)
 
@@ -46,7 +46,7 @@ class Hub:
     def _refusal(self, file: HubFile, response: aiohttp.ClientResponse) -> str:
         repository, host = f"{file.org}/{file.repo}", self._root.host
         if response.status in {401, 403}:
-            wrong = "does not accept the token" if self._token else "wants a token"
+            wrong = "does not accept the token" if self._login else "wants a token"
             return (
                 f"{host} {wrong} for {repository} (or there is no such repository): set sources.hf_token, or the "
                 "variable HF_TOKEN, to a token of an account that has accepted the model's terms."

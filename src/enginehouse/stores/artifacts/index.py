@@ -47,7 +47,7 @@ class Index:
     """
 
     def __init__(self, url: str) -> None:
-        self._root, self._auth = http_url(url, "the setting sources.pypi_index")
+        self._root, self._login = http_url(url, "the setting sources.pypi_index")
 
     async def wheel(self, web: Web, package: str, version: str, progress: Progress) -> Remote:
         """The wheel of exactly this version.
@@ -72,13 +72,14 @@ class Index:
             return self._refusal(response)
 
         url = self._root / package / ""
-        return Address(url=url, hint=_HINT, refusal=refusal, headers={"Accept": _ACCEPT}, auth=self._auth)
+        return Address(url=url, hint=_HINT, refusal=refusal, headers={"Accept": _ACCEPT, **self._login})
 
     def _address(self, url: URL) -> Address:
         """A file's address; the index's credentials go along only to the index's own origin."""
-        plain, auth = http_url(str(url), "the address of a file on the package index")
-        own = plain.origin() == self._root.origin()
-        return Address(url=plain, hint=_HINT, refusal=self._refusal, auth=auth or (self._auth if own else None))
+        plain, login = http_url(str(url), "the address of a file on the package index")
+        if not login and plain.origin() == self._root.origin():
+            login = self._login
+        return Address(url=plain, hint=_HINT, refusal=self._refusal, headers=login)
 
     def _refusal(self, response: aiohttp.ClientResponse) -> str:
         host = response.url.host

@@ -27,6 +27,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_UNDERSTOOD = {200, 206, 416}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_RETRY_AFTER = 60.0
 _REAL_GAIN = 1 << 20
@@ -56,7 +57,6 @@ class Address(Struct, frozen=True, kw_only=True):
     refusal: Callable[[aiohttp.ClientResponse], str]
     """Puts a final error status into words."""
     headers: Mapping[str, str] = {}
-    auth: aiohttp.BasicAuth | None = None
 
     @property
     def host(self) -> str:
@@ -110,9 +110,7 @@ class Web:
             SourceError: another try would end the same way.
         """
         try:
-            async with self._session.get(
-                address.url, headers={**address.headers, **headers}, auth=address.auth
-            ) as response:
+            async with self._session.get(address.url, headers={**address.headers, **headers}) as response:
                 _ensure_welcome(response, address)
                 yield response
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
@@ -164,8 +162,8 @@ async def persist(
         await asyncio.sleep(pause)
 
 
-def http_url(text: str, what: str) -> tuple[URL, aiohttp.BasicAuth | None]:
-    """A URL without its user and password, and those two apart; `what` names it when it is wrong.
+def http_url(text: str, what: str) -> tuple[URL, Mapping[str, str]]:
+    """A URL without its user and password, and the headers that carry those; `what` names it when it is wrong.
 
     Raises:
         SourceError: it is no http or https URL.
@@ -173,11 +171,16 @@ def http_url(text: str, what: str) -> tuple[URL, aiohttp.BasicAuth | None]:
     try:
         url = URL(text)
         if url.scheme in {"http", "https"} and url.host:
-            auth = aiohttp.BasicAuth(url.user, url.password or "", encoding="utf-8") if url.user else None
-            return url.with_user(None), auth
+            return url.with_user(None), _credentials(url)
     except ValueError:
         pass  # the text may hold a password: it goes into no message, nor a cause
     raise SourceError(f"{what[0].upper()}{what[1:]} must be an http or https URL.")
+
+
+def _credentials(url: URL) -> Mapping[str, str]:
+    if not url.user:
+        return {}
+    return {"Authorization": aiohttp.encode_basic_auth(url.user, url.password or "", encoding="utf-8")}
 
 
 def shown(url: URL) -> str:
@@ -193,7 +196,7 @@ def _given_up(reason: str, failures: int, have: int) -> str:
 def _ensure_welcome(response: aiohttp.ClientResponse, address: Address) -> None:
     if response.status in _BUSY:
         raise Interrupted(f"{address.host} answered {response.status}", _retry_after(response))
-    if response.status >= 400 and response.status != 416:
+    if response.status not in _UNDERSTOOD:
         raise SourceError(address.refusal(response))
 
 
@@ -211,6 +214,8 @@ def _told(error: Exception, address: Address, patience: Patience) -> Exception:
             return Unreached(f"{error.host} cannot be reached ({error.os_error.strerror or 'no connection'})")
         case aiohttp.ConnectionTimeoutError():
             return Unreached(f"{address.host} cannot be reached (no answer in {patience.connect:g} s)")
+        case aiohttp.ClientHttpProxyError():
+            return SourceError(f"The proxy does not let us through to {address.host} (status {error.status}).")
         case aiohttp.TooManyRedirects():
             return SourceError(f"{address.host} redirects in a circle.")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():

@@ -11,7 +11,7 @@ class Progress(Protocol):
     def started(self, name: str, total: int | None, already: int) -> None:
         """`name` has begun: `total` bytes in all (None: unknown), of which `already` are here.
 
-        Called again for the same name when the transfer had to begin anew.
+        Called again for the same name when the transfer goes on after a break, or had to begin anew.
         """
         ...
 
