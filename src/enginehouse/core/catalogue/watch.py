@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
-from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] - its stop_event may be trio's
+from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableType] - its stop_event may be trio's
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from enginehouse.core.catalogue.shelf import Look, Shelf
@@ -57,6 +57,8 @@ async def looks(shelf: Shelf, interval: float) -> AsyncGenerator[Look]:
                         look = await look_now(shelf)
                         due = time.monotonic() + UNASKED
                         yield look
+                    if _was_removed(shelf.folder, signs):
+                        break
                     if signs and await asyncio.to_thread(identity, shelf.folder) != watched:
                         break
         await asyncio.sleep(interval)
@@ -71,6 +73,11 @@ def ticks(folder: Path, interval: float) -> AsyncGenerator[set[Any]]:
         yield_on_timeout=True,
         ignore_permission_denied=True,
     )
+
+
+def _was_removed(folder: Path, signs: set[Any]) -> bool:
+    """The folder itself went, even if another of its name, and of its recycled inode, is there again."""
+    return any(kind is Change.deleted and Path(path) == folder for kind, path in signs)
 
 
 def identity(folder: Path) -> tuple[int, int]:
