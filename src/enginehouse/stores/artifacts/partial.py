@@ -126,7 +126,7 @@ class Onlooker:
         if before is None or size < before:
             note = read_note(path)
             self._progress.started(name, note.size if note else None, size)
-            self._progress.waiting(name, "another process is fetching it")
+            self._progress.waiting(name, "it is being fetched already")
         elif size > before:
             self._progress.advanced(name, size - before)
         self._sizes[name] = size
