@@ -6,7 +6,7 @@ residents (their leases end before their engines), then stores.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -51,15 +51,22 @@ class House:
     """The running service: the ASGI application and what stands behind it."""
 
     def __init__(
-        self, settings: Settings, artifacts: Artifacts, read: ReadModels, catalogue: Catalogue, residency: Residency
+        self,
+        settings: Settings,
+        artifacts: Artifacts,
+        read: ReadModels,
+        catalogue: Catalogue,
+        residency: Residency,
+        arrivals: asyncio.Event,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
         self.read = read
         self.catalogue = catalogue
         self.residency = residency
-        gateway = Gateway(catalogue, Admission(settings.admission), residency)
-        face = OpenAIFace(gateway)
+        self.arrivals = arrivals
+        self._admission = Admission(settings.admission)
+        face = OpenAIFace(Gateway(catalogue, self._admission, residency))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -70,6 +77,24 @@ class House:
             models_router(catalogue, residency),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
+
+    async def adopt(self, settings: Settings) -> None:
+        """Let an edited configuration count, as far as it can without a restart.
+
+        An edit that would open the service to strangers, or names a model twice, is refused and logged; what was
+        before stays.
+        """
+        try:
+            check_exposure(self.settings.server, settings.auth)
+            models = await self.read(settings)
+        except SettingsError as error:
+            log.warning("settings_refused", error=error.message)
+            return
+        self.settings = settings
+        self.residency.adopt(settings.residency)
+        self._admission.adopt(settings.admission)
+        self.asgi.adopt(Identity(settings.auth), settings.server)
+        self.show("settings", models)
 
     def show(self, origin: str, models: Iterable[Model]) -> None:
         """Let the catalogue hold these models of one origin, and residency know what that changes.
@@ -86,7 +111,7 @@ class House:
         for model_id in change.changed:
             for deployment in self.catalogue.resolve(model_id).deployments:
                 self.residency.replace(deployment)
-        if change.added or change.removed or change.changed:
+        if change:
             log.info(
                 "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
             )
@@ -111,17 +136,17 @@ async def open_house(
     read = partial(enrich, cards=Cards(), locate=artifacts.local, started=int(time.time()))
     catalogue = Catalogue(await read(settings))
     async with AsyncExitStack() as stack:
-        launchers = _launchers(settings, artifacts, environ)
+        arrivals = asyncio.Event()
+        launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         residency = await stack.enter_async_context(Residency(launchers, settings.residency))
-        house = House(settings, artifacts, read, catalogue, residency)
+        house = House(settings, artifacts, read, catalogue, residency, arrivals)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
 
 def _launchers(
-    settings: Settings, artifacts: Artifacts, environ: Mapping[str, str]
+    settings: Settings, files: FetchedFiles, environ: Mapping[str, str]
 ) -> Mapping[EngineName, Launcher]:
-    files = FetchedFiles(artifacts)
     silence = settings.admission.request_timeout
     llama = LlamaLauncher(
         files,
@@ -151,17 +176,23 @@ async def _side_tasks(house: House, environ: Mapping[str, str], config: Path | N
     """What goes on beside the requests; one that dies is logged and started again."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_preload(house), name="preload")]
-        if config is not None:
-            follow = _kept_alive("settings", lambda: _follow_settings(house, config, environ))
-            tasks.append(group.create_task(follow, name="settings"))
-        if (folder := house.settings.models_dir) is not None:
-            follow = _kept_alive("models_dir", lambda: _follow_folder(house, folder))
-            tasks.append(group.create_task(follow, name="models_dir"))
+        for name, run in _endless(house, environ, config):
+            tasks.append(group.create_task(_kept_alive(name, run), name=name))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
+
+
+def _endless(
+    house: House, environ: Mapping[str, str], config: Path | None
+) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+    yield "arrivals", partial(_follow_arrivals, house)
+    if config is not None:
+        yield "settings", partial(_follow_settings, house, config, environ)
+    if house.settings.models_dir is not None:
+        yield "models_dir", partial(_follow_folder, house, house.settings.models_dir)
 
 
 async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -175,11 +206,15 @@ async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
 
 async def _follow_settings(house: House, config: Path, environ: Mapping[str, str]) -> None:
     async for settings in watch(config, house.settings, environ):
-        try:
-            house.show("settings", await house.read(settings))
-        except SettingsError as error:
-            log.warning("models_refused", origin="settings", error=error.message)
-        house.settings = settings
+        await house.adopt(settings)
+
+
+async def _follow_arrivals(house: House) -> None:
+    """When a model's files have come, the list shall say what they say."""
+    while True:
+        await house.arrivals.wait()
+        house.arrivals.clear()
+        house.show("settings", await house.read(house.settings))
 
 
 async def _follow_folder(house: House, folder: Path) -> None:
@@ -189,9 +224,8 @@ async def _follow_folder(house: House, folder: Path) -> None:
 
 async def _preload(house: House) -> None:
     """Load what shall be ready before anybody asks, one after the other; what fails is logged and left."""
-    wanted = set(house.settings.residency.preload)
     for model in house.catalogue.models():
-        if model.preload or "*" in wanted or wanted & {model.id, *model.aliases}:
+        if model.preload:
             try:
                 await house.residency.load(model.deployments[0], ttl=model.ttl)
             except EnginehouseError as error:

@@ -43,6 +43,11 @@ class FrontDoor:
         self._identity = identity
         self._server = server
 
+    def adopt(self, identity: Identity, server: ServerSettings) -> None:
+        """New keys and limits count from the next request on."""
+        self._identity = identity
+        self._server = server
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's scope."""
         if scope["type"] != "http":

@@ -35,6 +35,10 @@ class Admission:
         self._settings = settings
         self._lines: dict[str, _Line] = {}
 
+    def adopt(self, settings: AdmissionSettings) -> None:
+        """New limits count for who comes next."""
+        self._settings = settings
+
     @asynccontextmanager
     async def slot(self, deployment: Deployment) -> AsyncGenerator[Slot]:
         """A slot, first come first served; leaving the context passes it on.

@@ -103,9 +103,14 @@ class Residency:
 
     def replace(self, deployment: Deployment) -> None:
         """A deployment was configured anew: what runs drains, waiters get the new one."""
-        if resident := self._residents.get(deployment.id):
+        resident = self._residents.get(deployment.id)
+        if resident is not None and resident.wanted != deployment:
             resident.wanted = deployment
             resident.dismiss()
+
+    def adopt(self, settings: ResidencySettings) -> None:
+        """New limits count from the next decision on."""
+        self._settings = settings
 
     def forget(self, deployment_id: str) -> None:
         """A deployment is no more: running requests end, waiters are told."""

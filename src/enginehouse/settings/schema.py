@@ -48,7 +48,9 @@ __all__ = [
     "StoreSettings",
 ]
 
-RESTART = frozenset({"server.host", "server.port", "data_dir", "stores", "qdrant"})
+RESTART = frozenset(
+    {"server.host", "server.port", "log", "data_dir", "models_dir", "sources", "engines", "stores", "qdrant"}
+)
 """Keys, or whole sections, that are read once at start: a change of one waits for the next start."""
 
 

@@ -260,3 +260,43 @@ async def test_an_engine_nobody_launches_is_a_clear_error():
     async with Residency({}, ResidencySettings()) as house:
         with pytest.raises(ModelLoadFailed, match="llama_server"):
             await house.load(deployment())
+
+
+@in_simulated_time
+async def test_an_edit_that_changes_nothing_of_a_deployment_leaves_its_engine_alone():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        await house.load(deployment())
+        house.replace(deployment())
+        await asyncio.sleep(1)
+        assert house.status(deployment()).state is ResidentState.READY
+    assert launcher.loads == ["a"]
+
+
+@in_simulated_time
+async def test_new_limits_count_at_once():
+    launcher = FakeLauncher()
+    async with residency(launcher, idle_timeout=1000) as house:
+        house.adopt(ResidencySettings(idle_timeout=10))
+        await house.load(deployment())
+        await asyncio.sleep(11)
+        assert not launcher.resident
+
+
+def test_an_error_or_a_cancel_stops_engines_without_waiting_for_leases():
+    launcher = FakeLauncher()
+
+    async def main():
+        async with residency(launcher) as house:
+            holder = asyncio.ensure_future(hold(house))
+            await asyncio.sleep(2)
+            assert not holder.done()
+            raise KeyError("the house burns")
+
+    async def hold(house):
+        async with house.lease(deployment()):
+            await asyncio.sleep(10_000)
+
+    with pytest.raises(KeyError):
+        simulate(main())
+    assert not launcher.resident

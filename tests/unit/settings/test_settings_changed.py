@@ -26,7 +26,7 @@ def test_changed_names_what_differs(read, before, after, keys):
 
 
 def test_only_some_keys_want_a_restart():
-    keys = {"server.port", "server.debug", "data_dir", "stores.redis_url", "models.a", "log.level"}
+    keys = {"server.port", "server.debug", "data_dir", "stores.redis_url", "models.a", "auth.api_keys"}
     assert wants_restart(keys) == {"server.port", "data_dir", "stores.redis_url"}
 
 

@@ -1,5 +1,7 @@
 """Model files for launchers: fetched when they are not here yet, each byte a sign of progress."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from enginehouse.residency.base import Watcher
@@ -10,14 +12,23 @@ __all__ = ["FetchedFiles"]
 
 
 class FetchedFiles:
-    """Satisfies `Files` over the store of artifacts."""
+    """Satisfies `Files` over the store of artifacts.
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    Args:
+        arrived: called when something had to be fetched and is here now.
+    """
+
+    def __init__(self, artifacts: Artifacts, arrived: Callable[[], None]) -> None:
         self._artifacts = artifacts
+        self._arrived = arrived
 
     async def fetch(self, source: Source, sha256: Source | None, watcher: Watcher) -> Path:
         """The local path."""
-        return await self._artifacts.fetch(source, sha256, _Progress(watcher))
+        was_here = await asyncio.to_thread(self._artifacts.local, source, sha256)
+        path = await self._artifacts.fetch(source, sha256, _Progress(watcher))
+        if was_here is None:
+            self._arrived()
+        return path
 
 
 class _Progress:
