@@ -29,10 +29,10 @@ def test_an_edit_counts_without_touching_what_did_not_change(tmp_path, gguf):
         own.wait_until(lambda: "settings_refused" in own.log(), 10)
         assert own.call(CHAT, hello("second"))[0] == 200
 
-        own.configure({"models": {**first, "second": {"source": str(gguf), "context_length": 384}}})
-        own.wait_until(lambda: own.call("/v1/models/second")[1]["context_length"] == 384, 10)
-        long = {**hello("second"), "messages": [{"role": "user", "content": "word " * 500}]}
-        assert "384" in own.call(CHAT, long)[1]["error"]["message"]
+        own.configure({"models": {**first, "second": {"source": str(gguf), "context_length": 768}}})
+        own.wait_until(lambda: own.call("/v1/models/second")[1]["context_length"] == 768, 10)
+        long = {**hello("second"), "messages": [{"role": "user", "content": "word " * 1000}]}
+        assert "768" in own.call(CHAT, long)[1]["error"]["message"]
 
         own.configure({"models": first})
         own.wait_until(lambda: own.call("/v1/models/second")[0] == 404, 10)

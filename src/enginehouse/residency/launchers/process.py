@@ -15,6 +15,8 @@ __all__ = ["EngineProcess", "engine_process"]
 
 _KEPT_LINES = 60
 _TOLD_LINES = 8
+_LAST_WORDS = 0.5
+"""Seconds after its end in which a process's output must have been read; somebody else may hold the pipe open."""
 
 
 class EngineProcess(asyncio.SubprocessProtocol):
@@ -56,8 +58,21 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._watcher.progressed("output")
 
     def process_exited(self) -> None:
-        """It is gone; what it left behind in its group goes too."""
+        """It is gone; what it left behind in its group goes too. Its last words may still be on their way."""
         self._kill_group()
+        assert self._transport is not None
+        if (stdin := self._transport.get_pipe_transport(0)) is not None:
+            stdin.close()
+        asyncio.get_running_loop().call_later(_LAST_WORDS, self._finish)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone and everything it wrote has been read."""
+        del exc
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.exited:
+            return
         self._exited.set()
         if not self.announcement.done():
             self.announcement.set_exception(self.failure())
