@@ -4,17 +4,23 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import structlog
 import uvicorn
 
 from enginehouse.app import House, open_house
-from enginehouse.errors import SettingsError
+from enginehouse.cli.banner import show_banner
+from enginehouse.cli.catalogue import artifacts_of, configured, fetch
+from enginehouse.cli.console import remarks
+from enginehouse.cli.effective import Effective
+from enginehouse.cli.service import address
+from enginehouse.errors import SettingsError, SourceError
 from enginehouse.settings.schema import ServerSettings, Settings
+from enginehouse.telemetry.logs import configure_logs
 
-__all__ = ["listen", "run_service", "url_of"]
+__all__ = ["Server", "listen", "run_service", "serve", "serve_until_stopped", "url_of"]
 
 log = structlog.get_logger()
 
@@ -23,26 +29,83 @@ _MARGIN = 5.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_service(settings: Settings, environ: Mapping[str, str], *, config: Path | None = None) -> None:
+def serve(found: Effective, *, pull: bool) -> None:
+    """The command: logs as the settings want them, files fetched first if that was asked for, then the service.
+
+    Raises:
+        SettingsError: the port is taken, or the service would be open to strangers.
+    """
+    settings = found.settings
+    configure_logs("debug" if settings.server.debug else settings.log.level, settings.log.format)
+    if pull:
+        listen(settings.server).close()  # better told now than after a long download
+        _pull(settings)
+    wants_key = bool(settings.auth.api_keys or settings.auth.jwt_secret)
+
+    def ready(house: House, url: str) -> None:
+        show_banner(remarks(), address(settings.server) or url, house.catalogue.models(), wants_key=wants_key)
+
+    run_service(settings, found.environ, config=found.path, ready=ready)
+
+
+def _pull(settings: Settings) -> None:
+    """Bring every model's files here; what cannot be had is told, and no reason not to serve the rest."""
+    artifacts = artifacts_of(settings)
+    for model in configured(settings).models():
+        try:
+            fetch(model, artifacts)
+        except SourceError as error:
+            log.warning("pull_failed", model=model.id, reason=error.message)
+
+
+def run_service(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    ready: Callable[[House, str], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; running streams end first, a second signal cuts them off.
+
+    Args:
+        settings: the effective configuration.
+        environ: the environment, for engine processes and for reading the configuration again.
+        config: the file to watch for edits, if there is one.
+        ready: told the house and its URL when requests are taken.
 
     Raises:
         SettingsError: the port is taken, or the service would be open to strangers.
     """
     with listen(settings.server) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(settings, environ, config, listener))
+
+        def up(house: House, server: Server) -> None:
+            for number in _STOP_SIGNALS:
+                asyncio.get_running_loop().add_signal_handler(number, server.stop)
+            url = url_of(settings.server, listener)
+            log.info("ready", url=url, docs="/docs", models=len(house.catalogue.models()))
+            if ready is not None:
+                ready(house, url)
+
+        runner.run(serve_until_stopped(settings, environ, listener, config=config, up=up))
 
 
-async def _serve(
-    settings: Settings, environ: Mapping[str, str], config: Path | None, listener: socket.socket
+async def serve_until_stopped(
+    settings: Settings,
+    environ: Mapping[str, str],
+    listener: socket.socket,
+    *,
+    config: Path | None = None,
+    up: Callable[[House, "Server"], None],
 ) -> None:
+    """Open the house and serve; `up` gets the house and the server to stop it with.
+
+    Raises:
+        SettingsError: the service would be open to strangers, or two models claim one name.
+    """
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(settings, environ, config=config))
-        server = _Server(_uvicorn_config(house, settings.server))
-        loop = asyncio.get_running_loop()
-        for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, server.stop)
-        log.info("ready", url=url_of(settings.server, listener), docs="/docs", models=len(house.catalogue.models()))
+        server = Server(house)
+        up(house, server)
         await server.serve(sockets=[listener])
         log.info("stopping")
         await _close(stack, 0 if server.force_exit else settings.residency.stop_grace + _MARGIN)
@@ -57,11 +120,14 @@ async def _close(stack: contextlib.AsyncExitStack, seconds: float) -> None:
         log.warning("stopped_with_work_left")
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handling, which would end the process by the signal and not by exit code 0."""
 
+    def __init__(self, house: House) -> None:
+        super().__init__(_uvicorn_config(house))
+
     def stop(self) -> None:
-        """First call: accept nothing more and let what runs end. Second: cut it off."""
+        """First call: accept nothing more and let what runs end. Second: cut it off. Any thread may call it."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -71,7 +137,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _uvicorn_config(house: House, server: ServerSettings) -> uvicorn.Config:
+def _uvicorn_config(house: House) -> uvicorn.Config:
     return uvicorn.Config(
         house.asgi,  # pyright: ignore[reportArgumentType] - uvicorn's ASGI types are narrower than the protocol
         http="httptools",
@@ -81,7 +147,7 @@ def _uvicorn_config(house: House, server: ServerSettings) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=round(server.shutdown_timeout),
+        timeout_graceful_shutdown=round(house.settings.server.shutdown_timeout),
     )
 
 
