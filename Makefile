@@ -27,7 +27,7 @@ $(VENV)/.dev: constraints-dev.txt $(VENV)/.local
 setup: $(VENV)/.dev ## Make .venv with everything pinned (quick and offline when nothing changed)
 
 run: $(VENV)/.local ## Fetch the default models and serve (HOST, PORT and CONFIG_PATH are honoured)
-	$(BIN)/enginehouse serve
+	$(BIN)/enginehouse serve --pull
 
 test: setup ## Run all tests: unit, then integration with the real bundled engine
 	$(BIN)/pytest tests/unit
