@@ -74,8 +74,9 @@ def _default_batch(flags: Mapping[str, Any], llama: Any) -> int:
     """Embeddings are computed in one step, so it must hold a whole text."""
     if flags.get("embedding") or flags.get("rerank"):
         return int(flags.get("ctx_size") or 2048)
-    gpus = [d for d in llama.get_device_info() if "GPU" in str(d["type"])]
-    return 512 if gpus else CPU_BATCH
+    kinds = llama.ggml_backend_dev_type
+    gpus = {kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU}
+    return 512 if any(device["type"] in gpus for device in llama.get_device_info()) else CPU_BATCH
 
 
 _PLAIN = {
