@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import structlog
 
+from enginehouse import __version__
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
@@ -31,6 +32,7 @@ from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
 from enginehouse.residency.manager import Residency
+from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
@@ -138,10 +140,15 @@ async def open_house(
     async with AsyncExitStack() as stack:
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
-        residency = await stack.enter_async_context(Residency(launchers, settings.residency))
+        residency = await stack.enter_async_context(_residency(settings, launchers))
         house = House(settings, artifacts, read, catalogue, residency, arrivals)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
+
+
+def _residency(settings: Settings, launchers: Mapping[EngineName, Launcher]) -> Residency:
+    footprints = Footprints(settings.data_dir / "footprints.json", __version__)
+    return Residency(launchers, settings.residency, footprints=footprints)
 
 
 def _launchers(
@@ -227,6 +234,8 @@ async def _preload(house: House) -> None:
     for model in house.catalogue.models():
         if model.preload:
             try:
-                await house.residency.load(model.deployments[0], ttl=model.ttl)
+                await house.residency.load(
+                    model.deployments[0], ttl=model.ttl, priority=model.priority, pinned=model.pinned
+                )
             except EnginehouseError as error:
                 log.warning("preload_failed", model=model.id, error=error.message)

@@ -57,7 +57,9 @@ class Gateway:
         deployment = model.deployments[0]
         async with self._admission.slot(deployment) as slot:
             request.timings.queue = slot.waited
-            async with self._residency.lease(deployment, ttl=model.ttl) as lease:
+            async with self._residency.lease(
+                deployment, ttl=model.ttl, priority=model.priority, pinned=model.pinned
+            ) as lease:
                 request.timings.load = lease.waited
                 yield Seat(model=model, deployment=deployment, engine=lease.engine)
 

@@ -41,6 +41,15 @@ class Watcher(Protocol):
 class Launcher(Protocol):
     """Brings a deployment into memory, and out again when its context ends."""
 
+    async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
+        """Bytes of memory it will take, by what its files say; they are fetched first if they have to be.
+
+        Raises:
+            SourceError: the model's files could not be had.
+            ModelLoadFailed: it cannot be loaded at all, whatever the memory.
+        """
+        ...
+
     def load(self, deployment: Deployment, watcher: Watcher) -> AbstractAsyncContextManager[Loaded]:
         """Enter to load, leave to unload; both may take long and may be cancelled.
 

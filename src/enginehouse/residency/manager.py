@@ -5,7 +5,7 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
@@ -15,9 +15,12 @@ from msgspec import Struct
 from enginehouse.engines.base import Engine
 from enginehouse.errors import Conflict, EnginehouseError, LoadTimeout, ModelLoadFailed, ModelNotFound, ShuttingDown
 from enginehouse.residency.base import Launcher, Loaded
+from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of, footprint_of, measured
+from enginehouse.residency.policy import Footprint, Rules, Standing
 from enginehouse.residency.resident import Resident, ResidentStatus, now
+from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
-from enginehouse.types import Deployment, EngineName, ResidentState
+from enginehouse.types import Deployment, EngineName, Priority, ResidentState
 
 __all__ = ["Lease", "Residency", "ResidentStatus"]
 
@@ -38,12 +41,26 @@ class Residency:
     Args:
         launchers: who loads, by engine.
         settings: limits and time-outs.
+        footprints: what was measured before; forgotten with the process when left out.
+        ram: bytes of the machine; asked of the system when left out.
     """
 
-    def __init__(self, launchers: Mapping[EngineName, Launcher], settings: ResidencySettings) -> None:
+    def __init__(
+        self,
+        launchers: Mapping[EngineName, Launcher],
+        settings: ResidencySettings,
+        *,
+        footprints: Footprints | None = None,
+        ram: int | None = None,
+    ) -> None:
         self._launchers = launchers
         self._settings = settings
+        self._footprints = footprints or Footprints(None, "")
+        self._ram = ram
         self._residents: dict[str, Resident] = {}
+        self._room = Room(
+            ByteLedger(capacity_of(settings, ram)), _rules(settings), standing=self._standing, evict=self._evict
+        )
         self._tasks = asyncio.TaskGroup()
         self._closing = False
 
@@ -67,31 +84,56 @@ class Residency:
         return self._closing
 
     @asynccontextmanager
-    async def lease(self, deployment: Deployment, *, ttl: float | None = None) -> AsyncGenerator[Lease]:
+    async def lease(
+        self,
+        deployment: Deployment,
+        *,
+        ttl: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        pinned: bool = False,
+    ) -> AsyncGenerator[Lease]:
         """The deployment's engine, loaded first if it has to be; N callers at once cause one load.
 
         Args:
             deployment: what to use; when it differs from what runs under the same id, that drains first.
             ttl: idle seconds before it leaves memory; None takes the service's default, 0 means never.
+            priority: how late it is evicted, and whom it may evict itself.
+            pinned: never evicted.
 
         Raises:
-            ModelLoadFailed, SourceError, LoadTimeout: the load failed, for every waiter alike.
+            InsufficientMemory: it would not fit with all else gone.
+            ModelLoadFailed, SourceError, LoadTimeout: the load failed, for every waiter alike, or did a short while
+                ago: then the error says when it is tried again.
             Conflict: it was unloaded while it was loading.
             ShuttingDown: the service is on its way out.
         """
         asked = now()
         resident = self._resident(deployment.id)
-        resident.ttl = self._ttl(ttl)
+        resident.ttl, resident.priority, resident.pinned = self._ttl(ttl), priority, pinned
         loaded = resident.take(deployment) or await self._join(resident, deployment)
         try:
             yield Lease(engine=loaded.engine, waited=now() - asked)
         finally:
             resident.release(loaded)
+            if not resident.leases:
+                self._room.review()
 
-    async def load(self, deployment: Deployment, *, ttl: float | None = None) -> ResidentStatus:
+    async def load(
+        self,
+        deployment: Deployment,
+        *,
+        ttl: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        pinned: bool = False,
+    ) -> ResidentStatus:
         """Bring it into memory; returns when it is ready."""
-        async with self.lease(deployment, ttl=ttl):
+        async with self.lease(deployment, ttl=ttl, priority=priority, pinned=pinned):
             return self.status(deployment)
+
+    def reset(self, deployment_id: str) -> None:
+        """Forget its failures: the next request tries to load it at once."""
+        if resident := self._residents.get(deployment_id):
+            resident.forgive()
 
     async def unload(self, deployment_id: str) -> None:
         """Out of memory: running requests end first, a load under way is stopped. Returns when it is gone."""
@@ -106,11 +148,20 @@ class Residency:
         resident = self._residents.get(deployment.id)
         if resident is not None and resident.wanted != deployment:
             resident.wanted = deployment
+            resident.forgive()
             resident.dismiss()
 
     def adopt(self, settings: ResidencySettings) -> None:
-        """New limits count from the next decision on."""
+        """New limits count from the next decision on; what is beyond them leaves when others need room."""
         self._settings = settings
+        self._room.ledger.resize(capacity_of(settings, self._ram))
+        self._room.rules = _rules(settings)
+        self._room.review()
+
+    @property
+    def memory(self) -> ByteLedger:
+        """Who takes what; to be read, not written."""
+        return self._room.ledger
 
     def forget(self, deployment_id: str) -> None:
         """A deployment is no more: running requests end, waiters are told."""
@@ -137,7 +188,10 @@ class Residency:
         return self._residents.setdefault(deployment_id, Resident())
 
     async def _join(self, resident: Resident, deployment: Deployment) -> Loaded:
+        resident.check_cool_down()
         waiter: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        if not resident.waiters:
+            resident.asked_since = now()
         resident.waiters.append(waiter)
         resident.wanted = deployment
         self._start_if_off(resident)
@@ -164,7 +218,11 @@ class Residency:
         failure: EnginehouseError | None = None
         try:
             async with AsyncExitStack() as stack:
+                need = await self._weigh(resident, deployment)
+                stack.callback(self._room.give_back, deployment.id)
+                await self._wait_for_room(resident, deployment, need)
                 resident.ready(await self._load(stack, resident, deployment))
+                await self._measure(resident, deployment)
                 log.info("model_leaves", model=deployment.id, reason=await self._stay(resident))
         except EnginehouseError as error:
             failure = error
@@ -181,16 +239,57 @@ class Residency:
         if resident.waiters and not self._closing:
             self._start_if_off(resident)
 
+    async def _weigh(self, resident: Resident, deployment: Deployment) -> Footprint:
+        """What it needs; files are fetched for that, for as long as they keep coming."""
+        async with self._progressing(resident, None):
+            estimate = await self._launcher(deployment).weigh(deployment, resident)
+        known = self._footprints.known(deployment)
+        ram = known if known is not None else round(estimate * self._settings.vram_multiplier)
+        return footprint_of(deployment, ram)
+
+    async def _wait_for_room(self, resident: Resident, deployment: Deployment, need: Footprint) -> None:
+        entries = self._room.ledger.entries
+        kept = {name: size for name, size in entries.items() if self._residents[name].pinned}
+        self._room.ledger.check(deployment.id, need, kept)
+        try:
+            async with asyncio.timeout(self._settings.load_timeout):
+                await self._room.take(deployment.id, need, since=resident.asked_since, priority=resident.priority)
+        except TimeoutError as error:
+            raise LoadTimeout(
+                "No room in memory came free: what is there is of a higher priority, or does not end. "
+                "Unload something, or raise residency.load_timeout.",
+                retry_after=30,
+            ) from error
+
     async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment) -> Loaded:
-        launcher = self._launchers.get(deployment.engine)
-        if launcher is None:
-            raise ModelLoadFailed(f"No launcher for the engine {deployment.engine.value!r} is installed.")
         log.info("model_loads", model=deployment.id)
+        resident.since = now()
+        async with self._progressing(resident, self._settings.load_timeout):
+            loaded = await stack.enter_async_context(self._launcher(deployment).load(deployment, resident))
+        log.info("model_ready", model=deployment.id, seconds=round(now() - resident.since, 3))
+        return loaded
+
+    async def _measure(self, resident: Resident, deployment: Deployment) -> None:
+        """What it really takes replaces the estimate, now and after a restart."""
+        pid = resident.loaded.pid if resident.loaded else None
+        size = await asyncio.to_thread(measured, pid) if pid is not None else None
+        if size is not None:
+            self._room.ledger.settle(deployment.id, footprint_of(deployment, size))
+            await asyncio.to_thread(self._footprints.remember, deployment, size)
+            self._room.review()
+
+    @asynccontextmanager
+    async def _progressing(self, resident: Resident, total: float | None) -> AsyncGenerator[None]:
+        """Stops what makes no progress for too long, or takes too long in all.
+
+        Raises:
+            LoadTimeout: it did.
+        """
         stalls = self._settings.load_stall_timeout
         try:
-            async with asyncio.timeout(self._settings.load_timeout), asyncio.timeout(stalls) as stall:
+            async with asyncio.timeout(total), asyncio.timeout(stalls) as stall:
                 resident.on_progress = lambda: stall.reschedule(now() + stalls)
-                loaded = await stack.enter_async_context(launcher.load(deployment, resident))
+                yield
         except TimeoutError as error:
             raise LoadTimeout(
                 f"Loading took longer than allowed ({resident.last_sign}). Raise residency.load_timeout "
@@ -199,8 +298,19 @@ class Residency:
             ) from error
         finally:
             resident.on_progress = None
-        log.info("model_ready", model=deployment.id, seconds=round(now() - resident.since, 3))
-        return loaded
+
+    def _launcher(self, deployment: Deployment) -> Launcher:
+        launcher = self._launchers.get(deployment.engine)
+        if launcher is None:
+            raise ModelLoadFailed(f"No launcher for the engine {deployment.engine.value!r} is installed.")
+        return launcher
+
+    def _standing(self, entries: Mapping[str, Footprint]) -> Iterable[Standing]:
+        return [self._residents[name].standing(name, size) for name, size in entries.items()]
+
+    def _evict(self, victim: str, newcomer: str) -> None:
+        log.info("model_evicted", model=victim, for_model=newcomer)
+        self._residents[victim].dismiss()
 
     async def _stay(self, resident: Resident) -> str:
         """Until it has to leave and nobody holds a lease; returns why it leaves."""
@@ -223,6 +333,10 @@ class Residency:
         if not self._settings.enable_idle_timeout:
             return 0.0
         return self._settings.idle_timeout if ttl is None else ttl
+
+
+def _rules(settings: ResidencySettings) -> Rules:
+    return Rules(max_wait=settings.max_wait, min_residency=settings.min_residency)
 
 
 def _shutting_down() -> ShuttingDown:

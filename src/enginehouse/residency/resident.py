@@ -8,11 +8,18 @@ from msgspec import Struct
 
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import Loaded
-from enginehouse.types import Deployment, EngineName, ResidentState
+from enginehouse.residency.policy import Footprint, Standing
+from enginehouse.types import Deployment, EngineName, Priority, ResidentState
 
 __all__ = ["Resident", "ResidentStatus", "now"]
 
 _KEPT_LOG_LINES = 500
+_FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 300.0
+"""Seconds between two tries to load what failed: doubling from the first to the longest."""
+_CRASHES, _CRASH_WINDOW = 3, 300.0
+"""So many crashes within so many seconds count as a failure to load."""
+_HALF_LIFE = 300.0
+"""Seconds after which a request counts half as much for how much a model is in demand."""
 _AT_REST = {ResidentState.OFF, ResidentState.FAILED}
 
 
@@ -55,6 +62,15 @@ class Resident:
         self.ended_by_itself: str | None = None
         self.error: EnginehouseError | None = None
         self.ttl = 0.0
+        self.priority = Priority.NORMAL
+        self.pinned = False
+        self.asked_since = 0.0
+        """When the first of those who wait now asked."""
+        self._demand = 0.0
+        self._demand_at = 0.0
+        self._failures = 0
+        self._not_before = 0.0
+        self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self.since = self.last_used = 0.0
         self.load_seconds: float | None = None
         self.log: deque[str] = deque(maxlen=_KEPT_LOG_LINES)
@@ -68,7 +84,7 @@ class Resident:
         if self.deployment != deployment:
             self.dismiss()
             return None
-        self.leases += 1
+        self._lend()
         return self.loaded
 
     def release(self, loaded: Loaded) -> None:
@@ -96,8 +112,9 @@ class Resident:
         self.state = ResidentState.READY
         self.last_used = now()
         self.load_seconds = self.last_used - self.since
+        self._failures = 0
         for waiter in self._pending():
-            self.leases += 1
+            self._lend()
             waiter.set_result(loaded)
 
     def dismiss(self, refusal: EnginehouseError | None = None) -> None:
@@ -126,6 +143,8 @@ class Resident:
 
     def end(self, failure: EnginehouseError | None) -> None:
         """This life is over. A failure answers every waiter; without one they wait for the next life."""
+        if failure is not None:
+            self._cool_down(failure, crashed=self.loaded is not None)
         self.loaded = None
         self.leases = 0
         self.error = failure
@@ -133,6 +152,59 @@ class Resident:
         if failure is not None:
             self.refuse(failure)
         self.gone.set()
+
+    def check_cool_down(self) -> None:
+        """One try a window: who asks while a failure is fresh gets it again, and when to come back.
+
+        Raises:
+            EnginehouseError: what the last load raised.
+        """
+        left = self._not_before - now()
+        if self.state is ResidentState.FAILED and self.error is not None and left > 0:
+            self.error.retry_after = left
+            raise self.error.with_traceback(None)
+
+    def forgive(self) -> None:
+        """Forget failures."""
+        self._failures = 0
+        self._not_before = 0.0
+        self._crashes.clear()
+        if self.state is ResidentState.FAILED:
+            self.state, self.error = ResidentState.OFF, None
+
+    def standing(self, name: str, size: Footprint) -> Standing:
+        """How the policy sees it."""
+        return Standing(
+            id=name,
+            size=size,
+            priority=self.priority,
+            pinned=self.pinned,
+            busy=self.leases > 0,
+            leaving=self.state is ResidentState.DRAINING,
+            loading=self.state is ResidentState.LOADING,
+            ready_since=self.since + (self.load_seconds or 0.0),
+            last_used=self.last_used,
+            reload_seconds=self.load_seconds or 0.0,
+            demand=self._demand * 0.5 ** ((now() - self._demand_at) / _HALF_LIFE),
+        )
+
+    def _lend(self) -> None:
+        self.leases += 1
+        at = now()
+        self._demand = self._demand * 0.5 ** ((at - self._demand_at) / _HALF_LIFE) + 1
+        self._demand_at = at
+
+    def _cool_down(self, failure: EnginehouseError, *, crashed: bool) -> None:
+        """A load that failed is not tried again at once, a crash is, unless it is the third within the window."""
+        at = now()
+        if crashed:
+            self._crashes.append(at)
+            if len(self._crashes) < _CRASHES or at - self._crashes[0] > _CRASH_WINDOW:
+                return
+        pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
+        self._failures += 1
+        self._not_before = at + pause
+        failure.retry_after = pause
 
     def idle_left(self) -> float | None:
         """Seconds until it has been idle for its TTL, or None when it may stay for ever."""

@@ -136,6 +136,12 @@ class ResidencySettings(Section):
     """Share of the machine's memory that models may fill."""
     memory_threshold: Fraction = 0.7
     """Share above which the periodic clean-up unloads idle models."""
+    utility_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Part of that which embedders, rerankers and classifiers have for themselves; they evict no chat model."""
+    max_wait: PositiveSeconds = 30.0
+    """Seconds a request may wait for memory before a busy model is drained to make room for it."""
+    min_residency: Seconds = 5.0
+    """Seconds a model stays after it became ready before it may be evicted, unless a request is overdue."""
     cleanup_interval: PositiveSeconds = 300.0
     """Seconds between clean-ups."""
     vram_multiplier: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.1

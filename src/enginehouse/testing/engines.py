@@ -86,6 +86,7 @@ class FakeLauncher:
         load_seconds: how long a load takes.
         unload_seconds: how long it takes to go.
         failure: raised at the end of every load, when given.
+        weights: bytes by deployment id; nothing when not named.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class FakeLauncher:
         load_seconds: float = 1.0,
         unload_seconds: float = 0.0,
         failure: Exception | None = None,
+        weights: Mapping[str, int] | None = None,
     ) -> None:
+        self.weights = weights or {}
         self.engine = engine or FakeEngine()
         self.load_seconds = load_seconds
         self.unload_seconds = unload_seconds
@@ -105,6 +108,11 @@ class FakeLauncher:
         self.resident: set[str] = set()
         """Ids that are in memory now."""
         self.watchers: dict[str, Watcher] = {}
+
+    async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
+        """As told."""
+        del watcher
+        return self.weights.get(deployment.id, 0)
 
     @asynccontextmanager
     async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:

@@ -108,9 +108,55 @@ async def test_a_failed_load_answers_every_waiter_and_the_next_request_tries_aga
         assert house.status(deployment()).state is ResidentState.FAILED
         assert house.status(deployment()).error == "bad magic"
         launcher.failure = None
+        house.reset("a")
+        assert house.status(deployment()).state is ResidentState.OFF
         await house.load(deployment())
         assert house.status(deployment()).state is ResidentState.READY
     assert launcher.loads == ["a", "a"]
+
+
+@in_simulated_time
+async def test_a_failed_load_cools_down_twice_as_long_each_time():
+    launcher = FakeLauncher(failure=ModelLoadFailed("bad magic"), load_seconds=0)
+    pauses = []
+    async with residency(launcher) as house:
+        for _ in range(7):
+            with pytest.raises(ModelLoadFailed) as first:
+                await house.load(deployment())
+            await asyncio.sleep(1)
+            with pytest.raises(ModelLoadFailed) as refused:
+                await house.load(deployment())
+            pauses.append(round(first.value.retry_after + 1))
+            assert refused.value.message == "bad magic"
+            await asyncio.sleep(first.value.retry_after)
+    assert pauses == [10, 20, 40, 80, 160, 300, 300]
+    assert len(launcher.loads) == 7
+
+
+@in_simulated_time
+async def test_an_edit_clears_the_cool_down():
+    launcher = FakeLauncher(failure=ModelLoadFailed("bad flag"))
+    async with residency(launcher) as house:
+        with pytest.raises(ModelLoadFailed):
+            await house.load(deployment())
+        launcher.failure = None
+        house.replace(deployment(flags=("-c", "512")))
+        await house.load(deployment(flags=("-c", "512")))
+
+
+@in_simulated_time
+async def test_the_third_crash_within_the_window_opens_the_breaker():
+    launcher = FakeLauncher()
+    async with residency(launcher) as house:
+        for _ in range(3):
+            await house.load(deployment())
+            launcher.watchers["a"].ended("The engine process was killed by signal 11.")
+            await asyncio.sleep(1)
+        with pytest.raises(ModelLoadFailed, match="signal 11") as refused:
+            await house.load(deployment())
+        assert refused.value.retry_after > 5
+        await asyncio.sleep(10)
+        await house.load(deployment())
 
 
 @in_simulated_time
@@ -223,6 +269,7 @@ async def test_a_load_that_stalls_is_stopped_and_one_that_moves_is_not():
     async with residency(launcher, load_timeout=1000, load_stall_timeout=30) as house:
         with pytest.raises(LoadTimeout):
             await house.load(deployment())
+        house.reset("a")
         moving = asyncio.ensure_future(house.load(deployment()))
         for _ in range(5):
             await asyncio.sleep(19)

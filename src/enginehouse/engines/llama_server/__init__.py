@@ -3,5 +3,6 @@
 from enginehouse.engines.llama_server.client import LlamaServer
 from enginehouse.engines.llama_server.command import ChildPlan, plan_child
 from enginehouse.engines.llama_server.flags import UnknownFlag, parse_flags
+from enginehouse.engines.llama_server.footprint import estimated_bytes
 
-__all__ = ["ChildPlan", "LlamaServer", "UnknownFlag", "parse_flags", "plan_child"]
+__all__ = ["ChildPlan", "LlamaServer", "UnknownFlag", "estimated_bytes", "parse_flags", "plan_child"]

@@ -40,6 +40,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     """Numbers in one of its vectors."""
     parameters: int | None = None
     quantisation: str | None = None
+    kv_numbers: int | None = None
+    """Numbers one token takes in the key-value cache, over all layers."""
     size: int = 0
     """Bytes of all its weights on disk."""
     modified: int = 0

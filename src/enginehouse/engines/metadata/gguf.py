@@ -92,6 +92,7 @@ def card_of(files: list[Path], headers: "list[Header]") -> ModelCard:
         embedding_size=number(head, f"{architecture}.embedding_length"),
         parameters=sum(header.parameters for header in headers),
         quantisation=quantisation(head),
+        kv_numbers=kv_numbers(head, architecture),
         size=sum(stat.st_size for stat in stats),
         modified=int(max(stat.st_mtime for stat in stats)),
         chat_template=bool(template),
@@ -135,6 +136,20 @@ def quantisation(head: "Header") -> str | None:
     if given is None or given not in set(LlamaFileType):
         return None
     return LlamaFileType(given).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+def kv_numbers(head: "Header", architecture: str | None) -> int | None:
+    """Keys and values of one token; some models have other numbers of heads in each layer."""
+    layers = number(head, f"{architecture}.block_count")
+    heads = number(head, f"{architecture}.attention.head_count")
+    width = number(head, f"{architecture}.embedding_length")
+    if not layers or not heads or not width:
+        return None
+    key = number(head, f"{architecture}.attention.key_length") or width // heads
+    value = number(head, f"{architecture}.attention.value_length") or width // heads
+    given = head.value(f"{architecture}.attention.head_count_kv")
+    per_layer = cast("list[int]", given) if isinstance(given, list) else [given or heads] * layers
+    return sum(int(count) for count in cast("list[int]", per_layer)) * (key + value)
 
 
 def labels(head: "Header", architecture: str | None) -> tuple[str, ...]:

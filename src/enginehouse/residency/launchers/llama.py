@@ -11,7 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from enginehouse.engines.llama_server import ChildPlan, LlamaServer, UnknownFlag, plan_child
+from enginehouse.engines.llama_server import ChildPlan, LlamaServer, UnknownFlag, estimated_bytes, plan_child
+from enginehouse.engines.metadata import describe
 from enginehouse.errors import EngineError, ModelLoadFailed
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.residency.launchers.process import EngineProcess, engine_process
@@ -55,13 +56,16 @@ class LlamaLauncher:
         self._silence = silence
         self._grace = grace
 
+    async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
+        """Weights, key-value cache and the program; the bare file when it is corrupt, since the engine says why."""
+        self._check_binary()
+        model = await self._model(deployment, watcher)
+        return await asyncio.to_thread(_weight, deployment, model) if model else 0
+
     @asynccontextmanager
     async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:
         """Fetch, start, wait until it answers as itself; a stolen port is tried again elsewhere."""
-        self._check_binary()
-        model = None  # then the user's own flags say where it is
-        if deployment.source is not None:
-            model = await self._files.fetch(deployment.source, deployment.sha256, watcher)
+        model = await self._model(deployment, watcher)
         async with AsyncExitStack() as stack:
             for _ in range(_PORT_TRIES):
                 try:
@@ -102,6 +106,12 @@ class LlamaLauncher:
         except UnknownFlag as error:
             raise ModelLoadFailed(error.message) from error
 
+    async def _model(self, deployment: Deployment, watcher: Watcher) -> Path | None:
+        """The model's file, or None when the user's own flags say where it is."""
+        if deployment.source is None:
+            return None
+        return await self._files.fetch(deployment.source, deployment.sha256, watcher)
+
     def _check_binary(self) -> None:
         if self._binary is not None and not os.access(self._binary, os.X_OK):
             raise ModelLoadFailed(
@@ -131,6 +141,13 @@ async def _until_it_answers(engine: LlamaServer, process: EngineProcess, alias: 
             pass  # not listening yet
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LAST_POLL)
+
+
+def _weight(deployment: Deployment, model: Path) -> int:
+    try:
+        return estimated_bytes(deployment, describe(model))
+    except ModelLoadFailed:
+        return model.stat().st_size
 
 
 def _lost_the_port(message: str) -> bool:

@@ -20,6 +20,11 @@ class RemoteLauncher:
     def __init__(self, *, silence: float) -> None:
         self._silence = silence
 
+    async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
+        """Nothing here."""
+        del deployment, watcher
+        return 0
+
     @asynccontextmanager
     async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:
         """Open the pool; no byte is sent."""

@@ -1,0 +1,180 @@
+"""Who has to leave so that another may come: values in, values out; no clock, no tasks, no logging.
+
+Memory is counted on axes (`ram`, later one a GPU; the number of models is one too), and a model fits when it fits
+on every axis. Wants are served in the order in which they were asked for, but one that fits beside what an earlier
+one waits for does not wait for it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from enginehouse.types import Priority
+
+__all__ = ["Footprint", "Plan", "Rules", "Standing", "Want", "fits", "plan"]
+
+Footprint: TypeAlias = Mapping[str, int]
+"""How much of each axis something takes; an axis that is not named is not touched."""
+
+_RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+
+
+class Want(Struct, frozen=True, kw_only=True):
+    """A deployment that wants to be in memory."""
+
+    id: str
+    need: Footprint
+    since: float
+    """When its first waiter asked, in seconds."""
+    priority: Priority = Priority.NORMAL
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A deployment that is in memory, or on its way in or out."""
+
+    id: str
+    size: Footprint
+    priority: Priority = Priority.NORMAL
+    pinned: bool = False
+    busy: bool = False
+    leaving: bool = False
+    loading: bool = False
+    ready_since: float = 0.0
+    last_used: float = 0.0
+    reload_seconds: float = 0.0
+    """What loading it again would take."""
+    demand: float = 0.0
+    """Recent requests, older ones counting less."""
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """Two bounds, in seconds."""
+
+    max_wait: float
+    """After this a want may drain what is busy or young."""
+    min_residency: float
+    """Until this has passed since it became ready a model is not evicted: two shall not take turns for nothing."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to do now."""
+
+    grants: tuple[str, ...] = ()
+    """Wants that may load: their room is free."""
+    evictions: tuple[tuple[str, str], ...] = ()
+    """Who shall leave, and for whom."""
+    again_at: float | None = None
+    """When time alone would change the plan."""
+
+
+def fits(need: Footprint, free: Footprint) -> bool:
+    """Whether there is room on every axis that is needed."""
+    return all(amount <= free.get(axis, 0) for axis, amount in need.items())
+
+
+def plan(wants: Sequence[Want], standing: Sequence[Standing], free: Footprint, rules: Rules, now: float) -> Plan:
+    """Decide.
+
+    Args:
+        wants: in any order.
+        standing: everything that takes room.
+        free: room that nothing takes, by axis.
+        now: seconds, on the clock of `since` and `ready_since`.
+    """
+    state = _State(standing, free)
+    for want in sorted(wants, key=lambda want: (want.since, want.id)):
+        state.serve(want, rules, now)
+    return Plan(
+        grants=tuple(state.grants),
+        evictions=tuple(state.evictions),
+        again_at=min(state.deadlines, default=None),
+    )
+
+
+class _State:
+    """What is left while wants are served one after the other."""
+
+    def __init__(self, standing: Sequence[Standing], free: Footprint) -> None:
+        self._free = dict(free)
+        self._coming = _sum(s.size for s in standing if s.leaving)
+        self._staying = [s for s in standing if not (s.leaving or s.loading or s.pinned)]
+        self.grants: list[str] = []
+        self.evictions: list[tuple[str, str]] = []
+        self.deadlines: list[float] = []
+
+    def serve(self, want: Want, rules: Rules, now: float) -> None:
+        if fits(want.need, self._free):
+            self.grants.append(want.id)
+            self._free = _minus(self._free, want.need)
+        elif fits(want.need, _plus(self._free, self._coming)):
+            self._claim(want.need)
+        elif victims := self._victims(want, rules, now):
+            for victim in victims:
+                self._staying.remove(victim)
+                self._coming = _plus(self._coming, victim.size)
+                self.evictions.append((victim.id, want.id))
+            self._claim(want.need)
+        else:
+            self._wait(want, rules, now)
+
+    def _victims(self, want: Want, rules: Rules, now: float) -> list[Standing]:
+        """The cheapest set that makes room, or nothing."""
+        room = _plus(self._free, self._coming)
+        chosen: list[Standing] = []
+        for candidate in sorted((s for s in self._staying if _may_go(s, want, rules, now)), key=_worth):
+            if not fits(want.need, room):
+                chosen.append(candidate)
+                room = _plus(room, candidate.size)
+        if not fits(want.need, room):
+            return []
+        # The dearest first: who turns out not to be needed stays.
+        for candidate in reversed(tuple(chosen)):
+            without = _minus(room, candidate.size)
+            if fits(want.need, without):
+                chosen.remove(candidate)
+                room = without
+        return chosen
+
+    def _claim(self, need: Footprint) -> None:
+        """Room that is about to come is promised to one want, and what it lacks is kept of the free room."""
+        for axis, amount in need.items():
+            promised = min(amount, self._coming.get(axis, 0))
+            self._coming[axis] = self._coming.get(axis, 0) - promised
+            self._free[axis] = self._free.get(axis, 0) - (amount - promised)
+
+    def _wait(self, want: Want, rules: Rules, now: float) -> None:
+        overdue_at = want.since + rules.max_wait
+        grown_up = [s.ready_since + rules.min_residency for s in self._staying]
+        self.deadlines += [at for at in (overdue_at, *grown_up) if at > now]
+        if overdue_at <= now:
+            # Nobody who came later may take what the overdue one is waiting for.
+            self._free = {axis: 0 if axis in want.need else left for axis, left in self._free.items()}
+
+
+def _may_go(resident: Standing, want: Want, rules: Rules, now: float) -> bool:
+    if not resident.size.keys() & want.need.keys() or _RANK[resident.priority] > _RANK[want.priority]:
+        return False
+    overdue = now >= want.since + rules.max_wait
+    return overdue or (not resident.busy and now >= resident.ready_since + rules.min_residency)
+
+
+def _worth(resident: Standing) -> tuple[bool, int, float, float, str]:
+    """Least first: idle, low class, cheap to bring back for what it is asked, longest unused."""
+    cost = resident.reload_seconds * resident.demand
+    return resident.busy, _RANK[resident.priority], cost, resident.last_used, resident.id
+
+
+def _sum(sizes: Iterable[Footprint]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for size in sizes:
+        total = _plus(total, size)
+    return total
+
+
+def _plus(one: Footprint, other: Footprint) -> dict[str, int]:
+    return {axis: one.get(axis, 0) + other.get(axis, 0) for axis in {**one, **other}}
+
+
+def _minus(one: Footprint, other: Footprint) -> dict[str, int]:
+    return {axis: one.get(axis, 0) - other.get(axis, 0) for axis in {**one, **other}}

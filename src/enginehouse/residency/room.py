@@ -1,0 +1,82 @@
+"""Room in memory: who holds it, who waits for it, and the moment in which it changes hands."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from enginehouse.residency.memory import ByteLedger
+from enginehouse.residency.policy import Footprint, Rules, Standing, Want, plan
+from enginehouse.types import Priority
+
+__all__ = ["Room"]
+
+
+class _Claim(Struct, frozen=True, eq=False):
+    want: Want
+    granted: "asyncio.Future[None]"
+
+
+class Room:
+    """The one place where room is granted; it asks the pure policy and carries out what that says.
+
+    Args:
+        ledger: what there is and who has it.
+        rules: bounds of waiting and of taking turns.
+        standing: what is in memory now; asked at each review.
+        evict: makes a resident leave, told for whom.
+    """
+
+    def __init__(
+        self,
+        ledger: ByteLedger,
+        rules: Rules,
+        *,
+        standing: Callable[[Mapping[str, Footprint]], Iterable[Standing]],
+        evict: Callable[[str, str], None],
+    ) -> None:
+        self.ledger = ledger
+        self.rules = rules
+        self._standing = standing
+        self._evict = evict
+        self._claims: dict[str, _Claim] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+
+    async def take(self, deployment_id: str, need: Footprint, *, since: float, priority: Priority) -> None:
+        """Wait until there is room, and have it: it is reserved in the step that decides.
+
+        Whoever leaves while waiting has to `give_back`, since the grant may have come in the same tick.
+        """
+        want = Want(id=deployment_id, need=need, since=since, priority=priority)
+        claim = _Claim(want, asyncio.get_running_loop().create_future())
+        self._claims[deployment_id] = claim
+        try:
+            self.review()
+            await claim.granted
+        finally:
+            self._claims.pop(deployment_id, None)
+
+    def give_back(self, deployment_id: str) -> None:
+        """Its memory is free again."""
+        self.ledger.release(deployment_id)
+        self.review()
+
+    def review(self) -> None:
+        """Something changed: who waits may get room now, or somebody may have to leave for them."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        wants = [claim.want for claim in self._claims.values() if not claim.granted.done()]
+        if not wants:
+            return
+        loop = asyncio.get_running_loop()
+        standing = tuple(self._standing(self.ledger.entries))
+        decision = plan(wants, standing, self.ledger.free(), self.rules, loop.time())
+        for granted in decision.grants:
+            claim = self._claims[granted]
+            self.ledger.reserve(granted, claim.want.need)
+            claim.granted.set_result(None)
+        for victim, newcomer in decision.evictions:
+            self._evict(victim, newcomer)
+        if decision.again_at is not None:
+            self._alarm = loop.call_at(decision.again_at, self.review)
