@@ -4,8 +4,10 @@ Where the engine speaks the same dialect the frames pass through unread; only a 
 usage frame that we asked for ourselves are looked at.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -32,6 +34,7 @@ __all__ = ["OpenAIFace"]
 log = structlog.get_logger()
 
 Handler = Callable[[Exchange], Awaitable[None]]
+T = TypeVar("T")
 
 _chat = msgspec.json.Decoder(ChatBody)
 _completion = msgspec.json.Decoder(CompletionBody)
@@ -77,17 +80,26 @@ class OpenAIFace:
         if stream and not wants_usage:
             body = _asking_for_usage(body)
         request = _request(exchange, operation, asked.model, body, stream=stream)
-        if stream:
-            await self._stream(exchange, request, _Sieve(keep_usage=wants_usage))
-            return
-        async with exchange.attended(streams=False), patience(request), self._seat(exchange, request) as seat:
-            answer = await self._read(request, seat)
+        async with exchange.attended(streams=stream), patience(request) as limit:
+            if stream:
+                sieve = _Sieve(keep_usage=wants_usage)
+                await self._retried(request, lambda: self._stream(exchange, request, sieve, limit))
+                return
+            answer = await self._retried(request, lambda: self._whole(exchange, request))
         await exchange.respond(200, answer)
 
-    async def _stream(self, exchange: Exchange, request: Request, sieve: "_Sieve") -> None:
+    async def _retried(self, request: Request, once: Callable[[], Awaitable[T]]) -> T:
+        """Once more on a fresh engine, if the first one came down before the caller had a byte of its answer."""
+        try:
+            return await once()
+        except UpstreamDied:
+            if request.timings.ttft is not None or not await self._gateway.came_down(request):
+                raise
+        log.warning("request_retried", request_id=request.request_id, model=request.model)
+        return await once()
+
+    async def _stream(self, exchange: Exchange, request: Request, sieve: "_Sieve", limit: asyncio.Timeout) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(exchange.attended(streams=True))
-            limit = await stack.enter_async_context(patience(request))
             seat = await stack.enter_async_context(self._seat(exchange, request))
             asked_at = exchange.clock()
             reply = await stack.enter_async_context(self._gateway.forward(request, seat))
@@ -106,29 +118,21 @@ class OpenAIFace:
             raise UpstreamDied("The engine's stream broke off before its end.")
         await exchange.finish()
 
+    async def _whole(self, exchange: Exchange, request: Request) -> bytes:
+        async with self._seat(exchange, request) as seat:
+            return await self._read(request, seat)
+
     async def _read(self, request: Request, seat: Seat) -> bytes:
         async with self._gateway.forward(request, seat) as reply:
             return await reply.read()
 
-    def _seat(self, exchange: Exchange, request: Request) -> "_Seated":
-        return _Seated(self._gateway, exchange, request)
-
-
-class _Seated:
-    """A seat whose model is told in the answer's headers."""
-
-    def __init__(self, gateway: Gateway, exchange: Exchange, request: Request) -> None:
-        self._seat = gateway.seat(request)
-        self._exchange = exchange
-
-    async def __aenter__(self) -> Seat:
-        seat = await self._seat.__aenter__()
-        name = quote(seat.model.id, safe="/:@.").encode()
-        self._exchange.headers += [(b"x-enginehouse-model", name), (b"x-enginehouse-cache", b"bypass")]
-        return seat
-
-    async def __aexit__(self, *error: object) -> bool | None:
-        return await self._seat.__aexit__(*error)  # pyright: ignore[reportArgumentType] - the triple of the protocol
+    @asynccontextmanager
+    async def _seat(self, exchange: Exchange, request: Request) -> AsyncGenerator[Seat]:
+        """A seat whose model is told in the answer's headers."""
+        async with self._gateway.seat(request) as seat:
+            name = quote(seat.model.id, safe="/:@.").encode()
+            exchange.headers = [(b"x-enginehouse-model", name), (b"x-enginehouse-cache", b"bypass")]
+            yield seat
 
 
 class _Sieve:

@@ -84,6 +84,11 @@ class Gateway:
                 raise await error_from_reply(reply)
             yield reply
 
+    async def came_down(self, request: Request) -> bool:
+        """Whether the engine here that this request was on has just ended, so that asking again may help."""
+        deployment = self._catalogue.resolve(request.model).deployments[0]
+        return await self._residency.came_down(deployment.id)
+
     async def embed(self, request: Request, engine: Embeds, texts: list[str] | list[list[int]]) -> Embedding:
         """Vectors from an engine that computes them itself."""
         async with _measured(request):

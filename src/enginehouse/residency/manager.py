@@ -26,6 +26,9 @@ __all__ = ["Lease", "Residency", "ResidentStatus"]
 
 log = structlog.get_logger()
 
+_LAST_GASP = 2.0
+"""Seconds in which an engine that dropped a connection has to be gone for that to count as its end."""
+
 
 class Lease(Struct, frozen=True, kw_only=True):
     """The right to use a resident now; while it is held the resident is not stopped by us."""
@@ -167,6 +170,16 @@ class Residency:
         """A deployment is no more: running requests end, waiters are told."""
         if resident := self._residents.get(deployment_id):
             resident.dismiss(ModelNotFound(deployment_id))
+
+    async def came_down(self, deployment_id: str) -> bool:
+        """Whether its engine process ends within a moment: the broken connection may be seen before the end."""
+        resident = self._residents.get(deployment_id)
+        if resident is None or resident.deployment is None or resident.deployment.base_url is not None:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_GASP):
+                await resident.gone.wait()
+        return resident.gone.is_set() and resident.error is not None
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """How it stands now."""

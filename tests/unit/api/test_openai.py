@@ -146,6 +146,35 @@ async def test_silence_inside_a_stream_is_pinged(door):
     assert answer.chunks[-1] == DONE
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_crash_before_the_first_byte_is_not_seen_by_the_caller(stream):
+    async def main():
+        async with open_door([1.0, UpstreamDied("gone")]) as door:
+            asking = asyncio.ensure_future(door.post(CHAT, STREAM if stream else HELLO))
+            await asyncio.sleep(0.5)
+            door.launcher.watchers["tiny"].ended("The engine process was killed by signal 11.")
+            door.engine.chunks = [TEXT, DONE] if stream else [b"{}"]
+            answer = await asking
+            assert (answer.status, answer.ended) == (200, True)
+            assert answer.body == (TEXT + DONE if stream else b"{}")
+            assert door.launcher.loads == ["tiny", "tiny"]
+
+    simulate(main())
+
+
+def test_a_crash_after_the_first_byte_is_an_error_frame():
+    async def main():
+        async with open_door([TEXT, 1.0, UpstreamDied("gone")]) as door:
+            asking = asyncio.ensure_future(door.post(CHAT, STREAM))
+            await asyncio.sleep(0.5)
+            door.launcher.watchers["tiny"].ended("The engine process was killed by signal 11.")
+            answer = await asking
+            assert json.loads(answer.events()[-1])["error"]["code"] == "upstream_died"
+            assert door.launcher.loads == ["tiny"]
+
+    simulate(main())
+
+
 @pytest.mark.parametrize("phase", ["loading", "before the first byte", "mid-stream"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_caller_who_leaves_frees_everything(phase, stream):

@@ -1,0 +1,50 @@
+"""The byte ledger and swaps with the real engine."""
+
+import psutil
+import pytest
+
+from enginehouse.engines.llama_server import estimated_bytes
+from enginehouse.engines.metadata import describe
+from enginehouse.residency.memory import measured
+from enginehouse.types import Deployment, EngineName, Kind
+from tests.integration.service import Service
+
+CHAT = "/v1/chat/completions"
+CONTEXTS = {"short": 512, "long": 8192}
+
+
+def hello(model):
+    return {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+
+
+def test_the_estimate_is_near_what_is_measured(tmp_path, gguf):
+    models = {name: {"source": str(gguf), "context_length": tokens} for name, tokens in CONTEXTS.items()}
+    one_at_a_time = {"max_models": 1, "min_residency": 0}  # two processes would share the file's pages
+    with Service(tmp_path, {"models": models, "residency": one_at_a_time}) as own:
+        for name, tokens in CONTEXTS.items():
+            assert own.call(CHAT, hello(name))[0] == 200
+            deployment = Deployment(
+                id=name, model=name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, context_length=tokens
+            )
+            child = next(child for child in own.children() if name in child.cmdline())
+            assert estimated_bytes(deployment, describe(gguf)) == pytest.approx(measured(child.pid), rel=0.15)
+
+
+def test_two_models_with_room_for_one_take_turns(tmp_path, gguf):
+    total = psutil.virtual_memory().total
+    share = 500 * 1024 * 1024 / total / 0.85  # room for one of about 340 MiB, not for two
+    config = {
+        "models": {name: {"source": str(gguf), "context_length": 8192} for name in ("one", "two")},
+        "residency": {"max_memory_usage": share, "min_residency": 0},
+    }
+    with Service(tmp_path, config) as own:
+        for name in ("one", "two", "one"):
+            status, answer, _ = own.call(CHAT, hello(name))
+            assert status == 200, answer
+            assert [name in child.cmdline() for child in own.children()] == [True]
+        huge = {**config["models"], "huge": {"source": str(gguf), "context_length": 8192, "slots": 4}}
+        own.configure({**config, "models": huge})
+        own.wait_until(lambda: own.call("/v1/models/huge")[0] == 200, 10)
+        status, answer, _ = own.call(CHAT, hello("huge"))
+        assert (status, answer["error"]["code"]) == (507, "insufficient_memory")
+        assert own.status("one")["status"] == "ready"
