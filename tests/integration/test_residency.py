@@ -1,5 +1,7 @@
 """The byte ledger and swaps with the real engine."""
 
+import shutil
+
 import psutil
 import pytest
 
@@ -18,8 +20,9 @@ def hello(model):
 
 
 def test_the_estimate_is_near_what_is_measured(tmp_path, gguf):
-    models = {name: {"source": str(gguf), "context_length": tokens} for name, tokens in CONTEXTS.items()}
-    one_at_a_time = {"max_models": 1, "min_residency": 0}  # two processes would share the file's pages
+    own_copy = shutil.copy(gguf, tmp_path / "copy.gguf")
+    models = {name: {"source": own_copy, "context_length": tokens} for name, tokens in CONTEXTS.items()}
+    one_at_a_time = {"max_models": 1, "min_residency": 0}  # processes that share a file share its pages
     with Service(tmp_path, {"models": models, "residency": one_at_a_time}) as own:
         for name, tokens in CONTEXTS.items():
             assert own.call(CHAT, hello(name))[0] == 200
