@@ -16,10 +16,12 @@ import structlog
 
 from enginehouse import __version__
 from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.gateway import Gateway
@@ -31,11 +33,12 @@ from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
-from enginehouse.residency.manager import Residency
+from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
+from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
 __all__ = ["House", "open_house"]
@@ -59,6 +62,7 @@ class House:
         read: ReadModels,
         catalogue: Catalogue,
         residency: Residency,
+        changes: EventStream[ResidentStatus],
         arrivals: asyncio.Event,
     ) -> None:
         self.settings = settings
@@ -67,6 +71,8 @@ class House:
         self.catalogue = catalogue
         self.residency = residency
         self.arrivals = arrivals
+        self.stopping = asyncio.Event()
+        """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
         face = OpenAIFace(Gateway(catalogue, self._admission, residency))
         hot = {
@@ -74,8 +80,10 @@ class House:
             "/v1/completions": face.completion,
             "/v1/embeddings": face.embeddings,
         }
+        watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
             health_router(catalogue, residency, settings.residency),
+            residents_router(catalogue, residency, changes, watch),
             models_router(catalogue, residency),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
@@ -140,15 +148,18 @@ async def open_house(
     async with AsyncExitStack() as stack:
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
-        residency = await stack.enter_async_context(_residency(settings, launchers))
-        house = House(settings, artifacts, read, catalogue, residency, arrivals)
+        changes: EventStream[ResidentStatus] = EventStream()
+        residency = await stack.enter_async_context(_residency(settings, launchers, changes))
+        house = House(settings, artifacts, read, catalogue, residency, changes, arrivals)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
 
-def _residency(settings: Settings, launchers: Mapping[EngineName, Launcher]) -> Residency:
+def _residency(
+    settings: Settings, launchers: Mapping[EngineName, Launcher], changes: EventStream[ResidentStatus]
+) -> Residency:
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    return Residency(launchers, settings.residency, footprints=footprints)
+    return Residency(launchers, settings.residency, footprints=footprints, on_change=changes.publish)
 
 
 def _launchers(

@@ -1,26 +1,37 @@
 """Is it up, is it well, may it be sent requests: the routes that probes and people ask first."""
 
+import asyncio
+import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import psutil
+import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from enginehouse import __version__
+from enginehouse.api.bodies import Health, ModelHealth
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.engines.base import Engine
+from enginehouse.errors import EnginehouseError
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.types import Model, ResidentState
 
 __all__ = ["health_router"]
 
+log = structlog.get_logger()
+
 _MIB = 1024 * 1024
+_PATIENCE = 5.0
+"""Seconds an engine may take to say how it is."""
 
 
 def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencySettings) -> APIRouter:
-    """`/`, `/ping`, `/health`, `/ready` and `/v1/status`."""
+    """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`."""
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
 
@@ -81,7 +92,56 @@ def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencyS
             "summary": {state.value: count for state, count in sorted(states.items()) if count},
         }
 
+    @router.get("/v1/health/models", response_model_exclude_none=True)
+    async def health_of_models() -> Health:
+        """Every loaded model's health, asked of its engine now; one that is silent for 5 s is not healthy."""
+        answers = await _ask_all(catalogue.models(), residency)
+        counts = Counter(answer.status for answer in answers.values())
+        return Health(
+            status="degraded" if counts["unhealthy"] else "healthy",
+            models=answers,
+            summary=dict(sorted(counts.items())),
+            timestamp=datetime.now(UTC),
+        )
+
     return router
+
+
+async def _ask_all(models: Iterable[Model], residency: Residency) -> dict[str, ModelHealth]:
+    """What the engines that are loaded say, asked side by side; one that leaves memory meanwhile is left out."""
+    loaded = [(model, engine) for model in models if (engine := residency.engine(_place(model))) is not None]
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(_ask(model, engine), name=f"health {model.id}") for model, engine in loaded]
+    return {
+        model.id: task.result()
+        for (model, engine), task in zip(loaded, asked, strict=True)
+        if residency.engine(_place(model)) is engine
+    }
+
+
+def _place(model: Model) -> str:
+    return model.deployments[0].id
+
+
+async def _ask(model: Model, engine: Engine) -> ModelHealth:
+    began = time.perf_counter()
+    detail = None
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            healthy = await engine.healthy()
+    except TimeoutError:
+        healthy, detail = False, f"It did not answer within {_PATIENCE:g} s."
+    except EnginehouseError as error:
+        healthy, detail = False, error.message
+    except Exception as error:
+        log.exception("health_unknown", model=model.id)
+        healthy, detail = False, f"It could not be asked ({type(error).__name__})."
+    return ModelHealth(
+        status="healthy" if healthy else "unhealthy",
+        engine=model.deployments[0].engine,
+        latency_ms=round((time.perf_counter() - began) * 1000, 2),
+        detail=detail,
+    )
 
 
 def _judge(states: Counter[ResidentState], *, closing: bool) -> str:

@@ -125,11 +125,17 @@ class Server(uvicorn.Server):
 
     def __init__(self, house: House) -> None:
         super().__init__(_uvicorn_config(house))
+        self._stopping = house.stopping
 
     def stop(self) -> None:
         """First call: accept nothing more and let what runs end. Second: cut it off. Any thread may call it."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Endless streams end at once, requests within their time."""
+        self._stopping.set()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -7,7 +7,7 @@ from enginehouse.errors import MissingCredentials, PermissionDenied, SettingsErr
 from enginehouse.settings.schema import AuthSettings, ServerSettings
 from enginehouse.types import Principal
 
-__all__ = ["Identity", "check_exposure"]
+__all__ = ["Identity", "check_exposure", "require_admin"]
 
 LOCAL = Principal(user="local", role="admin", tier="admin")
 KEYHOLDER = Principal(user="admin", role="admin", tier="admin")

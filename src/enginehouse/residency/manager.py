@@ -5,7 +5,7 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
@@ -20,6 +20,7 @@ from enginehouse.residency.policy import Footprint, Rules, Standing
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
+from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, Priority, ResidentState
 
 __all__ = ["Lease", "Residency", "ResidentStatus"]
@@ -46,6 +47,7 @@ class Residency:
         settings: limits and time-outs.
         footprints: what was measured before; forgotten with the process when left out.
         ram: bytes of the machine; asked of the system when left out.
+        on_change: called with a picture of a resident after every change of its state; it must not wait or raise.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Residency:
         *,
         footprints: Footprints | None = None,
         ram: int | None = None,
+        on_change: Callable[[ResidentStatus], None] = lambda _: None,
     ) -> None:
         self._launchers = launchers
         self._settings = settings
         self._footprints = footprints or Footprints(None, "")
         self._ram = ram
+        self._on_change = on_change
         self._residents: dict[str, Resident] = {}
         self._room = Room(
             ByteLedger(capacity_of(settings, ram)), _rules(settings), standing=self._standing, evict=self._evict
@@ -133,6 +137,28 @@ class Residency:
         async with self.lease(deployment, ttl=ttl, priority=priority, pinned=pinned):
             return self.status(deployment)
 
+    def load_soon(
+        self,
+        deployment: Deployment,
+        *,
+        ttl: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        pinned: bool = False,
+    ) -> None:
+        """Begin to bring it into memory, for nobody in particular: how that ends is seen in its status.
+
+        Raises:
+            ShuttingDown: the service is on its way out.
+        """
+        if self._closing:
+            raise _shutting_down()
+
+        async def quietly() -> None:
+            with suppress(EnginehouseError):
+                await self.load(deployment, ttl=ttl, priority=priority, pinned=pinned)
+
+        self._tasks.create_task(quietly(), name=f"load {deployment.id}")
+
     def reset(self, deployment_id: str) -> None:
         """Forget its failures: the next request tries to load it at once."""
         if resident := self._residents.get(deployment_id):
@@ -190,15 +216,23 @@ class Residency:
             )
         return resident.status(deployment)
 
-    def log(self, deployment_id: str) -> Sequence[str]:
-        """The last lines its engine process wrote, over all of its lives."""
+    def engine(self, deployment_id: str) -> Engine | None:
+        """What runs under this id, to ask how it is. Requests want a lease: this may stop at any moment."""
         resident = self._residents.get(deployment_id)
-        return tuple(resident.log) if resident else ()
+        return resident.loaded.engine if resident and resident.loaded else None
+
+    def log(self, deployment_id: str) -> EventStream[str]:
+        """The last lines its engine process wrote, over all of its lives, and those to come.
+
+        Raises:
+            ShuttingDown: the service is on its way out.
+        """
+        return self._resident(deployment_id).log
 
     def _resident(self, deployment_id: str) -> Resident:
         if self._closing:
             raise _shutting_down()
-        return self._residents.setdefault(deployment_id, Resident())
+        return self._residents.setdefault(deployment_id, Resident(self._on_change))
 
     async def _join(self, resident: Resident, deployment: Deployment) -> Loaded:
         resident.check_cool_down()

@@ -9,6 +9,7 @@ from msgspec import Struct
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import Loaded
 from enginehouse.residency.policy import Footprint, Standing
+from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, Priority, ResidentState
 
 __all__ = ["Resident", "ResidentStatus", "now"]
@@ -42,10 +43,15 @@ class ResidentStatus(Struct, frozen=True, kw_only=True):
 
 
 class Resident:
-    """What the owner of residency knows of one deployment; satisfies `Watcher`."""
+    """What the owner of residency knows of one deployment; satisfies `Watcher`.
 
-    def __init__(self) -> None:
-        self.state = ResidentState.OFF
+    Args:
+        on_change: called with a picture of it after every change of its state.
+    """
+
+    def __init__(self, on_change: Callable[[ResidentStatus], None] = lambda _: None) -> None:
+        self._state = ResidentState.OFF
+        self._on_change = on_change
         self.deployment: Deployment | None = None
         """What is loaded or being loaded."""
         self.wanted: Deployment | None = None
@@ -73,9 +79,21 @@ class Resident:
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self.since = self.last_used = 0.0
         self.load_seconds: float | None = None
-        self.log: deque[str] = deque(maxlen=_KEPT_LOG_LINES)
+        self.log: EventStream[str] = EventStream(kept=_KEPT_LOG_LINES)
         self.on_progress: Callable[[], None] | None = None
         self.last_sign = "no sign of progress"
+
+    @property
+    def state(self) -> ResidentState:
+        """Where it stands between disk and memory."""
+        return self._state
+
+    @state.setter
+    def state(self, state: ResidentState) -> None:
+        """Set last of all that changes with it: who listens is shown the whole."""
+        changed, self._state = state is not self._state, state
+        if changed and self.deployment is not None:
+            self._on_change(self.status(self.deployment))
 
     def take(self, deployment: Deployment) -> Loaded | None:
         """A lease on what is ready now, or None. A resident that is not what is asked for starts to drain."""
@@ -100,19 +118,19 @@ class Resident:
         """A new life starts."""
         self.task = task
         self.deployment = self.wanted
-        self.state = ResidentState.LOADING
         self.dismissed = False
         self.ended_by_itself = self.error = None
         self.since = now()
         self.gone.clear()
+        self.state = ResidentState.LOADING
 
     def ready(self, loaded: Loaded) -> None:
         """It answers: every waiter gets its lease in the same step."""
         self.loaded = loaded
-        self.state = ResidentState.READY
         self.last_used = now()
         self.load_seconds = self.last_used - self.since
         self._failures = 0
+        self.state = ResidentState.READY
         for waiter in self._pending():
             self._lend()
             waiter.set_result(loaded)
@@ -170,7 +188,8 @@ class Resident:
         self._not_before = 0.0
         self._crashes.clear()
         if self.state is ResidentState.FAILED:
-            self.state, self.error = ResidentState.OFF, None
+            self.error = None
+            self.state = ResidentState.OFF
 
     def standing(self, name: str, size: Footprint) -> Standing:
         """How the policy sees it."""
@@ -239,7 +258,8 @@ class Resident:
 
     def printed(self, lines: Sequence[str]) -> None:
         """Keep what the engine wrote."""
-        self.log.extend(lines)
+        for line in lines:
+            self.log.publish(line)
 
     def ended(self, reason: str) -> None:
         """The engine stopped by itself."""

@@ -50,6 +50,7 @@ class Caller:
         self._gone = asyncio.Event()
         self._sent_request = False
         self._body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        path, _, query = path.partition("?")
         self._scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -57,7 +58,7 @@ class Caller:
             "method": method,
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "root_path": "",
             "scheme": "http",
             "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],

@@ -1,18 +1,22 @@
 """A front door with fake engines behind it, for tests of the faces."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings
+from enginehouse.telemetry.events import EventStream
 from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher
 from enginehouse.types import Deployment, EngineName, Kind, Model
 
@@ -25,8 +29,9 @@ def model(name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, **changes):
 class Door:
     """What a test talks to."""
 
-    def __init__(self, app, engine, launcher, residency):
+    def __init__(self, app, engine, launcher, residency, rest, changes, stopping, catalogue):
         self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
+        self.rest, self.changes, self.stopping, self.catalogue = rest, changes, stopping, catalogue
 
     def caller(self, method, path, body=b"", **headers):
         return Caller(self.app, method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -44,7 +49,8 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
     launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure)
     launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
-    async with Residency(launchers, ResidencySettings()) as residency:
+    changes, stopping = EventStream(kept=50), asyncio.Event()
+    async with Residency(launchers, ResidencySettings(), on_change=changes.publish) as residency:
         gateway = Gateway(catalogue, Admission(admission or AdmissionSettings()), residency)
         face = OpenAIFace(gateway)
         hot = {
@@ -53,7 +59,12 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
             "/v1/embeddings": face.embeddings,
         }
         rest = framework_app(
-            [health_router(catalogue, residency, ResidencySettings()), models_router(catalogue, residency)]
+            [
+                health_router(catalogue, residency, ResidencySettings()),
+                residents_router(catalogue, residency, changes, Watch(stopping=stopping, ping_interval=15)),
+                models_router(catalogue, residency),
+            ]
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
-        yield Door(FrontDoor(hot, rest, identity, ServerSettings(**server)), engine, launcher, residency)
+        door = FrontDoor(hot, rest, identity, ServerSettings(**server))
+        yield Door(door, engine, launcher, residency, rest, changes, stopping, catalogue)

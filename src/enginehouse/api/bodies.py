@@ -1,0 +1,135 @@
+"""Bodies of the routes about models in memory, as `/docs` shows them; what is not known is left out."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from enginehouse.residency.manager import ResidentStatus
+from enginehouse.types import EngineName, ResidentState
+
+__all__ = [
+    "Eject",
+    "Health",
+    "LogLines",
+    "ModelHealth",
+    "ModelState",
+    "Named",
+    "Overview",
+    "Server",
+    "Update",
+    "Which",
+    "named",
+    "state_of",
+    "updated",
+]
+
+
+class Eject(BaseModel):
+    """Which model shall leave memory."""
+
+    model: str = Field(description="Id, alias or name@version.")
+
+
+class ModelState(BaseModel):
+    """How a model stands between disk and memory."""
+
+    status: ResidentState
+    engine: EngineName
+    active_requests: int = Field(description="Requests that run on it now.")
+    waiting_requests: int = Field(description="Requests that wait until it is in memory.")
+    port: int | None = Field(None, description="Where its engine process listens on loopback, when it has one.")
+    pid: int | None = Field(None, description="Its engine process, when it has one.")
+    load_time_seconds: float | None = Field(None, description="What its last load took.")
+    idle_seconds: float | None = Field(None, description="Since the end of its last request, when it is idle.")
+    error: str | None = Field(None, description="Why it failed.")
+
+
+class Named(ModelState):
+    """The same with the model's name."""
+
+    alias: str = Field(description="The model's id.")
+    model_id: str = Field(description="The same id.")
+
+
+class Update(Named):
+    """A change of state."""
+
+    timestamp: datetime
+
+
+class Server(BaseModel):
+    """The service itself."""
+
+    status: str = Field(description="`ready`, or `shutting_down`.")
+
+
+class Which(BaseModel):
+    """Some models and how they stand."""
+
+    models: dict[str, ModelState] = Field(description="By id.")
+    summary: dict[str, int] = Field(description="How many there are in each state.")
+
+
+class Overview(Which):
+    """Every model and how it stands."""
+
+    server: Server
+
+
+class ModelHealth(BaseModel):
+    """What an engine answered when it was asked how it is."""
+
+    status: str = Field(description="`healthy` or `unhealthy`.")
+    engine: EngineName
+    latency_ms: float = Field(description="How long the answer took.")
+    detail: str | None = Field(None, description="What was wrong.")
+
+
+class Health(BaseModel):
+    """The health of every loaded model, asked of its engine now."""
+
+    status: str = Field(description="`healthy`, or `degraded` when a model is not.")
+    models: dict[str, ModelHealth] = Field(description="Loaded models, by id.")
+    summary: dict[str, int]
+    timestamp: datetime
+
+
+class LogLines(BaseModel):
+    """What a model's engine process wrote last."""
+
+    alias: str
+    model_id: str
+    lines: list[str] = Field(description="Oldest first, over all lives of the process since the service started.")
+
+
+def state_of(status: ResidentStatus) -> ModelState:
+    """A picture, as a body."""
+    return ModelState.model_validate(_fields(status))
+
+
+def named(status: ResidentStatus) -> Named:
+    """A picture, as a body that says whose it is."""
+    return Named.model_validate({**_fields(status), "alias": status.model, "model_id": status.model})
+
+
+def updated(status: ResidentStatus, at: datetime) -> Update:
+    """A change, as a body."""
+    return Update.model_validate({**named(status).model_dump(), "timestamp": at})
+
+
+def _fields(status: ResidentStatus) -> dict[str, object]:
+    return {
+        "status": status.state,
+        "engine": status.engine,
+        "active_requests": status.leases,
+        "waiting_requests": status.waiting,
+        "port": status.port,
+        "pid": status.pid,
+        "load_time_seconds": _rounded(status.load_seconds),
+        "idle_seconds": _rounded(status.idle_seconds),
+        "error": status.error,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

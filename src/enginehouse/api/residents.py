@@ -1,0 +1,185 @@
+"""Models in memory: load, unload, reset, how each stands, and what its engine writes.
+
+An id may hold slashes: these routes stand before `GET /v1/models/{id}`, and no id holds the words they end in.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from enginehouse.api.bodies import Eject, LogLines, Named, Overview, Server, Which, named, state_of, updated
+from enginehouse.api.feed import Feed, Watch, frame
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.identity import require_admin
+from enginehouse.residency.manager import Residency, ResidentStatus
+from enginehouse.telemetry.events import Entry, EventStream
+from enginehouse.types import Model, Principal, ResidentState
+
+__all__ = ["residents_router"]
+
+_MOST_LINES = 500
+
+Wait = Annotated[bool, Query(description="`false` answers 202 at once; how it goes on is seen in the status.")]
+Lines = Annotated[int, Query(ge=1, le=_MOST_LINES, description="How many of the last lines.")]
+LastEventId = Annotated[
+    str | None, Header(description="The id of the last event that was read; what came after it is sent first.")
+]
+
+_BEGUN: dict[int | str, dict[str, Any]] = {202: {"description": "It has begun.", "model": Named}}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+
+
+async def _admin(request: Request) -> None:
+    principal: Principal = request.state.principal
+    require_admin(principal)
+
+
+def residents_router(
+    catalogue: Catalogue, residency: Residency, changes: EventStream[ResidentStatus], watch: Watch
+) -> APIRouter:
+    """Everything below `/v1/models` but the list itself."""
+    router = APIRouter(tags=["models"])
+    _add_overviews(router, catalogue, residency, changes, watch)
+    _add_management(router, catalogue, residency)
+    _add_logs(router, catalogue, residency, watch)
+
+    @router.get("/v1/models/{model_id:path}/status", response_model_exclude_none=True)
+    async def status_of_one(model_id: str) -> Named:
+        """How one model stands."""
+        return named(_status(residency, catalogue.resolve(model_id)))
+
+    return router
+
+
+def _add_overviews(
+    router: APIRouter,
+    catalogue: Catalogue,
+    residency: Residency,
+    changes: EventStream[ResidentStatus],
+    watch: Watch,
+) -> None:
+    def overview() -> Overview:
+        which = _which(residency, catalogue.models())
+        closing = residency.closing or watch.stopping.is_set()
+        server = Server(status="shutting_down" if closing else "ready")
+        return Overview(server=server, models=which.models, summary=which.summary)
+
+    def update(entry: Entry[ResidentStatus]) -> bytes:
+        body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
+        return frame(changes, entry.number, "model_update", body.encode())
+
+    @router.get("/v1/models/status", response_model_exclude_none=True)
+    async def status_of_all() -> Overview:
+        """How every model stands."""
+        return overview()
+
+    @router.get("/v1/models/status/stream", response_class=Response, responses=_EVENTS)
+    async def status_stream(last_event_id: LastEventId = None) -> Response:
+        """`full_status`, then `model_update` on every change; after `Last-Event-ID` what was missed, if kept."""
+        place = changes.place(last_event_id)
+        if place is not None:
+            return Feed(changes.subscribe(place), update, watch)
+        body = overview().model_dump_json(exclude_none=True).encode()
+        opening = frame(changes, changes.last, "full_status", body)
+        return Feed(changes.subscribe(), update, watch, opening=opening)
+
+    @router.get("/v1/models/failed", response_model_exclude_none=True)
+    async def failed() -> Which:
+        """Models that failed to load, or whose engine ended by itself, and why."""
+        models = catalogue.models()
+        return _which(residency, [m for m in models if _status(residency, m).state is ResidentState.FAILED])
+
+
+def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residency) -> None:
+    admins = [Depends(_admin)]
+    shown: dict[str, Any] = {"dependencies": admins, "response_model": Named, "response_model_exclude_none": True}
+
+    async def unload_it(name: str, *, wait: bool) -> Response | Named:
+        model = catalogue.resolve(name)
+        # What is decided is decided in the first step; a limit of no time at all only ends the waiting for it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if wait else 0):
+                await residency.unload(model.deployments[0].id)
+        return _answer(_status(residency, model), wait=wait)
+
+    @router.post("/v1/models/eject", **shown)
+    async def eject(body: Eject) -> Response | Named:
+        """Out of memory, once its running requests have ended."""
+        return await unload_it(body.model, wait=True)
+
+    @router.post("/v1/models/{model_id:path}/load", responses=_BEGUN, **shown)
+    async def load(model_id: str, *, wait: Wait = True) -> Response | Named:
+        """Into memory; answers when it is ready."""
+        model = catalogue.resolve(model_id)
+        how: dict[str, Any] = {"ttl": model.ttl, "priority": model.priority, "pinned": model.pinned}
+        if wait:
+            await residency.load(model.deployments[0], **how)
+        else:
+            residency.load_soon(model.deployments[0], **how)
+            await asyncio.sleep(0)  # so that the answer says what has begun
+        return _answer(_status(residency, model), wait=wait)
+
+    @router.post("/v1/models/{model_id:path}/unload", responses=_BEGUN, **shown)
+    async def unload(model_id: str, *, wait: Wait = True) -> Response | Named:
+        """Out of memory, once its running requests have ended; a load under way is stopped."""
+        return await unload_it(model_id, wait=wait)
+
+    @router.post("/v1/models/{model_id:path}/reset", **shown)
+    async def reset(model_id: str) -> Response | Named:
+        """Forget that it failed; a model that has not failed is left as it is."""
+        model = catalogue.resolve(model_id)
+        residency.reset(model.deployments[0].id)
+        return named(_status(residency, model))
+
+
+def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, watch: Watch) -> None:
+    # An engine may write down prompts, and paths of this machine: that is not for everybody.
+    admins = [Depends(_admin)]
+
+    @router.get("/v1/models/{model_id:path}/logs", dependencies=admins)
+    async def logs(model_id: str, lines: Lines = 100) -> LogLines:
+        """The last lines its engine process wrote; none for engines without a process."""
+        model = catalogue.resolve(model_id)
+        kept = residency.log(model.deployments[0].id).recent()[-lines:]
+        return LogLines(alias=model.id, model_id=model.id, lines=[entry.event for entry in kept])
+
+    @router.get(
+        "/v1/models/{model_id:path}/logs/stream", dependencies=admins, response_class=Response, responses=_EVENTS
+    )
+    async def log_stream(model_id: str, lines: Lines = 100, last_event_id: LastEventId = None) -> Response:
+        """The last lines, then every new one, as events named `log`; with `Last-Event-ID` what was missed first."""
+        log = residency.log(catalogue.resolve(model_id).deployments[0].id)
+
+        def render(entry: Entry[str]) -> bytes:
+            data = {"line": entry.event, "timestamp": entry.at}
+            return frame(log, entry.number, "log", msgspec.json.encode(data))
+
+        place = log.place(last_event_id)
+        if place is None:
+            place = log.last - min(lines, len(log.recent()))
+        return Feed(log.subscribe(place), render, watch)
+
+
+def _status(residency: Residency, model: Model) -> ResidentStatus:
+    return residency.status(model.deployments[0])
+
+
+def _which(residency: Residency, models: Iterable[Model]) -> Which:
+    states = {model.id: state_of(_status(residency, model)) for model in models}
+    counts = Counter(state.status.value for state in states.values())
+    return Which(models=states, summary=dict(sorted(counts.items())))
+
+
+def _answer(status: ResidentStatus, *, wait: bool) -> Response | Named:
+    body = named(status)
+    if wait:
+        return body
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status_code=202)
