@@ -20,7 +20,7 @@ def hello(model):
 
 
 def test_the_estimate_is_near_what_is_measured(tmp_path, gguf):
-    own_copy = shutil.copy(gguf, tmp_path / "copy.gguf")
+    own_copy = str(shutil.copy(gguf, tmp_path / "copy.gguf"))
     models = {name: {"source": own_copy, "context_length": tokens} for name, tokens in CONTEXTS.items()}
     one_at_a_time = {"max_models": 1, "min_residency": 0}  # processes that share a file share its pages
     with Service(tmp_path, {"models": models, "residency": one_at_a_time}) as own:
