@@ -57,8 +57,14 @@ def in_house(**settings):
     """The test runs in a house of its own, on the simulated clock."""
 
     def wrap(test):
+        async def main():
+            errors = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+            await test(House(**settings))
+            assert not errors
+
         def run():
-            simulate(test(House(**settings)))
+            simulate(main())
 
         run.__name__, run.__doc__ = test.__name__, test.__doc__
         return run
@@ -77,17 +83,12 @@ async def test_high_goes_before_normal_before_low(house):
 
 @in_house(aging=5)
 async def test_low_is_served_while_high_never_ends(house):
-    low = house.start("low", priority=LOW)
-    flood = [house.start("running", 1), low]
+    calls = [house.start("first"), house.start("patient", priority=LOW)]
     for number in range(40):
-        flood.append(house.start(number, 1, priority=HIGH))
-        await asyncio.sleep(1)
-        if number == 0:
-            low.cancel()
-            low = house.start("patient", priority=LOW)
-    await asyncio.wait(flood)
-    await low
-    assert house.order.index("patient") <= 13
+        calls.append(house.start(number, priority=HIGH))
+        await asyncio.sleep(0.9)
+    await asyncio.wait(calls)
+    assert 10 <= house.order.index("patient") <= 13  # in the top class after ten seconds, behind two or less
 
 
 @in_house()
@@ -174,6 +175,42 @@ async def test_time_that_is_up_with_the_cancel_is_one_end(house):
     await asyncio.sleep(10)
     stats = house.stats
     assert (stats.served, stats.timed_out + stats.left, stats.active) == (1, 1, 0)
+
+
+@in_house(queue_timeout=5)
+async def test_time_that_is_up_with_the_turn_is_a_turn(house):
+    runs = house.start("runs", 10)
+    asyncio.get_running_loop().call_at(5, house.admission.replace, deployment(slots=2))
+    await asyncio.wait([runs, house.start("waits")])
+    assert (house.stats.served, house.stats.timed_out, house.stats.active) == (2, 0, 0)
+
+
+@in_house()
+async def test_who_is_cancelled_in_the_tick_of_its_turn_takes_no_turn_of_its_tenant(house):
+    async with house.admission.slot(deployment()):
+        calls = [house.start(name, tenant=name[0]) for name in ("a1", "a2", "b1")]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+    await asyncio.wait(calls)
+    assert house.order == ["a2", "b1"]
+
+
+@in_house()
+async def test_no_alarm_outlives_the_wait(house):
+    await asyncio.gather(*(house.work(number) for number in range(3)))
+    assert all(timer.cancelled() for timer in asyncio.get_running_loop()._scheduled)
+
+
+@in_house(aging=1000)
+async def test_a_new_rule_of_aging_counts_for_who_waits(house):
+    calls = [house.start("runs", 10), house.start("low", priority=LOW)]
+    await asyncio.sleep(5)
+    calls.append(house.start("high", priority=HIGH))
+    house.admission.adopt(AdmissionSettings(aging=1))
+    await asyncio.sleep(1)
+    calls.append(house.start("later", priority=HIGH))
+    await asyncio.wait(calls)
+    assert house.order == ["runs", "low", "high", "later"]
 
 
 @pytest.mark.parametrize("ticks", range(6))

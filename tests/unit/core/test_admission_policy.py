@@ -16,7 +16,7 @@ NEVER = float("inf")
 joins = st.tuples(st.just("join"), st.sampled_from(Priority), st.sampled_from("abc"))
 serves = st.just(("serve",))
 leaves = st.tuples(st.just("leave"), st.integers(0, 50))
-pauses = st.tuples(st.just("pause"), st.integers(1, AGING))
+pauses = st.tuples(st.just("pause"), st.integers(1, 3 * AGING))
 events = st.lists(st.one_of(joins, joins, serves, leaves, pauses), max_size=60)
 crowds = st.lists(st.tuples(st.sampled_from(Priority), st.sampled_from("abc")), min_size=1, max_size=30)
 

@@ -69,19 +69,23 @@ def test_a_claim_to_go_first_wants_the_role():
     assert sent(principal=stranger, priority=Priority.LOW) == BODY
 
 
-@pytest.mark.parametrize(("others_tenant", "order"), [("", ["a1", "b1", "a2"]), ("team", ["a1", "a2", "b1"])])
-def test_who_shares_a_tenant_shares_turns(others_tenant, order):
+@pytest.mark.parametrize(
+    ("tenant", "urgent", "order"),
+    [("", None, ["a1", "b1", "a2"]), ("team", None, ["a1", "a2", "b1"]), ("team", "b1", ["b1", "a1", "a2"])],
+)
+def test_who_shares_a_tenant_shares_turns_and_who_is_urgent_goes_first(tenant, urgent, order):
     """Requests of a tenant's users stand in one line; users without one take turns."""
     settings = Settings.model_validate({"models": {"m": {"base_url": "http://127.0.0.1:9", "slots": 1}}})
     went = []
 
     async def call(gateway, name):
-        principal = Principal(user=name[0], tenant=others_tenant)
+        principal = Principal(user=name[0], tenant=tenant)
         async with gateway.seat(
             Request(
                 operation=Operation.CHAT,
                 model="m",
                 principal=principal,
+                priority=Priority.HIGH if name == urgent else Priority.NORMAL,
                 request_id=name,
                 body=BODY,
                 timings=Timings(),

@@ -35,7 +35,6 @@ class Line(Generic[K]):
         self.aging = aging
         self._classes = tuple(_Class[K]() for _ in _CLASSES)
         self._places: dict[K, _Place] = {}
-        self._seen = float("-inf")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -95,9 +94,8 @@ class Line(Generic[K]):
                 waiter, at = risen
                 place = self._places[waiter]
                 below.remove(waiter, place.tenant)
-                above.add(waiter, place.tenant, max(at, self._seen))
+                above.add(waiter, place.tenant, at)
                 place.level -= 1
-        self._seen = now
 
 
 class _Place(Struct, gc=False):
