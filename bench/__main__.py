@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from bench.admission import line_cost
 from bench.jsons import costs
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
@@ -72,6 +73,14 @@ def json_(size: Annotated[int, typer.Option(min=300, help="Least bytes of the bo
     """Measure JSON libraries on a chat request."""
     for cost in costs(size):
         print(f"{cost.microseconds:8.2f} µs  {cost.operation}")
+
+
+@app.command()
+def admission(waiters: Annotated[int, typer.Option(min=1, help="How many wait.")] = 10_000) -> None:
+    """Measure a long line of waiting requests."""
+    cost = line_cost(waiters)
+    print(f"{cost.decisions_per_second:10,.0f}  decisions a second, {cost.waiters:,} waiting")
+    print(f"{cost.bytes_per_waiter:10,.0f}  bytes for each who waits")
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:

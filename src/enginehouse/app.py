@@ -118,9 +118,11 @@ class House:
             return
         for model_id in change.removed:
             self.residency.forget(model_id)
+            self._admission.forget(model_id)
         for model_id in change.changed:
             for deployment in self.catalogue.resolve(model_id).deployments:
                 self.residency.replace(deployment)
+                self._admission.replace(deployment)
         if change:
             log.info(
                 "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed

@@ -161,6 +161,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     role: str = "user"
     """`admin` may manage models and keys, `user` may not."""
     tier: str = "standard"
+    tenant: str = ""
+    """With whom the caller shares turns; when empty, nobody but itself."""
 
 
 class Timings(Struct, kw_only=True):

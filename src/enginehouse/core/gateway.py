@@ -50,12 +50,18 @@ class Gateway:
 
         Raises:
             ModelNotFound, InvalidRequest: no such model, or it is for something else.
+            PermissionDenied: the caller's role may not claim this priority.
             QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
         """
         model = self._catalogue.resolve(request.model)
         _check_kind(model, request.operation)
         deployment = model.deployments[0]
-        async with self._admission.slot(deployment) as slot:
+        principal = request.principal
+        self._admission.check_claim(principal, request.priority)
+        ticket = self._admission.slot(
+            deployment, priority=request.priority, tenant=principal.tenant or principal.user
+        )
+        async with ticket as slot:
             request.timings.queue = slot.waited
             async with self._residency.lease(
                 deployment, ttl=model.ttl, priority=model.priority, pinned=model.pinned

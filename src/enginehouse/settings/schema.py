@@ -175,6 +175,10 @@ class AdmissionSettings(Section):
     """Seconds a request may wait for the engine's next byte."""
     queue_timeout: PositiveSeconds = 600.0
     """Seconds a request may wait for a slot."""
+    aging: PositiveSeconds = 60.0
+    """Seconds of waiting after which a request counts as one priority higher."""
+    high_priority_roles: tuple[str, ...] = ("admin", "user")
+    """Roles that may ask for priority high; others are refused."""
 
 
 class ProviderSettings(Section):

@@ -3,19 +3,22 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, from_settings
 from enginehouse.core.gateway import Gateway
+from enginehouse.errors import PermissionDenied
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import AdmissionSettings, ResidencySettings, Settings
-from enginehouse.testing import FakeEngine, FakeLauncher
-from enginehouse.types import EngineName, Operation, Principal, Request, Timings
+from enginehouse.testing import FakeEngine, FakeLauncher, simulate
+from enginehouse.types import EngineName, Operation, Principal, Priority, Request, Timings
 
 BODY = b'{"model":"m","messages":[],"temperature":0.25}'
+USER = Principal(user="u")
 
 
-def sent(body=BODY, **stated):
+def sent(body=BODY, principal=USER, priority=Priority.NORMAL, **stated):
     """What reaches the engine of a model with these settings."""
     settings = Settings.model_validate({"models": {"m": {"base_url": "http://127.0.0.1:9", **stated}}})
     engine = FakeEngine([b"{}"])
@@ -24,7 +27,8 @@ def sent(body=BODY, **stated):
         request = Request(
             operation=Operation.CHAT,
             model="m",
-            principal=Principal(user="u"),
+            principal=principal,
+            priority=priority,
             request_id="r",
             body=body,
             timings=Timings(),
@@ -56,3 +60,45 @@ def test_a_server_elsewhere_runs_many_at_once():
     settings = Settings.model_validate({"models": {"m": {"base_url": "http://127.0.0.1:9"}}})
     model = Catalogue(from_settings(settings)).resolve("m")
     assert model.deployments[0].slots > 100
+
+
+def test_a_claim_to_go_first_wants_the_role():
+    stranger = Principal(user="s", role="anonymous")
+    with pytest.raises(PermissionDenied):
+        sent(principal=stranger, priority=Priority.HIGH)
+    assert sent(principal=stranger, priority=Priority.LOW) == BODY
+
+
+@pytest.mark.parametrize(
+    ("tenant", "urgent", "order"),
+    [("", None, ["a1", "b1", "a2"]), ("team", None, ["a1", "a2", "b1"]), ("team", "b1", ["b1", "a1", "a2"])],
+)
+def test_who_shares_a_tenant_shares_turns_and_who_is_urgent_goes_first(tenant, urgent, order):
+    """Requests of a tenant's users stand in one line; users without one take turns."""
+    settings = Settings.model_validate({"models": {"m": {"base_url": "http://127.0.0.1:9", "slots": 1}}})
+    went = []
+
+    async def call(gateway, name):
+        principal = Principal(user=name[0], tenant=tenant)
+        async with gateway.seat(
+            Request(
+                operation=Operation.CHAT,
+                model="m",
+                principal=principal,
+                priority=Priority.HIGH if name == urgent else Priority.NORMAL,
+                request_id=name,
+                body=BODY,
+                timings=Timings(),
+            )
+        ):
+            went.append(name)
+            await asyncio.sleep(1)
+
+    async def main():
+        launchers = {EngineName.OPENAI: FakeLauncher(load_seconds=0)}
+        async with Residency(launchers, ResidencySettings()) as residency:
+            gateway = Gateway(Catalogue(from_settings(settings)), Admission(AdmissionSettings()), residency)
+            await asyncio.gather(*(call(gateway, name) for name in ("x0", "a1", "a2", "b1")))
+
+    simulate(main())
+    assert went == ["x0", *order]

@@ -1,0 +1,6 @@
+"""Admission: who runs now and who waits, one bounded line per deployment."""
+
+from enginehouse.core.admission.admission import Admission
+from enginehouse.core.admission.gate import QueueStats, Slot, Ticket
+
+__all__ = ["Admission", "QueueStats", "Slot", "Ticket"]
