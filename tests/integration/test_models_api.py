@@ -13,7 +13,6 @@ import pytest
 from tests.integration.service import Service
 
 BIG = "org/small:q4.1"
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_eject_by_name_and_load_without_waiting(own):
     status, body, _ = own.call(f"/v1/models/{BIG}/load?wait=false", b"")
     assert (status, body["status"]) == (202, "loading")
     own.wait_until(lambda: own.status(BIG)["status"] == "ready", 60)
-    status, body, _ = own.call("/v1/models/eject", {"model": BIG}, headers=JSON)
+    status, body, _ = own.call("/v1/models/eject", {"model": BIG})
     assert (status, body["status"]) == (200, "off")
 
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
 
 from enginehouse.api.bodies import Eject, LogLines, Named, Overview, Server, Which, named, state_of, updated
 from enginehouse.api.feed import Feed, Watch, frame
@@ -37,9 +39,22 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_EJECT_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": Eject.model_json_schema()}}}
+}
+
+
 async def _admin(request: Request) -> None:
     principal: Principal = request.state.principal
     require_admin(principal)
+
+
+async def _ejected(request: Request) -> str:
+    """The model a body names; read as JSON whatever its content type says, as everywhere else."""
+    try:
+        return Eject.model_validate_json(await request.body()).model
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
 
 
 def residents_router(
@@ -110,10 +125,10 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
                 await residency.unload(model.deployments[0].id)
         return _answer(_status(residency, model), wait=wait)
 
-    @router.post("/v1/models/eject", **shown)
-    async def eject(body: Eject) -> Response | Named:
+    @router.post("/v1/models/eject", openapi_extra=_EJECT_BODY, **shown)
+    async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
         """Out of memory, once its running requests have ended."""
-        return await unload_it(body.model, wait=True)
+        return await unload_it(model, wait=True)
 
     @router.post("/v1/models/{model_id:path}/load", responses=_BEGUN, **shown)
     async def load(model_id: str, *, wait: Wait = True) -> Response | Named:

@@ -130,10 +130,10 @@ class Resident:
         self.last_used = now()
         self.load_seconds = self.last_used - self.since
         self._failures = 0
-        self.state = ResidentState.READY
         for waiter in self._pending():
             self._lend()
             waiter.set_result(loaded)
+        self.state = ResidentState.READY
 
     def dismiss(self, refusal: EnginehouseError | None = None) -> None:
         """It shall leave: a load under way is stopped, a ready one admits no new lease and drains.

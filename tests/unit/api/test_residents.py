@@ -11,7 +11,6 @@ from tests.unit.api.house import open_door
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
-JSON = {"content_type": "application/json"}
 BIG = ["/v1/models/org/big:8b", "/v1/models/org/big:8b-alias"]
 
 
@@ -77,7 +76,7 @@ async def test_unload_lets_the_running_request_end(door):
         await asyncio.sleep(1)
         draining = await door.post("/v1/models/tiny/unload?wait=false", b"")
         assert (draining.status, draining.json()["status"]) == (202, "draining")
-        gone = await door.post("/v1/models/eject", {"model": "tiny-alias"}, **JSON)
+        gone = await door.post("/v1/models/eject", {"model": "tiny-alias"})
     assert (gone.status, gone.json()["status"]) == (200, "off")
     assert asyncio.get_running_loop().time() == pytest.approx(5)
     assert asked.result().status == 200
@@ -94,7 +93,9 @@ async def test_unload_while_loading_tells_who_waits(door):
 
 @at_the_door()
 async def test_what_is_not_loaded_can_be_unloaded(door):
-    answer = await door.post("/v1/models/eject", {"model": "tiny"}, **JSON)
+    answer = await door.post(
+        "/v1/models/eject", {"model": "tiny"}, content_type="application/x-www-form-urlencoded"
+    )
     assert (answer.status, answer.json()["status"]) == (200, "off")
 
 
@@ -141,9 +142,10 @@ def test_an_unknown_model_is_404(verb):
 
 @at_the_door()
 async def test_eject_says_what_is_wrong_with_its_body(door):
-    for body in ({}, {"model": 3}, b"{", b""):
-        answer = await door.post("/v1/models/eject", body, **JSON)
+    for body, field in (({}, "model"), ({"model": 3}, "model"), (b"{", None), (b"", None), (b"[]", None)):
+        answer = await door.post("/v1/models/eject", body)
         assert (answer.status, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+        assert answer.json()["error"]["param"] == field
 
 
 ADMIN_ONLY = [

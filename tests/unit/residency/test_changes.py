@@ -33,6 +33,7 @@ def test_every_change_is_told_once_and_whole():
             await house.unload("a")
         assert states(told) == ["loading", "ready", "draining", "off"]
         assert told[1].load_seconds == pytest.approx(2)
+        assert [(status.leases, status.waiting) for status in told] == [(0, 1), (1, 0), (0, 0), (0, 0)]
         assert {status.id for status in told} == {"a"}
 
     simulate(main())
