@@ -57,6 +57,26 @@ async def test_load_without_waiting_answers_at_once_and_loads(door):
     assert (await door.call("GET", "/v1/models/tiny/status")).json()["status"] == "ready"
 
 
+@at_the_door(load_seconds=2)
+async def test_a_load_goes_on_when_its_caller_hangs_up(door):
+    caller = door.caller("POST", "/v1/models/tiny/load")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(caller.run())
+        await asyncio.sleep(1)
+        caller.leave()
+    await asyncio.sleep(2)
+    assert (await door.call("GET", "/v1/models/tiny/status")).json()["status"] == "ready"
+
+
+@at_the_door()
+async def test_asking_for_the_log_of_a_model_never_loaded_changes_nothing(door):
+    assert (await door.call("GET", "/v1/models/tiny/logs")).json()["lines"] == []
+    assert (await door.call("GET", "/v1/models/tiny/status")).json()["status"] == "off"
+    assert door.changes.last == 0
+    door.residency.forget("tiny")
+    assert (await door.post("/v1/models/tiny/load", b"")).json()["status"] == "ready"
+
+
 @at_the_door()
 async def test_ids_with_slashes_and_colons_and_aliases(door):
     for path in BIG:
