@@ -46,6 +46,10 @@ format: setup ## Write the house style into the files
 bench: setup ## Measure what the gateway adds to a request and write docs/benchmarks.md (about two minutes)
 	$(BIN)/python -m bench
 
+docs: $(VENV)/.local ## Renew the pages that are made from the code
+	$(BIN)/enginehouse config reference > docs/configuration.md
+	$(BIN)/enginehouse config example > enginehouse.example.yaml
+
 lock: ## Renew the constraints files from pyproject.toml (constraints.txt holds all, the others are slices of it)
 	$(BIN)/$(LOCK) --all-extras --upgrade --output-file constraints.txt
 	$(BIN)/$(LOCK) --extra local --extra build --constraint constraints.txt --output-file constraints-local.txt

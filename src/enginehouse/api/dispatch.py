@@ -58,7 +58,7 @@ class FrontDoor:
         try:
             principal = self._principal(scope)
         except MissingCredentials as error:
-            await _refuse(send, error)
+            await _refuse(_timed(send), error)
             return
         handler = self._hot.get(scope["path"])
         if handler is None:
@@ -66,7 +66,7 @@ class FrontDoor:
             await self._rest(scope, _limited(receive, self._server.max_body_bytes), _timed(send))
             return
         if scope["method"] != "POST":
-            await _refuse_method(send, scope["method"])
+            await _refuse_method(_timed(send), scope["method"])
             return
         exchange = Exchange(
             scope,

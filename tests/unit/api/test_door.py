@@ -26,8 +26,9 @@ def test_any_other_is_replaced(given):
     assert ask("GET", "/ping", headers={"x_request_id": given}).headers["x-request-id"] != given
 
 
-@pytest.mark.parametrize("path", ["/ping", "/v1/models", "/nowhere"])
+@pytest.mark.parametrize("path", ["/ping", "/v1/models", "/nowhere", "/v1/chat/completions"])
 def test_every_answer_is_timed(path):
+    assert ask("GET", path, keys=["a-key"]).headers["server-timing"].startswith("gateway;dur=")
     assert ask("GET", path).headers["server-timing"].startswith("gateway;dur=")
 
 
