@@ -21,6 +21,7 @@ from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.queue import queue_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
@@ -83,6 +84,7 @@ class House:
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
             health_router(catalogue, residency, settings.residency),
+            queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, changes, watch),
             models_router(catalogue, residency),
         ]

@@ -9,6 +9,7 @@ from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.queue import queue_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
@@ -51,8 +52,8 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
     changes, stopping = EventStream(kept=50), asyncio.Event()
     async with Residency(launchers, ResidencySettings(), on_change=changes.publish) as residency:
-        gateway = Gateway(catalogue, Admission(admission or AdmissionSettings()), residency)
-        face = OpenAIFace(gateway)
+        gates = Admission(admission or AdmissionSettings())
+        face = OpenAIFace(Gateway(catalogue, gates, residency))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -61,6 +62,7 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
         rest = framework_app(
             [
                 health_router(catalogue, residency, ResidencySettings()),
+                queue_router(catalogue, gates),
                 residents_router(catalogue, residency, changes, Watch(stopping=stopping, ping_interval=15)),
                 models_router(catalogue, residency),
             ]

@@ -1,0 +1,45 @@
+"""Who waits for which model, and for how long those before them did."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.types import Deployment, Priority
+
+__all__ = ["queue_router"]
+
+
+def queue_router(catalogue: Catalogue, admission: Admission) -> APIRouter:
+    """`GET /v1/queue/stats`."""
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/v1/queue/stats")
+    async def queue_stats() -> dict[str, Any]:
+        """Each model's line now, and what became of those who stood in it; times are in milliseconds."""
+        models = {model.id: _line(model.deployments[0], admission) for model in catalogue.models()}
+        return {"queues": models, "total_queued": sum(line["total"] for line in models.values())}
+
+    return router
+
+
+def _line(deployment: Deployment, admission: Admission) -> dict[str, Any]:
+    stats = admission.stats(deployment.id)
+    depth = {priority.value: stats.depth.get(priority, 0) if stats else 0 for priority in Priority}
+    return {
+        "queued": depth,
+        "total": sum(depth.values()),
+        "active": stats.active if stats else 0,
+        "slots": deployment.slots,
+        "wait_p50_ms": _milliseconds(stats.wait_p50) if stats else None,
+        "wait_p95_ms": _milliseconds(stats.wait_p95) if stats else None,
+        "served": stats.served if stats else 0,
+        "rejected": stats.rejected if stats else 0,
+        "timed_out": stats.timed_out if stats else 0,
+        "left": stats.left if stats else 0,
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
