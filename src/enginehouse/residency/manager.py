@@ -7,6 +7,7 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
 from typing import Self
 
 import structlog
@@ -27,6 +28,8 @@ __all__ = ["Lease", "Residency", "ResidentStatus"]
 
 log = structlog.get_logger()
 
+_UNANSWERED = 3
+"""Health checks in a row that an engine may leave unanswered."""
 _LAST_GASP = 2.0
 """Seconds in which an engine that dropped a connection has to be gone for that to count as its end."""
 
@@ -200,7 +203,7 @@ class Residency:
     async def came_down(self, deployment_id: str) -> bool:
         """Whether its engine process ends within a moment: the broken connection may be seen before the end."""
         resident = self._residents.get(deployment_id)
-        if resident is None or resident.deployment is None or resident.deployment.base_url is not None:
+        if resident is None or resident.is_elsewhere:
             return False
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_GASP):
@@ -361,6 +364,7 @@ class Residency:
 
     async def _stay(self, resident: Resident) -> str:
         """Until it has to leave and nobody holds a lease; returns why it leaves."""
+        ask_at = now() + self._settings.health_interval
         while True:
             if resident.ended_by_itself:
                 resident.drain()
@@ -371,10 +375,23 @@ class Residency:
             if left is not None and left <= 0:
                 resident.drain()
                 return "idle"
+            if now() >= ask_at:
+                await self._ask_how_it_is(resident)
+                ask_at = now() + self._settings.health_interval
+                continue
             resident.wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(min(ask_at - now(), inf if left is None else left)):
                     await resident.wake.wait()
+
+    async def _ask_how_it_is(self, resident: Resident) -> None:
+        """An engine that runs but does not answer so often in a row is as good as gone, and is made so."""
+        assert resident.loaded is not None, "only what is loaded is asked"
+        if resident.is_elsewhere:
+            return  # a server of somebody else's is not ours to replace, nor to be asked every half minute
+        resident.unanswered = 0 if await resident.loaded.engine.healthy() else resident.unanswered + 1
+        if resident.unanswered >= _UNANSWERED:
+            resident.ended(f"The engine runs, but did not answer {_UNANSWERED} health checks in a row.")
 
     def _ttl(self, ttl: float | None) -> float:
         if not self._settings.enable_idle_timeout:

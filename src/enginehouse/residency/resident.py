@@ -66,6 +66,8 @@ class Resident:
         """Set while no engine runs."""
         self.dismissed = False
         self.ended_by_itself: str | None = None
+        self.unanswered = 0
+        """Health checks in a row that got no answer."""
         self.error: EnginehouseError | None = None
         self.ttl = 0.0
         self.priority = Priority.NORMAL
@@ -95,6 +97,11 @@ class Resident:
         if changed and self.deployment is not None:
             self._on_change(self.status(self.deployment))
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its engine runs where we cannot start or stop it."""
+        return self.deployment is not None and self.deployment.base_url is not None
+
     def take(self, deployment: Deployment) -> Loaded | None:
         """A lease on what is ready now, or None. A resident that is not what is asked for starts to drain."""
         if self.state is not ResidentState.READY or self.ended_by_itself:
@@ -120,6 +127,7 @@ class Resident:
         self.deployment = self.wanted
         self.dismissed = False
         self.ended_by_itself = self.error = None
+        self.unanswered = 0
         self.since = now()
         self.gone.clear()
         self.state = ResidentState.LOADING

@@ -156,6 +156,8 @@ class ResidencySettings(Section):
     """Seconds a load may take in all."""
     load_stall_timeout: PositiveSeconds = 120.0
     """Seconds a load may go without any sign of progress."""
+    health_interval: PositiveSeconds = 30.0
+    """Seconds between health checks of a loaded engine; the third in a row without an answer replaces it."""
     stop_grace: PositiveSeconds = 10.0
     """Seconds between SIGTERM and SIGKILL of an engine process."""
     warmup_requests: Annotated[int, Field(ge=0)] = 10

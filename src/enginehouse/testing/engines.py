@@ -49,10 +49,11 @@ class FakeEngine:
         self.calls: list[Call] = []
         self.running = 0
         """Calls that have been entered and not left."""
+        self.well = True
 
     async def healthy(self) -> bool:
-        """Always."""
-        return True
+        """As told."""
+        return self.well
 
     @asynccontextmanager
     async def forward(self, call: Call) -> AsyncGenerator[Reply]:

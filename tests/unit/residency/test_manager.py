@@ -347,3 +347,35 @@ def test_an_error_or_a_cancel_stops_engines_without_waiting_for_leases():
     with pytest.raises(KeyError):
         simulate(main())
     assert not launcher.resident
+
+
+@in_simulated_time
+async def test_an_engine_that_leaves_three_health_checks_unanswered_is_replaced():
+    launcher = FakeLauncher()
+    async with residency(launcher, idle_timeout=0, health_interval=30) as house:
+        await house.load(deployment())
+        launcher.engine.well = False
+        await asyncio.sleep(70)
+        launcher.engine.well = True
+        await asyncio.sleep(30)
+        launcher.engine.well = False
+        await asyncio.sleep(80)
+        assert house.status(deployment()).state is ResidentState.READY
+        await asyncio.sleep(20)
+        assert house.status(deployment()).state is ResidentState.FAILED
+        assert "health checks" in house.status(deployment()).error
+        assert not launcher.resident
+        launcher.engine.well = True
+        await house.load(deployment())
+        assert launcher.loads == ["a", "a"]
+
+
+@in_simulated_time
+async def test_a_server_elsewhere_is_not_ours_to_check():
+    launcher = FakeLauncher()
+    launcher.engine.well = False
+    remote = deployment(base_url="http://127.0.0.1:9")
+    async with residency(launcher, idle_timeout=0) as house:
+        await house.load(remote)
+        await asyncio.sleep(1000)
+        assert house.status(remote).state is ResidentState.READY
