@@ -8,6 +8,9 @@ import pytest
 
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
 
+UNCACHED = {"extra_body": {"cache_prompt": False}}
+"""The engine's own prompt cache changes the order of sums, and with it now and then a token."""
+
 
 @pytest.fixture
 def client(service):
@@ -43,12 +46,12 @@ def test_stream_with_usage(client):
 
 
 def test_a_stream_and_a_body_say_the_same(client):
-    asked = {"model": "smollm2", "messages": QUESTION, "max_tokens": 24, "temperature": 0, "seed": 1}
+    asked = {"model": "smollm2", "messages": QUESTION, "max_tokens": 24, "temperature": 0, **UNCACHED}
     whole = client.chat.completions.create(**asked).choices[0].message.content
     stream = client.chat.completions.create(**asked, stream=True)
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     assert "".join(pieces) == whole
-    assert len(pieces) > 3
+    assert len(pieces) > 1
 
 
 def test_without_the_option_a_stream_has_no_usage_chunk(client):
@@ -58,7 +61,10 @@ def test_without_the_option_a_stream_has_no_usage_chunk(client):
 
 SCHEMA = {
     "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 20}, "population": {"type": "integer"}},
+    "properties": {
+        "city": {"type": "string", "maxLength": 20},
+        "population": {"type": "integer", "minimum": 0, "maximum": 99999999},
+    },
     "required": ["city", "population"],
     "additionalProperties": False,
 }
@@ -133,10 +139,9 @@ def test_log_probabilities(client):
 
 
 def test_text_completion(client):
-    answer = client.completions.create(model="smollm2", prompt="Once upon a time", max_tokens=8, temperature=0)
-    stream = client.completions.create(
-        model="smollm2", prompt="Once upon a time", max_tokens=8, temperature=0, stream=True
-    )
+    asked = {"model": "smollm2", "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0, **UNCACHED}
+    answer = client.completions.create(**asked)
+    stream = client.completions.create(**asked, stream=True)
     assert "".join(chunk.choices[0].text for chunk in stream) == answer.choices[0].text
     assert answer.object == "text_completion"
 
@@ -202,4 +207,4 @@ def test_the_async_client(service):
             )
             return [chunk async for chunk in stream]
 
-    assert len(asyncio.run(main())) > 3
+    assert asyncio.run(main())[-1].choices[0].finish_reason in {"stop", "length"}
