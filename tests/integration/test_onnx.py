@@ -11,9 +11,8 @@ import pytest
 
 from enginehouse.core.catalogue import DEFAULT_MODELS
 from enginehouse.engines.onnx import open_embedder
-from enginehouse.settings.schema import SourceSettings
 from enginehouse.stores.artifacts import Artifacts
-from tests.integration.service import CACHE
+from tests.integration.service import CACHE, real_sources
 
 STATED = DEFAULT_MODELS["minilm"]
 KNOWN_TEXT = "How do I reset my password?"
@@ -22,7 +21,7 @@ KNOWN_TEXT = "How do I reset my password?"
 @pytest.fixture(scope="module")
 def folder():
     """model.onnx and tokenizer.json of the default model, fetched once."""
-    artifacts = Artifacts(CACHE / "artifacts", SourceSettings())
+    artifacts = Artifacts(CACHE / "artifacts", real_sources())
     return asyncio.run(artifacts.fetch(STATED.source, STATED.sha256))
 
 
