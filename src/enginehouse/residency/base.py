@@ -9,7 +9,7 @@ from msgspec import Struct
 from enginehouse.engines.base import Engine
 from enginehouse.types import Deployment
 
-__all__ = ["Launcher", "Loaded", "Watcher"]
+__all__ = ["Launcher", "Lease", "Loaded", "Watcher"]
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -20,6 +20,14 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """The engine's own process, if it has one."""
     port: int | None = None
     """Where that process listens on loopback."""
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """The right to use a resident now; while it is held the resident is not stopped by us."""
+
+    engine: Engine
+    waited: float
+    """Seconds from asking to having it: next to nothing when it was ready."""
 
 
 class Watcher(Protocol):

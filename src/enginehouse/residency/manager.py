@@ -11,11 +11,10 @@ from math import inf
 from typing import Self
 
 import structlog
-from msgspec import Struct
 
 from enginehouse.engines.base import Engine
 from enginehouse.errors import Conflict, EnginehouseError, LoadTimeout, ModelLoadFailed, ModelNotFound, ShuttingDown
-from enginehouse.residency.base import Launcher, Loaded
+from enginehouse.residency.base import Launcher, Lease, Loaded
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of, footprint_of, measured
 from enginehouse.residency.policy import Footprint, Rules, Standing
 from enginehouse.residency.resident import Resident, ResidentStatus, now
@@ -24,7 +23,7 @@ from enginehouse.settings.schema import ResidencySettings
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, Priority, ResidentState
 
-__all__ = ["Lease", "Residency", "ResidentStatus"]
+__all__ = ["Residency", "ResidentStatus"]
 
 log = structlog.get_logger()
 
@@ -32,14 +31,6 @@ _UNANSWERED = 3
 """Health checks in a row that an engine may leave unanswered."""
 _LAST_GASP = 2.0
 """Seconds in which an engine that dropped a connection has to be gone for that to count as its end."""
-
-
-class Lease(Struct, frozen=True, kw_only=True):
-    """The right to use a resident now; while it is held the resident is not stopped by us."""
-
-    engine: Engine
-    waited: float
-    """Seconds from asking to having it: next to nothing when it was ready."""
 
 
 class Residency:
