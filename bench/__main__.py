@@ -1,5 +1,6 @@
 """`python -m bench`: what Enginehouse adds to a request, and what its building blocks cost."""
 
+import asyncio
 import shlex
 import signal
 import sys
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 
 from bench.admission import line_cost
+from bench.engine import estimates, hang_ups
 from bench.jsons import costs
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
@@ -21,6 +23,8 @@ from bench.scenarios import SCENARIOS, Scenario
 from bench.systems import YARDSTICK
 
 __all__ = ["app"]
+
+_MIB = 1024 * 1024
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -81,6 +85,19 @@ def admission(waiters: Annotated[int, typer.Option(min=1, help="How many wait.")
     cost = line_cost(waiters)
     print(f"{cost.decisions_per_second:10,.0f}  decisions a second, {cost.waiters:,} waiting")
     print(f"{cost.bytes_per_waiter:10,.0f}  bytes for each who waits")
+
+
+@app.command()
+def engine() -> None:
+    """Measure how soon a caller who leaves frees the bundled engine's slot, and the engine's memory."""
+    print("seconds until the slot is free:   plain    ours")
+    for left in asyncio.run(hang_ups()):
+        print(f"{left.case:32}  {left.plain:6.2f}  {left.ours:6.2f}")
+    print("MiB:                          estimated  measured  ratio")
+    for shape in asyncio.run(estimates()):
+        name = f"{shape.slots} x {shape.context} {' '.join(shape.flags)}"
+        sizes = f"{shape.estimated / _MIB:9.0f} {shape.measured / _MIB:9.0f}"
+        print(f"{name:28} {sizes}  {shape.estimated / shape.measured:5.2f}")
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:
