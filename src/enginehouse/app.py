@@ -29,7 +29,7 @@ from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
-from enginehouse.residency.base import Launcher
+from enginehouse.residency.base import Launcher, terms_of
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
@@ -249,8 +249,6 @@ async def _preload(house: House) -> None:
     for model in house.catalogue.models():
         if model.preload:
             try:
-                await house.residency.load(
-                    model.deployments[0], ttl=model.ttl, priority=model.priority, pinned=model.pinned
-                )
+                await house.residency.load(model.deployments[0], terms_of(model))
             except EnginehouseError as error:
                 log.warning("preload_failed", model=model.id, error=error.message)

@@ -19,6 +19,7 @@ from enginehouse.api.bodies import Eject, LogLines, Named, Overview, Server, Whi
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.identity import require_admin
+from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
 from enginehouse.types import Model, Principal, ResidentState
@@ -134,11 +135,10 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
     async def load(model_id: str, *, wait: Wait = True) -> Response | Named:
         """Into memory; answers when it is ready."""
         model = catalogue.resolve(model_id)
-        how: dict[str, Any] = {"ttl": model.ttl, "priority": model.priority, "pinned": model.pinned}
         if wait:
-            await residency.load(model.deployments[0], **how)
+            await residency.load(model.deployments[0], terms_of(model))
         else:
-            residency.load_soon(model.deployments[0], **how)
+            residency.load_soon(model.deployments[0], terms_of(model))
             await asyncio.sleep(0)  # so that the answer says what has begun
         return _answer(_status(residency, model), wait=wait)
 

@@ -16,6 +16,7 @@ from enginehouse.core.catalogue import Catalogue
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
 from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
+from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
@@ -63,9 +64,7 @@ class Gateway:
         )
         async with ticket as slot:
             request.timings.queue = slot.waited
-            async with self._residency.lease(
-                deployment, ttl=model.ttl, priority=model.priority, pinned=model.pinned
-            ) as lease:
+            async with self._residency.lease(deployment, terms_of(model)) as lease:
                 request.timings.load = lease.waited
                 yield Seat(model=model, deployment=deployment, engine=lease.engine)
 

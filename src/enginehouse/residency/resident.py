@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from enginehouse.errors import EnginehouseError
-from enginehouse.residency.base import Loaded
+from enginehouse.residency.base import USUAL, Loaded
 from enginehouse.residency.policy import Footprint, Standing
 from enginehouse.telemetry.events import EventStream
-from enginehouse.types import Deployment, EngineName, Priority, ResidentState
+from enginehouse.types import Deployment, EngineName, ResidentState
 
 __all__ = ["Resident", "ResidentStatus", "now"]
 
@@ -69,9 +69,9 @@ class Resident:
         self.unanswered = 0
         """Health checks in a row that got no answer."""
         self.error: EnginehouseError | None = None
+        self.terms = USUAL
         self.ttl = 0.0
-        self.priority = Priority.NORMAL
-        self.pinned = False
+        """Idle seconds before it leaves; 0 means never."""
         self.asked_since = 0.0
         """When the first of those who wait now asked."""
         self._demand = 0.0
@@ -204,8 +204,8 @@ class Resident:
         return Standing(
             id=name,
             size=size,
-            priority=self.priority,
-            pinned=self.pinned,
+            priority=self.terms.priority,
+            pinned=self.terms.pinned,
             busy=self.leases > 0,
             leaving=self.state is ResidentState.DRAINING,
             loading=self.state is ResidentState.LOADING,

@@ -42,6 +42,15 @@ class Room:
         self._claims: dict[str, _Claim] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
+    def check(self, deployment_id: str, need: Footprint) -> None:
+        """Refuse what could not fit with all else gone but what is pinned.
+
+        Raises:
+            InsufficientMemory: tells what is needed and what there could be.
+        """
+        standing = self._standing(self.ledger.entries)
+        self.ledger.check(deployment_id, need, {one.id: one.size for one in standing if one.pinned})
+
     async def take(self, deployment_id: str, need: Footprint, *, since: float, priority: Priority) -> None:
         """Wait until there is room, and have it: it is reserved in the step that decides.
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.errors import EnginehouseError, InsufficientMemory
+from enginehouse.residency.base import USUAL, Terms
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.testing import FakeLauncher, simulate
@@ -32,8 +33,8 @@ async def house_of(launcher, **given):
         yield house
 
 
-async def hold(house, deployment, seconds, **how):
-    async with house.lease(deployment, **how):
+async def hold(house, deployment, seconds, terms=USUAL):
+    async with house.lease(deployment, terms):
         await asyncio.sleep(seconds)
 
 
@@ -145,7 +146,7 @@ def test_what_is_pinned_counts_as_not_to_be_had():
 
     async def main():
         async with house_of(launcher) as house:
-            await house.load(A, pinned=True)
+            await house.load(A, Terms(pinned=True))
             with pytest.raises(InsufficientMemory):
                 await house.load(B)
 
@@ -237,7 +238,7 @@ def test_random_work_keeps_the_budget_and_leaves_nothing_behind(seed):
                 try:
                     async with asyncio.timeout(chance.choice([2, 1000])):
                         priority = chance.choice(list(Priority))
-                        await hold(house, deployment(name), chance.random() * 4, priority=priority)
+                        await hold(house, deployment(name), chance.random() * 4, Terms(priority=priority))
                 except (TimeoutError, EnginehouseError) as error:
                     outcomes.append(type(error).__name__)
                 else:
