@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from enginehouse.errors import UpstreamDied
 
-__all__ = ["Lines", "ServerSentEvents", "Sent", "sse"]
+__all__ = ["Lines", "Sent", "ServerSentEvents", "sse"]
 
 _MAX_FRAME = 16 * 1024 * 1024
 
