@@ -145,6 +145,8 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     input: int = 0
     cached_input: int = 0
+    cache_write: int = 0
+    """Input that was also put into the maker's prompt cache, where that is counted apart."""
     output: int = 0
     reasoning: int = 0
     estimated: bool = False
@@ -152,7 +154,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All tokens that were read or written."""
-        return self.input + self.cached_input + self.output + self.reasoning
+        return self.input + self.cached_input + self.cache_write + self.output + self.reasoning
 
 
 class Principal(Struct, frozen=True, kw_only=True):
