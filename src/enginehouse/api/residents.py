@@ -31,7 +31,7 @@ from enginehouse.api.bodies import (
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.core.copies import Copies
+from enginehouse.core.copies import Copies, copies_of
 from enginehouse.core.identity import require_admin
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
@@ -93,13 +93,14 @@ def residents_router(
         model = catalogue.resolve(model_id)
         body = named(copies.status(model))
         if explain:
-            body.explanation = _explanation(residency, admission, model.deployments[0].id)
+            body.explanation = _explanation(residency, admission, model)
         return body
 
     return router
 
 
-def _explanation(residency: Residency, admission: Admission, deployment_id: str) -> Explanation:
+def _explanation(residency: Residency, admission: Admission, model: Model) -> Explanation:
+    deployment_id = model.deployments[0].id
     stats = admission.stats(deployment_id)
     waiting = sum(stats.depth.values()) if stats else 0
     reasons = [residency.explain(deployment_id)]
@@ -107,7 +108,7 @@ def _explanation(residency: Residency, admission: Admission, deployment_id: str)
         reasons.insert(0, f"All {stats.slots} slots are taken, and {waiting} requests wait for one.")
     decisions = [
         DecisionBody(timestamp=entry.at, **msgspec.structs.asdict(entry.event))
-        for entry in residency.decisions.about(deployment_id)
+        for entry in residency.decisions.about(*(copy.id for copy in copies_of(model)))
     ]
     return Explanation(now=[reason for reason in reasons if reason], decisions=decisions)
 
