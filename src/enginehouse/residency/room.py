@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
 from msgspec import Struct
 
 from enginehouse.residency.memory import ByteLedger
@@ -10,6 +11,8 @@ from enginehouse.residency.policy import Footprint, Rules, Standing, Want, plan
 from enginehouse.types import Priority
 
 __all__ = ["Room"]
+
+log = structlog.get_logger()
 
 
 class _Claim(Struct, frozen=True, eq=False):
@@ -69,6 +72,19 @@ class Room:
         """Its memory is free again."""
         self.ledger.release(deployment_id)
         self.review()
+
+    def relieve(self, grown: str) -> None:
+        """Where something grew beyond the budget idle residents leave, if that helps; what answers stays."""
+        free = self.ledger.free()
+        over = {axis: 0 for axis, left in free.items() if left < 0}
+        if not over:
+            return
+        log.warning("memory_over_budget", model=grown, bytes={axis: -free[axis] for axis in over})
+        at = asyncio.get_running_loop().time()
+        want = Want(id=grown, need=over, since=at, priority=Priority.HIGH)
+        standing = tuple(self._standing(self.ledger.entries))
+        for victim, _ in plan([want], standing, free, self.rules, at).evictions:
+            self._evict(victim, grown)
 
     def review(self) -> None:
         """Something changed: who waits may get room now, or somebody may have to leave for them."""
