@@ -217,3 +217,33 @@ def test_what_grew_beyond_the_budget_sends_idle_ones_away_and_no_busy_one():
                 assert launcher.resident == {"a", "c"}
 
     simulate(main())
+
+
+def test_who_asks_between_a_crash_and_its_end_waits_for_the_next_life():
+    async def main():
+        launcher = FakeLauncher(unload_seconds=1)
+        async with house_of(launcher) as house:
+            for _ in range(2):
+                await house.load(A)
+                launcher.watchers["a"].ended("The engine process was killed by signal 11.")
+                await house.load(A)
+                await asyncio.sleep(400)
+            assert launcher.loads == ["a"] * 3  # one at first, one after each crash
+
+    simulate(main())
+
+
+def test_who_asks_between_the_third_crash_and_its_end_is_told():
+    async def main():
+        launcher = FakeLauncher(unload_seconds=1)
+        async with house_of(launcher) as house:
+            for _ in range(2):
+                await house.load(A)
+                launcher.watchers["a"].ended("killed by signal 11")
+                await asyncio.sleep(2)
+            await house.load(A)
+            launcher.watchers["a"].ended("killed by signal 11")
+            with pytest.raises(ModelLoadFailed, match="signal 11"):
+                await house.load(A)
+
+    simulate(main())

@@ -30,7 +30,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
         self._partial = {1: b"", 2: b""}
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._stopping = False
+        self._serving = self._stopping = False
         self.announcement: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The first line on standard output, or ModelLoadFailed when the process ends without one."""
         self._exited = asyncio.Event()
@@ -80,6 +80,16 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if not self.announcement.done():
             self.announcement.set_exception(self.failure())
             self.announcement.exception()  # nobody may be waiting for it, and that is no error
+        if self._serving:
+            self._tell_the_end()
+
+    def serve(self) -> None:
+        """From now on its end is told; until now it was a failed load, which is raised to who loads."""
+        self._serving = True
+        if self.exited:
+            self._tell_the_end()
+
+    def _tell_the_end(self) -> None:
         if not self._stopping:
             self._watcher.ended(self.failure().message)
 
