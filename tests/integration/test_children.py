@@ -92,7 +92,7 @@ def test_out_of_memory_at_load_is_tried_once_more_and_others_stay(house, model, 
     house.script(model, lives=[{"load": end}, {}])
     assert house.ask(model)[0] == 200
     assert len(house.lives(model)) == 2
-    assert "model_out_of_memory" in house.log()
+    assert "Memory ran out while it loaded with 8 MiB" in house.log()
     assert house.lives("neighbour") == neighbour
     assert runs(neighbour[-1])
 

@@ -13,6 +13,7 @@ import structlog
 from enginehouse.engines.base import Pulses
 from enginehouse.errors import EnginehouseError, InsufficientMemory, LoadTimeout, ModelLoadFailed, OutOfMemory
 from enginehouse.residency.base import Launcher, Loaded
+from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import Footprints, footprint_of, measured
 from enginehouse.residency.policy import Footprint
 from enginehouse.residency.resident import Resident, now
@@ -39,6 +40,7 @@ class Lifecycle:
         settings: limits and time-outs; a new value counts from the next decision on.
         footprints: what was measured before.
         room: where memory is asked for.
+        decisions: where reasons are kept.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Lifecycle:
         settings: ResidencySettings,
         footprints: Footprints,
         room: Room,
+        decisions: Decisions,
     ) -> None:
         self.settings = settings
         self._launchers = launchers
         self._footprints = footprints
         self._room = room
+        self._decisions = decisions
 
     async def run(self, resident: Resident) -> None:
         """From the decision to load until nothing is left of it; how it failed, if it did, is in the resident."""
@@ -68,7 +72,7 @@ class Lifecycle:
                     loaded = await self._load_with_more(stack, resident, deployment, size, error)
                 resident.ready(loaded)
                 await self._measure(resident)
-                log.info("model_leaves", model=deployment.id, reason=await self._stay(resident))
+                self._decisions.note(deployment.id, "leaves", await self._stay(resident))
         except EnginehouseError as error:
             failure = error
         except asyncio.CancelledError:
@@ -81,6 +85,7 @@ class Lifecycle:
             resident.end(failure)
         if failure:
             log.warning("model_failed", model=deployment.id, error=failure.message)
+            self._decisions.note(deployment.id, "failed", failure.message)
 
     async def _weigh(self, resident: Resident, deployment: Deployment) -> int:
         """Bytes it needs; files are fetched to know that, for as long as they keep coming."""
@@ -102,7 +107,8 @@ class Lifecycle:
         raised = min(size + max(size // 2, _LEAST_RAISE), self._most(deployment))
         if raised <= size:
             raise InsufficientMemory(_starved(size, "That is all there is for models.", first)) from first
-        log.warning("model_out_of_memory", model=deployment.id, bytes=size, again_with=raised, error=first.message)
+        again = f"It is tried again with {raised // _MIB} MiB."
+        self._decisions.note(deployment.id, "starved", _starved(size, again, first))
         try:
             self._room.check(deployment.id, footprint_of(deployment, raised))
         except InsufficientMemory as error:
@@ -117,9 +123,7 @@ class Lifecycle:
         self._room.check(deployment.id, need)
         try:
             async with asyncio.timeout(self.settings.load_timeout):
-                await self._room.take(
-                    deployment.id, need, since=resident.asked_since, priority=resident.terms.priority
-                )
+                await self._room.take(deployment.id, need, since=resident.asked_since, terms=resident.terms)
         except TimeoutError as error:
             raise LoadTimeout(
                 "No room in memory came free: what is there is of a higher priority, or does not end. "
@@ -134,11 +138,11 @@ class Lifecycle:
 
     async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: int) -> Loaded:
         await self._wait_for_room(resident, deployment, footprint_of(deployment, size))
-        log.info("model_loads", model=deployment.id)
+        self._decisions.note(deployment.id, "loads", "It was asked for, and there is room.")
         resident.since = now()
         async with self._progressing(resident, self.settings.load_timeout):
             loaded = await stack.enter_async_context(self._launcher(deployment).load(deployment, resident))
-        log.info("model_ready", model=deployment.id, seconds=round(now() - resident.since, 3))
+        self._decisions.note(deployment.id, "ready", f"It answers after {now() - resident.since:.3f} s.")
         return loaded
 
     async def _measure(self, resident: Resident) -> None:
@@ -187,11 +191,11 @@ class Lifecycle:
                 resident.drain()
                 raise ModelLoadFailed(resident.ended_by_itself)
             if resident.state is ResidentState.DRAINING and not resident.leases:
-                return "asked to"
+                return "It was asked to, and its last request has ended."
             left = resident.idle_left()
             if left is not None and left <= 0:
                 resident.drain()
-                return "idle"
+                return f"It was idle for {resident.ttl:g} s."
             silence = self._silence_left(resident)
             if silence is not None and silence <= 0:
                 limit = self.settings.wedge_timeout
