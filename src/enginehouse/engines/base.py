@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from enginehouse.types import Operation
 
-__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Reply", "Tokenizes"]
+__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Pulses", "Reply", "Tokenizes"]
 
 
 class Engine(Protocol):
@@ -69,6 +69,16 @@ class Forwards(Protocol):
             UpstreamDied: no connection, or it broke before the headers came.
             UpstreamTimeout: no headers within the allowed time.
         """
+        ...
+
+
+@runtime_checkable
+class Pulses(Protocol):
+    """Can be told from a wedged engine by what it writes, since it writes while it works."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds in which it owed somebody an answer and wrote to nobody, since it last wrote anything."""
         ...
 
 
