@@ -5,7 +5,7 @@ import json
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message, RawMessageStreamEvent
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -112,12 +112,14 @@ def officially(stream):
     return snapshot
 
 
+@settings(deadline=None)
 @given(answers())
 def test_a_stream_and_a_whole_answer_say_the_same(answer):
     assert read([streamed(answer)]) == answer
     assert fold(CODEC.read_answer(CODEC.write_answer(events_of(answer), HEAD))) == answer
 
 
+@settings(deadline=None)
 @given(answers())
 def test_the_official_client_makes_the_whole_answer_of_the_stream(answer):
     whole = Message.model_validate_json(CODEC.write_answer(events_of(answer), HEAD))
@@ -130,6 +132,7 @@ def test_the_official_client_makes_the_whole_answer_of_the_stream(answer):
     assert blocks == [block.to_dict(mode="json") for block in whole.content]
 
 
+@settings(deadline=None)
 @given(answers())
 def test_blocks_come_one_after_the_other(answer):
     kinds = [(frame["type"], frame.get("index")) for frame in frames(streamed(answer))]
@@ -343,6 +346,7 @@ def test_later_counts_complete_the_earlier_ones():
     assert read([stream]).usage == Usage(input=7, cached_input=5, cache_write=3, output=5, reasoning=4)
 
 
+@settings(deadline=None)
 @given(answers())
 def test_what_openai_can_say_too_survives_the_way_through_it(answer):
     openai = OpenAIChat(extended=True)

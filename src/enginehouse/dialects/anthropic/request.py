@@ -233,7 +233,7 @@ def _write_prompt(generation: Generation) -> Json:
     binding(generation, _HERE)
     generation = as_turns(generation)
     tools = [_write_tool(generation, tool) for tool in generation.tools]
-    choice = _write_choice(generation.tool_choice) if tools else None
+    choice = _write_choice(generation.tool_choice, tools)
     form: Json | None = None
     if generation.answer is not None and _has_format(generation):
         form = {"type": "json_schema", "schema": generation.answer.schema}
@@ -278,8 +278,11 @@ def _write_tool(generation: Generation, tool: Tool | Foreign) -> Json:
     return compact(fields) | own_extra(generation, _HERE, tool.extra)
 
 
-def _write_choice(choice: ToolChoice) -> Json | None:
-    if choice.mode is None and choice.parallel is None:
+def _write_choice(choice: ToolChoice, tools: list[Json]) -> Json | None:
+    """The choice; where there are no tools Anthropic wants to hear of none."""
+    if not tools and choice.mode in {Choosing.REQUIRED, Choosing.NAMED}:
+        raise refuse("a call where there are no tools", "tool_choice")
+    if not tools or (choice.mode is None and choice.parallel is None):
         return None
     fields: Json = {"type": _CHOICES[choice.mode or Choosing.AUTO]}
     if choice.mode is Choosing.NAMED:
