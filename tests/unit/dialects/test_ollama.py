@@ -303,6 +303,8 @@ def test_a_ping_is_a_line_without_words(codec):
 def test_words_for_not_answering_are_words():
     writer = CHAT.writer(HEAD)
     assert json.loads(writer.write(RefusalDelta(text="no")))["message"]["content"] == "no"
+    events = [RefusalDelta(text="no"), Finished(reason=Finish.STOP)]
+    assert json.loads(CHAT.write_answer(events, HEAD))["message"]["content"] == "no"
 
 
 # Requests ------------------------------------------------------------------------------------------------
@@ -471,6 +473,28 @@ def test_keep_alive_in_seconds(value, seconds):
     assert keep_alive({"keep_alive": value}) == seconds
 
 
+def test_two_calls_that_are_alike_are_answered_in_their_order():
+    call = {"function": {"name": "f", "arguments": {}}}
+    said = {"role": "assistant", "tool_calls": [call, call]}
+    results = [{"role": "tool", "tool_name": "f", "content": text} for text in "abc"]
+    called, answered = CHAT.read_request(question(messages=[said, *results])).generation.turns
+    first, second = [part.id for part in called.parts]
+    assert first != second
+    assert [result.call_id for result in answered.parts] == [first, second, "call_f"]
+
+
+def test_a_result_names_the_tool_that_its_id_was_given_to():
+    call = Turn(role=Role.ASSISTANT, parts=(ToolCall(id="c", name="f", arguments="{}"),))
+    result = Turn(role=Role.TOOL, parts=(ToolResult(call_id="c", parts=(Text(text="9"),)),))
+    asked = Generation(model="m", turns=(call, result), dialect=Dialect.OPENAI_CHAT)
+    assert json.loads(CHAT.write_request(asked, stream=True))["messages"][1] == {
+        "role": "tool",
+        "content": "9",
+        "tool_call_id": "c",
+        "tool_name": "f",
+    }
+
+
 def test_an_endless_answer_is_kept_as_it_was_asked_for():
     asked = CHAT.read_request(question(options={"num_predict": -1})).generation
     assert asked.sampling.max_tokens is None
@@ -478,7 +502,7 @@ def test_an_endless_answer_is_kept_as_it_was_asked_for():
 
 
 def question(**fields):
-    return json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}).encode()
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]} | fields).encode()
 
 
 def message(**fields):
