@@ -22,11 +22,14 @@ from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.listing import Listing, Update
+from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.residency.base import Launcher, terms_of
@@ -63,7 +66,7 @@ class House:
         read: ReadModels,
         catalogue: Catalogue,
         residency: Residency,
-        changes: EventStream[ResidentStatus],
+        changes: EventStream[Update],
         arrivals: asyncio.Event,
     ) -> None:
         self.settings = settings
@@ -75,6 +78,9 @@ class House:
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
+        self.listing = Listing(catalogue, residency, self._admission, changes.publish)
+        file = RegistryFile(settings.data_dir / "registered-models.json")
+        self.registry = Registry(file, self.listing, settings, artifacts.local)
         face = OpenAIFace(Gateway(catalogue, self._admission, residency))
         hot = {
             "/v1/chat/completions": face.chat,
@@ -87,6 +93,7 @@ class House:
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, changes, watch),
             models_router(catalogue, residency),
+            registration_router(self.registry, residency),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -107,6 +114,7 @@ class House:
         self._admission.adopt(settings.admission)
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
+        await self.registry.adopt(settings)
 
     def show(self, origin: str, models: Iterable[Model]) -> None:
         """Let the catalogue hold these models of one origin, and residency know what that changes.
@@ -114,21 +122,9 @@ class House:
         A change that is refused changes nothing and is logged: the service goes on with what it has.
         """
         try:
-            change = self.catalogue.replace(origin, models)
+            self.listing.replace(origin, models)
         except EnginehouseError as error:
             log.warning("models_refused", origin=origin, error=error.message)
-            return
-        for model_id in change.removed:
-            self.residency.forget(model_id)
-            self._admission.forget(model_id)
-        for model_id in change.changed:
-            for deployment in self.catalogue.resolve(model_id).deployments:
-                self.residency.replace(deployment)
-                self._admission.replace(deployment)
-        if change:
-            log.info(
-                "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
-            )
 
 
 @asynccontextmanager
@@ -152,18 +148,27 @@ async def open_house(
     async with AsyncExitStack() as stack:
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
-        changes: EventStream[ResidentStatus] = EventStream()
-        residency = await stack.enter_async_context(_residency(settings, launchers, changes))
+        changes: EventStream[Update] = EventStream()
+        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
         house = House(settings, artifacts, read, catalogue, residency, changes, arrivals)
+        await house.registry.open()
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
 
 def _residency(
-    settings: Settings, launchers: Mapping[EngineName, Launcher], changes: EventStream[ResidentStatus]
+    settings: Settings,
+    launchers: Mapping[EngineName, Launcher],
+    catalogue: Catalogue,
+    changes: EventStream[Update],
 ) -> Residency:
+    def tell(status: ResidentStatus) -> None:
+        """How a model leaves memory after it left the list is of no interest to who reads the list."""
+        if catalogue.find(status.model) is not None:
+            changes.publish(status)
+
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    return Residency(launchers, settings.residency, footprints=footprints, on_change=changes.publish)
+    return Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
 
 
 def _launchers(
@@ -237,6 +242,7 @@ async def _follow_arrivals(house: House) -> None:
         await house.arrivals.wait()
         house.arrivals.clear()
         house.show("settings", await house.read(house.settings))
+        await house.registry.adopt(house.settings)
 
 
 async def _follow_folder(house: House, folder: Path) -> None:

@@ -19,6 +19,7 @@ from enginehouse.api.bodies import Eject, LogLines, Named, Overview, Server, Whi
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.identity import require_admin
+from enginehouse.core.listing import Update
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
@@ -59,7 +60,7 @@ async def _ejected(request: Request) -> str:
 
 
 def residents_router(
-    catalogue: Catalogue, residency: Residency, changes: EventStream[ResidentStatus], watch: Watch
+    catalogue: Catalogue, residency: Residency, changes: EventStream[Update], watch: Watch
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
     router = APIRouter(tags=["models"])
@@ -79,7 +80,7 @@ def _add_overviews(
     router: APIRouter,
     catalogue: Catalogue,
     residency: Residency,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
     watch: Watch,
 ) -> None:
     def overview() -> Overview:
@@ -88,7 +89,7 @@ def _add_overviews(
         server = Server(status="shutting_down" if closing else "ready")
         return Overview(server=server, models=which.models, summary=which.summary)
 
-    def update(entry: Entry[ResidentStatus]) -> bytes:
+    def update(entry: Entry[Update]) -> bytes:
         body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
         return frame(changes, entry.number, "model_update", body.encode())
 

@@ -6,7 +6,7 @@ phase, and each exit runs once.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +15,14 @@ from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
-from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
+from enginehouse.errors import (
+    EnginehouseError,
+    InvalidRequest,
+    LoadTimeout,
+    ModelNotFound,
+    QueueTimeout,
+    UpstreamTimeout,
+)
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
@@ -54,19 +61,34 @@ class Gateway:
             PermissionDenied: the caller's role may not claim this priority.
             QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
         """
+        while True:
+            async with AsyncExitStack() as stack:
+                seat = await self._sit(stack, request)
+                if seat is not None:
+                    yield seat
+                    return
+
+    async def _sit(self, stack: AsyncExitStack, request: Request) -> Seat | None:
+        """None when the model went away while the request waited: its name may mean another one by now."""
         model = self._catalogue.resolve(request.model)
         _check_kind(model, request.operation)
-        deployment = model.deployments[0]
         principal = request.principal
         self._admission.check_claim(principal, request.priority)
         ticket = self._admission.slot(
-            deployment, priority=request.priority, tenant=principal.tenant or principal.user
+            model.deployments[0], priority=request.priority, tenant=principal.tenant or principal.user
         )
-        async with ticket as slot:
-            request.timings.queue = slot.waited
-            async with self._residency.lease(deployment, terms_of(model)) as lease:
-                request.timings.load = lease.waited
-                yield Seat(model=model, deployment=deployment, engine=lease.engine)
+        slot = await stack.enter_async_context(ticket)
+        request.timings.queue = slot.waited
+        current = self._catalogue.find(model.id)
+        if current is None:
+            return None
+        deployment = current.deployments[0]
+        try:
+            lease = await stack.enter_async_context(self._residency.lease(deployment, terms_of(current)))
+        except ModelNotFound:
+            return None
+        request.timings.load = lease.waited
+        return Seat(model=current, deployment=deployment, engine=lease.engine)
 
     @asynccontextmanager
     async def forward(self, request: Request, seat: Seat) -> AsyncGenerator[Reply]:
@@ -91,7 +113,10 @@ class Gateway:
 
     async def came_down(self, request: Request) -> bool:
         """Whether the engine here that this request was on has just ended, so that asking again may help."""
-        deployment = self._catalogue.resolve(request.model).deployments[0]
+        try:
+            deployment = self._catalogue.resolve(request.model).deployments[0]
+        except ModelNotFound:
+            return False
         return await self._residency.came_down(deployment.id)
 
     async def embed(self, request: Request, engine: Embeds, texts: list[str] | list[list[int]]) -> Embedding:
