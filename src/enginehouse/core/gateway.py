@@ -67,6 +67,7 @@ class Gateway:
                 if seat is not None:
                     yield seat
                     return
+            request.timings.queue = None  # it stands in another line now
 
     async def _sit(self, stack: AsyncExitStack, request: Request) -> Seat | None:
         """None when the model went away while the request waited: its name may mean another one by now."""
@@ -77,8 +78,9 @@ class Gateway:
         ticket = self._admission.slot(
             model.deployments[0], priority=request.priority, tenant=principal.tenant or principal.user
         )
+        request.timings.place = ticket
         slot = await stack.enter_async_context(ticket)
-        request.timings.queue = slot.waited
+        request.timings.place, request.timings.queue = None, slot.waited
         current = self._catalogue.find(model.id)
         if current is None:
             return None

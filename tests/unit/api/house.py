@@ -94,7 +94,7 @@ async def open_door(
             [
                 health_router(catalogue, residency, ResidencySettings()),
                 queue_router(catalogue, gates),
-                residents_router(catalogue, residency, changes, Watch(stopping=stopping, ping_interval=15)),
+                residents_router(catalogue, residency, gates, changes, Watch(stopping=stopping, ping_interval=15)),
                 models_router(catalogue, residency),
                 registration_router(registry, residency),
             ]
