@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -145,3 +147,20 @@ def test_a_kill_in_the_middle_leaves_the_old_file_or_the_new(own, gguf):
         own.start()
         assert {entry["id"] for entry in own.call("/v1/models")[1]["data"]} == known
     assert not [path for path in file.parent.iterdir() if ".bad-" in path.name]
+
+
+def test_the_command_line_adds_edits_and_removes(own, gguf):
+    def run(*words):
+        command = [sys.executable, "-m", "enginehouse", "models", *words, "--url", own.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = run("add", "org/m:8b@1", f"source={gguf.name}", "alias=prod", "--json")
+    assert (code, json.loads(out)["aliases"]) == (0, ["prod"]), err
+    assert run("add", "org/m:8b@1", f"source={gguf.name}")[0] == 1
+    code, out, _ = run("edit", "org/m:8b@1", "name=Small", "--unset", "aliases", "--json")
+    assert (code, json.loads(out)["name"], json.loads(out)["aliases"]) == (0, "Small", [])
+    assert "org/m:8b@1" in run()[1]
+    assert run("remove", "org/m:8b@1")[:2] == (0, "org/m:8b@1 is deleted.\n")
+    code, _, err = run("remove", "org/m:8b@1")
+    assert (code, "does not exist" in err) == (1, True)
