@@ -7,7 +7,7 @@ residents (their leases end before their engines), then stores.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +26,7 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
+from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.core.listing import Listing, Update
@@ -50,6 +51,8 @@ __all__ = ["House", "open_house"]
 log = structlog.get_logger()
 
 _RETRY_SIDE_TASK = 5.0
+_REVIEW_COPIES = 0.5
+"""Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
@@ -74,14 +77,16 @@ class House:
         self.read = read
         self.catalogue = catalogue
         self.residency = residency
+        self.changes = changes
         self.arrivals = arrivals
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
-        self.listing = Listing(catalogue, residency, self._admission, changes.publish)
+        self.copies = Copies(self._admission, residency, settings.residency)
+        self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
-        face = OpenAIFace(Gateway(catalogue, self._admission, residency))
+        face = OpenAIFace(Gateway(catalogue, self._admission, residency, self.copies))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -91,9 +96,9 @@ class House:
         routers = [
             health_router(catalogue, residency, settings.residency),
             queue_router(catalogue, self._admission),
-            residents_router(catalogue, residency, self._admission, changes, watch),
-            models_router(catalogue, residency),
-            registration_router(self.registry, residency),
+            residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
+            models_router(catalogue, self.copies),
+            registration_router(self.registry, self.copies),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -111,6 +116,7 @@ class House:
             return
         self.settings = settings
         self.residency.adopt(settings.residency)
+        self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
@@ -165,10 +171,11 @@ def _residency(
     def tell(status: ResidentStatus) -> None:
         """How a model leaves memory after it left the list is of no interest to who reads the list."""
         if catalogue.find(status.model) is not None:
-            changes.publish(status)
+            changes.publish(told_as_model(catalogue, residency, status))
 
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    return Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    return residency
 
 
 def _launchers(
@@ -216,6 +223,7 @@ def _endless(
     house: House, environ: Mapping[str, str], config: Path | None
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
+    yield "copies", partial(_follow_load, house)
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:
@@ -243,6 +251,16 @@ async def _follow_arrivals(house: House) -> None:
         house.arrivals.clear()
         house.show("settings", await house.read(house.settings))
         await house.registry.adopt(house.settings)
+
+
+async def _follow_load(house: House) -> None:
+    """Copies grow with the line, and lines with the copies."""
+    with house.changes.subscribe() as subscription:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REVIEW_COPIES):
+                    await subscription.news()
+            house.copies.review(house.catalogue.models())
 
 
 async def _follow_folder(house: House, folder: Path) -> None:

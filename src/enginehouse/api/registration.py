@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from enginehouse.api.models import model_entry
+from enginehouse.core.copies import Copies
 from enginehouse.core.identity import require_admin
 from enginehouse.core.registration import Registry
 from enginehouse.core.registration.registry import Wishes
 from enginehouse.errors import EnginehouseError, InvalidRequest
-from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import ModelSettings
 from enginehouse.types import Principal
 
@@ -71,7 +71,7 @@ async def _admin(request: Request) -> None:
     require_admin(principal)
 
 
-def registration_router(registry: Registry, residency: Residency) -> APIRouter:
+def registration_router(registry: Registry, copies: Copies) -> APIRouter:
     """`POST /v1/models`, `PATCH` and `DELETE /v1/models/{id}`."""
     router = APIRouter(tags=["models"], dependencies=[Depends(_admin)])
 
@@ -84,7 +84,7 @@ def registration_router(registry: Registry, residency: Residency) -> APIRouter:
             raise InvalidRequest("id: a model wants one (text).", param="id")
         with _audited(request, "register", id_, fields):
             model = await registry.register(id_, fields, _wishes(fields))
-        return JSONResponse(model_entry(model, residency), status_code=201)
+        return JSONResponse(model_entry(model, copies), status_code=201)
 
     @router.patch(
         "/v1/models/{model_id:path}",
@@ -98,7 +98,7 @@ def registration_router(registry: Registry, residency: Residency) -> APIRouter:
             raise InvalidRequest("id: it cannot be changed; register another model.", param="id")
         with _audited(request, "patch", model_id, fields):
             model = await registry.patch(model_id, fields, _wishes(fields))
-        return JSONResponse(model_entry(model, residency))
+        return JSONResponse(model_entry(model, copies))
 
     @router.delete("/v1/models/{model_id:path}", responses=_REFUSALS | _MISSING | _GONE)
     async def delete(request: Request, model_id: str, *, wait: Wait = True) -> JSONResponse:
@@ -108,7 +108,7 @@ def registration_router(registry: Registry, residency: Residency) -> APIRouter:
         if model is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if wait else 0):
-                    await residency.unload(model.deployments[0].id)
+                    await copies.unload(model)
         return JSONResponse(Deleted(id=model_id).model_dump(), status_code=200 if wait else 202)
 
     return router

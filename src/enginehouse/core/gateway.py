@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
 from enginehouse.errors import (
@@ -23,7 +24,6 @@ from enginehouse.errors import (
     QueueTimeout,
     UpstreamTimeout,
 )
-from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
@@ -47,10 +47,11 @@ class Seat(Struct, frozen=True, kw_only=True):
 class Gateway:
     """Where faces hand in requests."""
 
-    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency) -> None:
+    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency, copies: Copies) -> None:
         self._catalogue = catalogue
         self._admission = admission
         self._residency = residency
+        self._copies = copies
 
     @asynccontextmanager
     async def seat(self, request: Request) -> AsyncGenerator[Seat]:
@@ -76,7 +77,10 @@ class Gateway:
         principal = request.principal
         self._admission.check_claim(principal, request.priority)
         ticket = self._admission.slot(
-            model.deployments[0], priority=request.priority, tenant=principal.tenant or principal.user
+            model.deployments[0],
+            slots=self._copies.slots(model),
+            priority=request.priority,
+            tenant=principal.tenant or principal.user,
         )
         request.timings.place = ticket
         slot = await stack.enter_async_context(ticket)
@@ -84,9 +88,10 @@ class Gateway:
         current = self._catalogue.find(model.id)
         if current is None:
             return None
-        deployment = current.deployments[0]
+        deployment, terms = self._copies.pick(current)
+        request.timings.deployment = deployment.id
         try:
-            lease = await stack.enter_async_context(self._residency.lease(deployment, terms_of(current)))
+            lease = await stack.enter_async_context(self._residency.lease(deployment, terms))
         except ModelNotFound:
             return None
         request.timings.load = lease.waited
@@ -115,11 +120,8 @@ class Gateway:
 
     async def came_down(self, request: Request) -> bool:
         """Whether the engine here that this request was on has just ended, so that asking again may help."""
-        try:
-            deployment = self._catalogue.resolve(request.model).deployments[0]
-        except ModelNotFound:
-            return False
-        return await self._residency.came_down(deployment.id)
+        deployment_id = request.timings.deployment
+        return deployment_id is not None and await self._residency.came_down(deployment_id)
 
     async def embed(self, request: Request, engine: Embeds, texts: list[str] | list[list[int]]) -> Embedding:
         """Vectors from an engine that computes them itself."""

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 import structlog
 from msgspec import Struct
 
-from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, Change
+from enginehouse.core.copies import Copies
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.types import Model
 
@@ -41,12 +41,12 @@ class Listing:
         self,
         catalogue: Catalogue,
         residency: Residency,
-        admission: Admission,
+        copies: Copies,
         publish: Callable[[Update], None],
     ) -> None:
         self.catalogue = catalogue
         self.residency = residency
-        self._admission = admission
+        self.copies = copies
         self._publish = publish
 
     def replace(self, origin: str, models: Iterable[Model]) -> Change:
@@ -57,14 +57,9 @@ class Listing:
         """
         before = {model.id: model for model in self.catalogue.models()}
         change = self.catalogue.replace(origin, models)
-        for id_ in change.removed:
-            self.residency.forget(id_)
-            self._admission.forget(id_)
-        for id_ in change.changed:
-            for deployment in self.catalogue.resolve(id_).deployments:
-                self.residency.replace(deployment)
-                self._admission.replace(deployment)
         after = {model.id: model for model in self.catalogue.models()}
+        for id_ in (*change.removed, *change.changed):
+            self.copies.replace(before[id_], after.get(id_))
         self._tell("removed", [before[id_] for id_ in change.removed])
         self._tell("added", [after[id_] for id_ in change.added])
         self._tell("changed", [after[id_] for id_ in change.changed])
@@ -76,4 +71,4 @@ class Listing:
 
     def _tell(self, change: What, models: Iterable[Model]) -> None:
         for model in models:
-            self._publish(Listed(change=change, status=self.residency.status(model.deployments[0])))
+            self._publish(Listed(change=change, status=self.copies.status(model)))

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 from enginehouse.engines.base import Engine
-from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
+from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
-from enginehouse.residency.policy import Footprint, Rules, Standing
+from enginehouse.residency.policy import Footprint, Rules, Standing, fits
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
@@ -144,6 +144,16 @@ class Residency:
         resident.dismiss(Conflict("The model was unloaded while it was loading. Ask again to load it."))
         await resident.gone.wait()
 
+    def dismiss(self, deployment_id: str, refusal: EnginehouseError) -> None:
+        """The same without waiting for it; who waits for the deployment gets the refusal."""
+        if resident := self._residents.get(deployment_id):
+            resident.dismiss(refusal)
+
+    def has_room_beside(self, deployment_id: str) -> bool:
+        """Whether as much as this one takes is free."""
+        ledger = self._room.ledger
+        return fits(ledger.entries.get(deployment_id, {}), ledger.free())
+
     def replace(self, deployment: Deployment) -> None:
         """A deployment was configured anew: what runs drains, waiters get the new one."""
         resident = self._residents.get(deployment.id)
@@ -163,11 +173,6 @@ class Residency:
     def memory(self) -> ByteLedger:
         """Who takes what; to be read, not written."""
         return self._room.ledger
-
-    def forget(self, deployment_id: str) -> None:
-        """A deployment is no more: running requests end, waiters are told."""
-        if resident := self._residents.get(deployment_id):
-            resident.dismiss(ModelNotFound(deployment_id))
 
     async def came_down(self, deployment_id: str) -> bool:
         """Whether its engine process ends within a moment: the broken connection may be seen before the end."""

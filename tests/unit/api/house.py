@@ -15,6 +15,7 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity
 from enginehouse.core.listing import Listing
@@ -74,13 +75,14 @@ async def open_door(
     changes, stopping = EventStream(kept=50), asyncio.Event()
     async with Residency(launchers, ResidencySettings(), on_change=changes.publish) as residency:
         gates = Admission(admission or AdmissionSettings())
-        face = OpenAIFace(Gateway(catalogue, gates, residency))
+        copies = Copies(gates, residency, ResidencySettings())
+        face = OpenAIFace(Gateway(catalogue, gates, residency, copies))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
             "/v1/embeddings": face.embeddings,
         }
-        listing = Listing(catalogue, residency, gates, changes.publish)
+        listing = Listing(catalogue, residency, copies, changes.publish)
         registry = Registry(
             RegistryFile((folder or Path("/nowhere")) / "registered-models.json"),
             listing,
@@ -94,9 +96,11 @@ async def open_door(
             [
                 health_router(catalogue, residency, ResidencySettings()),
                 queue_router(catalogue, gates),
-                residents_router(catalogue, residency, gates, changes, Watch(stopping=stopping, ping_interval=15)),
-                models_router(catalogue, residency),
-                registration_router(registry, residency),
+                residents_router(
+                    catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
+                ),
+                models_router(catalogue, copies),
+                registration_router(registry, copies),
             ]
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, from_settings
+from enginehouse.core.copies import Copies
 from enginehouse.core.listing import Listing
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.registration.registry import Wishes
@@ -41,7 +42,8 @@ class Place:
     def open(self):
         self.catalogue = Catalogue(from_settings(self.settings))
         residency = Residency({}, ResidencySettings())
-        listing = Listing(self.catalogue, residency, Admission(AdmissionSettings()), lambda _: None)
+        copies = Copies(Admission(AdmissionSettings()), residency, ResidencySettings())
+        listing = Listing(self.catalogue, residency, copies, lambda _: None)
         self.listing = listing
         self.registry = Registry(self.file, listing, self.settings, lambda source, sha256: None, aside=here)
         run(self.registry.open())

@@ -177,7 +177,7 @@ class Registry:
                 return await self._apply(id_, change, wishes)
         except EnginehouseError:
             if self._listing.catalogue.find(id_) is None:
-                self._listing.residency.forget(id_)
+                self._listing.residency.dismiss(id_, ModelNotFound(id_))
             raise
         finally:
             self._loading.discard(id_)
@@ -281,7 +281,7 @@ class Registry:
 
     def _refuse_while_loading(self, id_: str) -> None:
         model = self._listing.catalogue.find(id_)
-        state = self._listing.residency.status(model.deployments[0]).state if model else None
+        state = self._listing.copies.status(model).state if model else None
         if id_ in self._loading or state is ResidentState.LOADING:
             raise Conflict(f"{id_!r} is loading; wait until it is ready, or unload it first.")
 
