@@ -33,6 +33,7 @@ from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies, copies_of
 from enginehouse.core.identity import require_admin
+from enginehouse.core.listing import Update
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
@@ -78,7 +79,7 @@ def residents_router(
     residency: Residency,
     copies: Copies,
     admission: Admission,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
     watch: Watch,
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
@@ -118,7 +119,7 @@ def _add_overviews(
     catalogue: Catalogue,
     residency: Residency,
     copies: Copies,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
     watch: Watch,
 ) -> None:
     def overview() -> Overview:
@@ -127,7 +128,7 @@ def _add_overviews(
         server = Server(status="shutting_down" if closing else "ready")
         return Overview(server=server, models=which.models, summary=which.summary)
 
-    def update(entry: Entry[ResidentStatus]) -> bytes:
+    def update(entry: Entry[Update]) -> bytes:
         body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
         return frame(changes, entry.number, "model_update", body.encode())
 

@@ -193,6 +193,10 @@ class Lifecycle:
             if resident.state is ResidentState.DRAINING and not resident.leases:
                 return "It was asked to, and its last request has ended."
             left = resident.idle_left()
+            if left is not None and left <= 0 and resident.terms.refreshed:
+                await self._ask_how_it_is(resident)
+                resident.refreshed_at = now()
+                continue
             if left is not None and left <= 0:
                 resident.drain()
                 return f"It was idle for {resident.ttl:g} s."

@@ -82,6 +82,8 @@ class Resident:
         self._not_before = 0.0
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self.since = self.last_used = 0.0
+        self.refreshed_at = 0.0
+        """When its TTL began anew without a request."""
         self.load_seconds: float | None = None
         self.log: EventStream[str] = EventStream(kept=_KEPT_LOG_LINES)
         self.on_progress: Callable[[], None] | None = None
@@ -244,7 +246,7 @@ class Resident:
         """Seconds until it has been idle for its TTL, or None when it may stay for ever."""
         if not self.ttl:
             return None
-        return self.ttl if self.leases else self.last_used + self.ttl - now()
+        return self.ttl if self.leases else max(self.last_used, self.refreshed_at) + self.ttl - now()
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """A picture of now."""

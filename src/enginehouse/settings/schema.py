@@ -41,6 +41,7 @@ __all__ = [
     "PriceSettings",
     "ProviderSettings",
     "QdrantSettings",
+    "RegistrationSettings",
     "ResidencySettings",
     "Section",
     "ServerSettings",
@@ -342,6 +343,15 @@ class ModelSettings(Section):
         return self
 
 
+class RegistrationSettings(Section):
+    """What a model that is registered over HTTP may ask for, beside what is harmless."""
+
+    base_urls: tuple[str, ...] = ()
+    """Roots that a registered model's `base_url` may be, or lie below; `*` allows any. Empty refuses them all."""
+    flags: tuple[str, ...] = ()
+    """Flags of `llama-server` that a registered model may give beside the built-in list, such as `--lora`."""
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -356,6 +366,7 @@ class Settings(Section):
     engines: EngineSettings = EngineSettings()
     residency: ResidencySettings = ResidencySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     stores: StoreSettings = StoreSettings()
