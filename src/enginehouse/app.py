@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
+from uuid import uuid4
 
 import structlog
 
@@ -18,13 +19,13 @@ from enginehouse import __version__
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
-from enginehouse.api.health import health_router
+from enginehouse.api.health import Ask, health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
-from enginehouse.core.admission import Admission
+from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
@@ -43,6 +44,7 @@ from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
+from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -69,8 +71,10 @@ class House:
         read: ReadModels,
         catalogue: Catalogue,
         residency: Residency,
+        admission: Admission,
         changes: EventStream[Update],
         arrivals: asyncio.Event,
+        dependencies: Mapping[str, Ask],
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -81,7 +85,7 @@ class House:
         self.arrivals = arrivals
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
-        self._admission = Admission(settings.admission)
+        self._admission = admission
         self.copies = Copies(self._admission, residency, settings.residency)
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
@@ -94,7 +98,7 @@ class House:
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
-            health_router(catalogue, residency, settings.residency),
+            health_router(catalogue, residency, settings.residency, dependencies),
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
@@ -145,7 +149,8 @@ async def open_house(
         config: the file to watch for edits, if there is one.
 
     Raises:
-        SettingsError: the service would be open to strangers, or two models claim one name.
+        SettingsError: the service would be open to strangers, two models claim one name, or a store's address
+            cannot be one.
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
@@ -155,11 +160,39 @@ async def open_house(
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
+        store = await stack.enter_async_context(_redis(settings))
+        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        admission = await stack.enter_async_context(_admission(settings, store))
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
-        house = House(settings, artifacts, read, catalogue, residency, changes, arrivals)
+        house = House(
+            settings, artifacts, read, catalogue, residency, admission, changes, arrivals, dependencies=dependencies
+        )
         await house.registry.open()
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
+
+
+@asynccontextmanager
+async def _redis(settings: Settings) -> AsyncGenerator[RedisStore | None]:
+    """The connection to Redis, whether it answers yet or not; None when none is configured."""
+    if settings.stores.redis_url:
+        async with RedisStore(settings.stores.redis_url, uuid4().hex) as store:
+            yield store
+    elif settings.stores.enable_queue:
+        raise SettingsError("stores.enable_queue wants a Redis: set stores.redis_url, or switch it off.")
+    else:
+        yield None
+
+
+@asynccontextmanager
+async def _admission(settings: Settings, store: RedisStore | None) -> AsyncGenerator[Admission]:
+    """The gates, all our own unless queues are shared."""
+    stores = settings.stores
+    if store is None or not stores.enable_queue:
+        yield Admission(settings.admission)
+    else:
+        async with SharedGates(RedisLines(store), lease=stores.queue_lease, share=stores.queue_share) as shared:
+            yield Admission(settings.admission, shared)
 
 
 def _residency(

@@ -28,6 +28,8 @@ __all__ = [
     "SettingsError",
     "ShuttingDown",
     "SourceError",
+    "StoreError",
+    "StoreUnavailable",
     "UpstreamDied",
     "UpstreamRefused",
     "UpstreamTimeout",
@@ -155,6 +157,18 @@ class ShuttingDown(EnginehouseError):
     """The service is on its way out and takes no new work."""
 
     code = "shutting_down"
+
+
+class StoreError(EnginehouseError):
+    """The database refused what it was given; the message names the database, never its password."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached right now; the same may work later."""
+
+    code = "store_unavailable"
 
 
 # What an engine did --------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.SourceError: 503,
     errors.InsufficientMemory: 507,
     errors.ShuttingDown: 503,
+    errors.StoreError: 500,
+    errors.StoreUnavailable: 503,
     errors.UpstreamTimeout: 504,
     errors.EngineError: 502,
     errors.EnginehouseError: 500,

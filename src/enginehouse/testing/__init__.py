@@ -3,5 +3,15 @@
 from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.clock import simulate
 from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.testing.lines import MemoryLines, SharedMemory
 
-__all__ = ["Answer", "Caller", "FakeEmbedder", "FakeEngine", "FakeLauncher", "simulate"]
+__all__ = [
+    "Answer",
+    "Caller",
+    "FakeEmbedder",
+    "FakeEngine",
+    "FakeLauncher",
+    "MemoryLines",
+    "SharedMemory",
+    "simulate",
+]
