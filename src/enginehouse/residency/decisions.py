@@ -18,7 +18,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     id: str
     """Whom it is about."""
     what: str
-    """`loads`, `ready`, `waits`, `evicted`, `leaves`, `failed`, `grows` or `stays_small`."""
+    """`loads`, `starved`, `ready`, `waits`, `evicted`, `leaves`, `failed`, `grows` or `stays_small`."""
     why: str
     other: str | None = None
     """Who else was part of it: for whom it was evicted."""

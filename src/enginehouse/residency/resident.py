@@ -172,14 +172,15 @@ class Resident:
         self.wake.set()
 
     def end(self, failure: EnginehouseError | None) -> None:
-        """This life is over. A failure answers every waiter; without one they wait for the next life."""
+        """This life is over. A failed load answers every waiter; after a crash they wait for the next life, unless
+        there has been one too many."""
         if failure is not None:
             self._cool_down(failure, crashed=self.loaded is not None)
         self.loaded = None
         self.leases = 0
         self.error = failure
         self.state = ResidentState.FAILED if failure else ResidentState.OFF
-        if failure is not None:
+        if failure is not None and self._not_before > now():
             self.refuse(failure)
         self.gone.set()
 

@@ -160,6 +160,9 @@ class ResidencySettings(Section):
     """Seconds a load may go without any sign of progress."""
     health_interval: PositiveSeconds = 30.0
     """Seconds between health checks of a loaded engine; the third in a row without an answer replaces it."""
+    wedge_timeout: Seconds = 120.0
+    """Seconds an engine that generates may write nothing to any of its requests, neither a token nor how far it has
+    read the prompt, before it is replaced however healthy it says it is; 0 means never."""
     stop_grace: PositiveSeconds = 10.0
     """Seconds between SIGTERM and SIGKILL of an engine process."""
     warmup_requests: Annotated[int, Field(ge=0)] = 10
