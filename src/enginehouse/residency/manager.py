@@ -5,7 +5,7 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
@@ -14,9 +14,10 @@ import structlog
 from enginehouse.engines.base import Engine
 from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
+from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
-from enginehouse.residency.policy import Footprint, Rules, Standing
+from enginehouse.residency.policy import Footprint, Rules, Standing, tidy
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
@@ -71,7 +72,7 @@ class Residency:
         """Let every lease end, then stop every engine; after an error or a cancel, stop them at once."""
         self._closing = True
         for resident in self._residents.values():
-            resident.dismiss(_shutting_down())
+            resident.dismiss(Cause.SHUTDOWN, _shutting_down())
             if error[0] is not None and resident.task is not None:
                 resident.task.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -82,12 +83,15 @@ class Residency:
         return self._closing
 
     @asynccontextmanager
-    async def lease(self, deployment: Deployment, terms: Terms = USUAL) -> AsyncGenerator[Lease]:
+    async def lease(
+        self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True
+    ) -> AsyncGenerator[Lease]:
         """The deployment's engine, loaded first if it has to be; N callers at once cause one load.
 
         Args:
             deployment: what to use; when it differs from what runs under the same id, that drains first.
             terms: how long it stays, and how it stands against others.
+            counted: whether this is a caller's request, to be seen in the figures.
 
         Raises:
             InsufficientMemory: it would not fit with all else gone.
@@ -99,7 +103,10 @@ class Residency:
         asked = now()
         resident = self._resident(deployment.id)
         resident.terms, resident.ttl = terms, self._ttl(terms.ttl)
-        loaded = resident.take(deployment) or await self._join(resident, deployment)
+        ready = resident.take(deployment)
+        if counted:
+            resident.figures.was_asked(found=ready is not None)
+        loaded = ready or await self._join(resident, deployment)
         try:
             yield Lease(engine=loaded.engine, waited=now() - asked)
         finally:
@@ -109,7 +116,7 @@ class Residency:
 
     async def load(self, deployment: Deployment, terms: Terms = USUAL) -> ResidentStatus:
         """Bring it into memory; returns when it is ready."""
-        async with self.lease(deployment, terms):
+        async with self.lease(deployment, terms, counted=False):
             return self.status(deployment)
 
     def load_soon(self, deployment: Deployment, terms: Terms = USUAL) -> None:
@@ -137,8 +144,23 @@ class Residency:
         resident = self._residents.get(deployment_id)
         if resident is None or resident.state in {ResidentState.OFF, ResidentState.FAILED}:
             return
-        resident.dismiss(Conflict("The model was unloaded while it was loading. Ask again to load it."))
+        resident.dismiss(
+            Cause.UNLOADED, Conflict("The model was unloaded while it was loading. Ask again to load it.")
+        )
         await resident.gone.wait()
+
+    def tidy(self, excess: Footprint) -> Sequence[str]:
+        """So much less shall be taken, by pool: who has to leave for that begins to, and is told."""
+        standing = tuple(self._standing(self._room.ledger.entries))
+        leaving = tidy(standing, excess, self._room.rules, now())
+        for deployment_id in leaving:
+            self._residents[deployment_id].dismiss(Cause.CLEANUP)
+        return leaving
+
+    async def gone(self, deployment_id: str) -> None:
+        """Returns when no engine runs under this id."""
+        if resident := self._residents.get(deployment_id):
+            await resident.gone.wait()
 
     def replace(self, deployment: Deployment) -> None:
         """A deployment was configured anew: what runs drains, waiters get the new one."""
@@ -146,7 +168,7 @@ class Residency:
         if resident is not None and resident.wanted != deployment:
             resident.wanted = deployment
             resident.forgive()
-            resident.dismiss()
+            resident.dismiss(Cause.EDITED)
 
     def adopt(self, settings: ResidencySettings) -> None:
         """New limits count from the next decision on; what is beyond them leaves when others need room."""
@@ -156,6 +178,11 @@ class Residency:
         self._room.review()
 
     @property
+    def settings(self) -> ResidencySettings:
+        """The limits that count now."""
+        return self._settings
+
+    @property
     def memory(self) -> ByteLedger:
         """Who takes what; to be read, not written."""
         return self._room.ledger
@@ -163,7 +190,7 @@ class Residency:
     def forget(self, deployment_id: str) -> None:
         """A deployment is no more: running requests end, waiters are told."""
         if resident := self._residents.get(deployment_id):
-            resident.dismiss(ModelNotFound(deployment_id))
+            resident.dismiss(Cause.REMOVED, ModelNotFound(deployment_id))
 
     async def came_down(self, deployment_id: str) -> bool:
         """Whether its engine process ends within a moment: the broken connection may be seen before the end."""
@@ -188,6 +215,21 @@ class Residency:
         """What runs under this id, to ask how it is. Requests want a lease: this may stop at any moment."""
         resident = self._residents.get(deployment_id)
         return resident.loaded.engine if resident and resident.loaded else None
+
+    def figures(self, deployment_id: str) -> Figures:
+        """What was counted and measured of it; to be read, not written."""
+        resident = self._residents.get(deployment_id)
+        return resident.figures if resident else Figures()
+
+    def answered(self, deployment_id: str, seconds: float) -> None:
+        """Its engine answered a caller's request to the end, and took so long for it."""
+        if resident := self._residents.get(deployment_id):
+            resident.figures.answered(seconds)
+
+    def warmed_up(self, deployment_id: str, warm_up: WarmUp) -> None:
+        """A warm-up of it has ended."""
+        if resident := self._residents.get(deployment_id):
+            resident.figures.warm_up = warm_up
 
     def log(self, deployment_id: str) -> EventStream[str]:
         """The last lines its engine process wrote, over all of its lives, and those to come.
@@ -236,7 +278,7 @@ class Residency:
 
     def _evict(self, victim: str, newcomer: str) -> None:
         log.info("model_evicted", model=victim, for_model=newcomer)
-        self._residents[victim].dismiss()
+        self._residents[victim].dismiss(Cause.ROOM)
 
     def _ttl(self, ttl: float | None) -> float:
         if not self._settings.enable_idle_timeout:

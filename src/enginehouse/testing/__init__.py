@@ -1,7 +1,8 @@
-"""Fakes of the edges, for our own tests and for those who build on us: a clock, an engine, a launcher."""
+"""Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine."""
 
 from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.clock import simulate
 from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.testing.machine import FakeMachine
 
-__all__ = ["Answer", "Caller", "FakeEmbedder", "FakeEngine", "FakeLauncher", "simulate"]
+__all__ = ["Answer", "Caller", "FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeMachine", "simulate"]
