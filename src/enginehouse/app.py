@@ -85,7 +85,7 @@ class House:
         routers = [
             health_router(catalogue, residency, settings.residency),
             queue_router(catalogue, self._admission),
-            residents_router(catalogue, residency, changes, watch),
+            residents_router(catalogue, residency, self._admission, changes, watch),
             models_router(catalogue, residency),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)

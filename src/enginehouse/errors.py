@@ -113,9 +113,13 @@ class CallerGone(EnginehouseError):
 
 
 class QueueFull(EnginehouseError):
-    """The deployment's bounded queue is full."""
+    """The deployment's bounded queue is full; who comes now would have stood at `position`."""
 
     code = "queue_full"
+
+    def __init__(self, message: str, *, position: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.position = position
 
 
 class QueueTimeout(EnginehouseError):

@@ -8,7 +8,9 @@ from enginehouse.residency.manager import ResidentStatus
 from enginehouse.types import EngineName, ResidentState
 
 __all__ = [
+    "DecisionBody",
     "Eject",
+    "Explanation",
     "Health",
     "LogLines",
     "ModelHealth",
@@ -44,11 +46,29 @@ class ModelState(BaseModel):
     error: str | None = Field(None, description="Why it failed.")
 
 
+class DecisionBody(BaseModel):
+    """Something that was decided about the model's place in memory."""
+
+    timestamp: datetime
+    id: str = Field(description="Whom it was about.")
+    what: str
+    why: str
+    other: str | None = Field(None, description="Who else was part of it: for whom it was evicted.")
+
+
+class Explanation(BaseModel):
+    """Why a request waits, and what was decided lately."""
+
+    now: list[str] = Field(description="What a request would wait for now; empty when it would run at once.")
+    decisions: list[DecisionBody] = Field(description="The newest ones that are still remembered, oldest first.")
+
+
 class Named(ModelState):
     """The same with the model's name."""
 
     alias: str = Field(description="The model's id.")
     model_id: str = Field(description="The same id.")
+    explanation: Explanation | None = Field(None, description="With `?explain=1`.")
 
 
 class Update(Named):

@@ -15,8 +15,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
-from enginehouse.api.bodies import Eject, LogLines, Named, Overview, Server, Which, named, state_of, updated
+from enginehouse.api.bodies import (
+    DecisionBody,
+    Eject,
+    Explanation,
+    LogLines,
+    Named,
+    Overview,
+    Server,
+    Which,
+    named,
+    state_of,
+    updated,
+)
 from enginehouse.api.feed import Feed, Watch, frame
+from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.identity import require_admin
 from enginehouse.residency.base import terms_of
@@ -29,6 +42,7 @@ __all__ = ["residents_router"]
 _MOST_LINES = 500
 
 Wait = Annotated[bool, Query(description="`false` answers 202 at once; how it goes on is seen in the status.")]
+Explain = Annotated[bool, Query(description="Say what a request would wait for, and what was decided and why.")]
 Lines = Annotated[int, Query(ge=1, le=_MOST_LINES, description="How many of the last lines.")]
 LastEventId = Annotated[
     str | None, Header(description="The id of the last event that was read; what came after it is sent first.")
@@ -59,7 +73,11 @@ async def _ejected(request: Request) -> str:
 
 
 def residents_router(
-    catalogue: Catalogue, residency: Residency, changes: EventStream[ResidentStatus], watch: Watch
+    catalogue: Catalogue,
+    residency: Residency,
+    admission: Admission,
+    changes: EventStream[ResidentStatus],
+    watch: Watch,
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
     router = APIRouter(tags=["models"])
@@ -68,11 +86,28 @@ def residents_router(
     _add_logs(router, catalogue, residency, watch)
 
     @router.get("/v1/models/{model_id:path}/status", response_model_exclude_none=True)
-    async def status_of_one(model_id: str) -> Named:
-        """How one model stands."""
-        return named(_status(residency, catalogue.resolve(model_id)))
+    async def status_of_one(model_id: str, *, explain: Explain = False) -> Named:
+        """How one model stands, and why."""
+        model = catalogue.resolve(model_id)
+        body = named(_status(residency, model))
+        if explain:
+            body.explanation = _explanation(residency, admission, model.deployments[0].id)
+        return body
 
     return router
+
+
+def _explanation(residency: Residency, admission: Admission, deployment_id: str) -> Explanation:
+    stats = admission.stats(deployment_id)
+    waiting = sum(stats.depth.values()) if stats else 0
+    reasons = [residency.explain(deployment_id)]
+    if stats and (waiting or stats.active >= stats.slots):
+        reasons.insert(0, f"All {stats.slots} slots are taken, and {waiting} requests wait for one.")
+    decisions = [
+        DecisionBody(timestamp=entry.at, **msgspec.structs.asdict(entry.event))
+        for entry in residency.decisions.about(deployment_id)
+    ]
+    return Explanation(now=[reason for reason in reasons if reason], decisions=decisions)
 
 
 def _add_overviews(

@@ -62,8 +62,9 @@ class Gateway:
         ticket = self._admission.slot(
             deployment, priority=request.priority, tenant=principal.tenant or principal.user
         )
+        request.timings.place = ticket
         async with ticket as slot:
-            request.timings.queue = slot.waited
+            request.timings.place, request.timings.queue = None, slot.waited
             async with self._residency.lease(deployment, terms_of(model)) as lease:
                 request.timings.load = lease.waited
                 yield Seat(model=model, deployment=deployment, engine=lease.engine)

@@ -21,6 +21,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     """How late it is evicted, and whom it may evict itself."""
     pinned: bool = False
     """Never evicted."""
+    evicts: bool = True
+    """Whether others may have to leave for it."""
 
 
 USUAL = Terms()

@@ -12,6 +12,7 @@ import structlog
 
 from enginehouse.errors import EnginehouseError, LoadTimeout, ModelLoadFailed
 from enginehouse.residency.base import Launcher, Loaded
+from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import Footprints, footprint_of, measured
 from enginehouse.residency.policy import Footprint
 from enginehouse.residency.resident import Resident, now
@@ -35,6 +36,7 @@ class Lifecycle:
         settings: limits and time-outs; a new value counts from the next decision on.
         footprints: what was measured before.
         room: where memory is asked for.
+        decisions: where reasons are kept.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Lifecycle:
         settings: ResidencySettings,
         footprints: Footprints,
         room: Room,
+        decisions: Decisions,
     ) -> None:
         self.settings = settings
         self._launchers = launchers
         self._footprints = footprints
         self._room = room
+        self._decisions = decisions
 
     async def run(self, resident: Resident) -> None:
         """From the decision to load until nothing is left of it; how it failed, if it did, is in the resident."""
@@ -61,7 +65,7 @@ class Lifecycle:
                 await self._wait_for_room(resident, deployment, need)
                 resident.ready(await self._load(stack, resident, deployment))
                 await self._measure(resident, deployment)
-                log.info("model_leaves", model=deployment.id, reason=await self._stay(resident))
+                self._decisions.note(deployment.id, "leaves", await self._stay(resident))
         except EnginehouseError as error:
             failure = error
         except asyncio.CancelledError:
@@ -74,6 +78,7 @@ class Lifecycle:
             resident.end(failure)
         if failure:
             log.warning("model_failed", model=deployment.id, error=failure.message)
+            self._decisions.note(deployment.id, "failed", failure.message)
 
     async def _weigh(self, resident: Resident, deployment: Deployment) -> Footprint:
         """What it needs; files are fetched for that, for as long as they keep coming."""
@@ -87,9 +92,7 @@ class Lifecycle:
         self._room.check(deployment.id, need)
         try:
             async with asyncio.timeout(self.settings.load_timeout):
-                await self._room.take(
-                    deployment.id, need, since=resident.asked_since, priority=resident.terms.priority
-                )
+                await self._room.take(deployment.id, need, since=resident.asked_since, terms=resident.terms)
         except TimeoutError as error:
             raise LoadTimeout(
                 "No room in memory came free: what is there is of a higher priority, or does not end. "
@@ -98,11 +101,11 @@ class Lifecycle:
             ) from error
 
     async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment) -> Loaded:
-        log.info("model_loads", model=deployment.id)
+        self._decisions.note(deployment.id, "loads", "It was asked for, and there is room.")
         resident.since = now()
         async with self._progressing(resident, self.settings.load_timeout):
             loaded = await stack.enter_async_context(self._launcher(deployment).load(deployment, resident))
-        log.info("model_ready", model=deployment.id, seconds=round(now() - resident.since, 3))
+        self._decisions.note(deployment.id, "ready", f"It answers after {now() - resident.since:.3f} s.")
         return loaded
 
     async def _measure(self, resident: Resident, deployment: Deployment) -> None:
@@ -149,11 +152,11 @@ class Lifecycle:
                 resident.drain()
                 raise ModelLoadFailed(resident.ended_by_itself)
             if resident.state is ResidentState.DRAINING and not resident.leases:
-                return "asked to"
+                return "It was asked to, and its last request has ended."
             left = resident.idle_left()
             if left is not None and left <= 0:
                 resident.drain()
-                return "idle"
+                return f"It was idle for {resident.ttl:g} s."
             if now() >= ask_at:
                 await self._ask_how_it_is(resident)
                 ask_at = now() + self.settings.health_interval

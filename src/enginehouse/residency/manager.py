@@ -9,11 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
-import structlog
-
 from enginehouse.engines.base import Engine
 from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
+from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
@@ -25,8 +24,6 @@ from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, ResidentState
 
 __all__ = ["Residency", "ResidentStatus"]
-
-log = structlog.get_logger()
 
 _LAST_GASP = 2.0
 """Seconds in which an engine that dropped a connection has to be gone for that to count as its end."""
@@ -55,11 +52,18 @@ class Residency:
         self._settings = settings
         self._ram = ram
         self._on_change = on_change
+        self.decisions = Decisions()
+        """Why what happened happened; to be read."""
         self._residents: dict[str, Resident] = {}
         self._room = Room(
-            ByteLedger(capacity_of(settings, ram)), _rules(settings), standing=self._standing, evict=self._evict
+            ByteLedger(capacity_of(settings, ram)),
+            _rules(settings),
+            standing=self._standing,
+            evict=lambda victim: self._residents[victim].dismiss(Cause.ROOM),
+            decisions=self.decisions,
         )
-        self._lifecycle = Lifecycle(launchers, settings, footprints or Footprints(None, ""), self._room)
+        footprints = footprints or Footprints(None, "")
+        self._lifecycle = Lifecycle(launchers, settings, footprints, self._room, self.decisions)
         self._tasks = asyncio.TaskGroup()
         self._closing = False
 
@@ -211,6 +215,21 @@ class Residency:
             )
         return resident.status(deployment)
 
+    def explain(self, deployment_id: str) -> str | None:
+        """Why a request for it would wait now; None when it would not."""
+        resident = self._residents.get(deployment_id)
+        if resident is None or resident.state is ResidentState.OFF:
+            return "It is not in memory; the next request loads it."
+        if kept_by := self._room.kept_by(deployment_id):
+            return f"It waits for room in memory: {kept_by}."
+        if resident.state is ResidentState.LOADING:
+            return f"It has been loading for {now() - resident.since:.1f} s; {resident.last_sign}."
+        if resident.state is ResidentState.DRAINING:
+            return f"It leaves memory once its {resident.leases} running requests have ended."
+        if resident.state is ResidentState.FAILED:
+            return f"It failed, and is tried again in {resident.cooling:.0f} s."
+        return None
+
     def engine(self, deployment_id: str) -> Engine | None:
         """What runs under this id, to ask how it is. Requests want a lease: this may stop at any moment."""
         resident = self._residents.get(deployment_id)
@@ -275,10 +294,6 @@ class Residency:
 
     def _standing(self, entries: Mapping[str, Footprint]) -> Iterable[Standing]:
         return [self._residents[name].standing(name, size) for name, size in entries.items()]
-
-    def _evict(self, victim: str, newcomer: str) -> None:
-        log.info("model_evicted", model=victim, for_model=newcomer)
-        self._residents[victim].dismiss(Cause.ROOM)
 
     def _ttl(self, ttl: float | None) -> float:
         if not self._settings.enable_idle_timeout:

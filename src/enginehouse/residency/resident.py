@@ -194,8 +194,7 @@ class Resident:
         Raises:
             EnginehouseError: what the last load raised.
         """
-        left = self._not_before - now()
-        if self.state is ResidentState.FAILED and self.error is not None and left > 0:
+        if self.error is not None and (left := self.cooling):
             self.error.retry_after = left
             raise self.error.with_traceback(None)
 
@@ -207,6 +206,11 @@ class Resident:
         if self.state is ResidentState.FAILED:
             self.error = None
             self.state = ResidentState.OFF
+
+    @property
+    def cooling(self) -> float:
+        """Seconds until it is tried again after a failure; 0 when it may be at once."""
+        return max(self._not_before - now(), 0.0) if self.state is ResidentState.FAILED else 0.0
 
     def standing(self, name: str, size: Footprint) -> Standing:
         """How the policy sees it."""

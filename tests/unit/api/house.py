@@ -63,7 +63,7 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
             [
                 health_router(catalogue, residency, ResidencySettings()),
                 queue_router(catalogue, gates),
-                residents_router(catalogue, residency, changes, Watch(stopping=stopping, ping_interval=15)),
+                residents_router(catalogue, residency, gates, changes, Watch(stopping=stopping, ping_interval=15)),
                 models_router(catalogue, residency),
             ]
         )

@@ -271,3 +271,23 @@ def test_random_work_keeps_the_budget_and_leaves_nothing_behind(seed):
     simulate(main())
     assert len(outcomes) == 60
     assert not launcher.resident
+
+
+def test_every_eviction_and_every_wait_can_be_explained():
+    launcher = FakeLauncher(weights={"a": 80, "b": 80})
+
+    async def main():
+        async with house_of(launcher) as house:
+            running = asyncio.ensure_future(hold(house, A, 20))
+            await asyncio.sleep(3)
+            waiting = asyncio.ensure_future(hold(house, B, 1))
+            await asyncio.sleep(1)
+            assert house.explain("b") == "It waits for room in memory: a is busy."
+            assert house.explain("a") is None
+            await asyncio.gather(running, waiting)
+            told = [(e.event.id, e.event.what, e.event.other) for e in house.decisions.about("b")]
+            assert told[0] == ("b", "waits", None)
+            assert ("a", "evicted", "b") in told
+            assert [event for event in told if event[0] == "b"][-2:] == [("b", "loads", None), ("b", "ready", None)]
+
+    simulate(main())

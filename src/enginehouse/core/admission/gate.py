@@ -100,6 +100,7 @@ class Gate:
             self.rejected += 1
             raise QueueFull(
                 f"{len(self._line)} requests wait for this model already. Try again later.",
+                position=len(self._line) + 1,
                 retry_after=self._retry_after(),
             )
         self._line.join(ticket, ticket.priority, ticket.tenant, _now())

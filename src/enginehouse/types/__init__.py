@@ -1,7 +1,7 @@
 """The inner vocabulary: what a model, a deployment and a request are, in words every room shares."""
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ __all__ = [
     "Kind",
     "Model",
     "Operation",
+    "Place",
     "Price",
     "Principal",
     "Priority",
@@ -144,6 +145,8 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     input: int = 0
     cached_input: int = 0
+    cache_write: int = 0
+    """Input that was also put into the maker's prompt cache, where that is counted apart."""
     output: int = 0
     reasoning: int = 0
     estimated: bool = False
@@ -151,7 +154,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All tokens that were read or written."""
-        return self.input + self.cached_input + self.output + self.reasoning
+        return self.input + self.cached_input + self.cache_write + self.output + self.reasoning
 
 
 class Principal(Struct, frozen=True, kw_only=True):
@@ -165,6 +168,20 @@ class Principal(Struct, frozen=True, kw_only=True):
     """With whom the caller shares turns; when empty, nobody but itself."""
 
 
+class Place(Protocol):
+    """Where a request stands in a line, as things are now."""
+
+    @property
+    def position(self) -> int:
+        """1 for who goes next."""
+        ...
+
+    @property
+    def expected_wait(self) -> float:
+        """Seconds until it may run, by the measured service rate."""
+        ...
+
+
 class Timings(Struct, kw_only=True):
     """Seconds a request spent in each phase, filled in as it passes; None while a phase has not ended."""
 
@@ -176,6 +193,8 @@ class Timings(Struct, kw_only=True):
     """From the engine having the request to its first byte for the caller."""
     upstream: float | None = None
     """From the engine having the request to the end of its answer."""
+    place: Place | None = None
+    """Where it stands in the line, while it waits for a slot."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
