@@ -7,7 +7,7 @@ residents (their leases end before their engines), then stores.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +25,7 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
+from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.engines.metadata import Cards
@@ -47,6 +48,8 @@ __all__ = ["House", "open_house"]
 log = structlog.get_logger()
 
 _RETRY_SIDE_TASK = 5.0
+_REVIEW_COPIES = 0.5
+"""Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
@@ -71,11 +74,13 @@ class House:
         self.read = read
         self.catalogue = catalogue
         self.residency = residency
+        self.changes = changes
         self.arrivals = arrivals
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
-        face = OpenAIFace(Gateway(catalogue, self._admission, residency))
+        self.copies = Copies(self._admission, residency, settings.residency)
+        face = OpenAIFace(Gateway(catalogue, self._admission, residency, self.copies))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -85,8 +90,8 @@ class House:
         routers = [
             health_router(catalogue, residency, settings.residency),
             queue_router(catalogue, self._admission),
-            residents_router(catalogue, residency, self._admission, changes, watch),
-            models_router(catalogue, residency),
+            residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
+            models_router(catalogue, self.copies),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -104,6 +109,7 @@ class House:
             return
         self.settings = settings
         self.residency.adopt(settings.residency)
+        self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
@@ -113,18 +119,16 @@ class House:
 
         A change that is refused changes nothing and is logged: the service goes on with what it has.
         """
+        before = {model.id: model for model in self.catalogue.models()}
         try:
             change = self.catalogue.replace(origin, models)
         except EnginehouseError as error:
             log.warning("models_refused", origin=origin, error=error.message)
             return
         for model_id in change.removed:
-            self.residency.forget(model_id)
-            self._admission.forget(model_id)
+            self.copies.replace(before[model_id], None)
         for model_id in change.changed:
-            for deployment in self.catalogue.resolve(model_id).deployments:
-                self.residency.replace(deployment)
-                self._admission.replace(deployment)
+            self.copies.replace(before[model_id], self.catalogue.resolve(model_id))
         if change:
             log.info(
                 "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
@@ -153,17 +157,24 @@ async def open_house(
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[ResidentStatus] = EventStream()
-        residency = await stack.enter_async_context(_residency(settings, launchers, changes))
+        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
         house = House(settings, artifacts, read, catalogue, residency, changes, arrivals)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
 
 def _residency(
-    settings: Settings, launchers: Mapping[EngineName, Launcher], changes: EventStream[ResidentStatus]
+    settings: Settings,
+    launchers: Mapping[EngineName, Launcher],
+    catalogue: Catalogue,
+    changes: EventStream[ResidentStatus],
 ) -> Residency:
+    def tell(status: ResidentStatus) -> None:
+        changes.publish(told_as_model(catalogue, residency, status))
+
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    return Residency(launchers, settings.residency, footprints=footprints, on_change=changes.publish)
+    residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    return residency
 
 
 def _launchers(
@@ -211,6 +222,7 @@ def _endless(
     house: House, environ: Mapping[str, str], config: Path | None
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
+    yield "copies", partial(_follow_load, house)
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:
@@ -237,6 +249,16 @@ async def _follow_arrivals(house: House) -> None:
         await house.arrivals.wait()
         house.arrivals.clear()
         house.show("settings", await house.read(house.settings))
+
+
+async def _follow_load(house: House) -> None:
+    """Copies grow with the line, and lines with the copies."""
+    with house.changes.subscribe() as subscription:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REVIEW_COPIES):
+                    await subscription.news()
+            house.copies.review(house.catalogue.models())
 
 
 async def _follow_folder(house: House, folder: Path) -> None:

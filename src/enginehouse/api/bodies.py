@@ -43,6 +43,7 @@ class ModelState(BaseModel):
     pid: int | None = Field(None, description="Its engine process, when it has one.")
     load_time_seconds: float | None = Field(None, description="What its last load took.")
     idle_seconds: float | None = Field(None, description="Since the end of its last request, when it is idle.")
+    instances: int | None = Field(None, description="How many copies are ready, where there may be several.")
     error: str | None = Field(None, description="Why it failed.")
 
 
@@ -147,6 +148,7 @@ def _fields(status: ResidentStatus) -> dict[str, object]:
         "pid": status.pid,
         "load_time_seconds": _rounded(status.load_seconds),
         "idle_seconds": _rounded(status.idle_seconds),
+        "instances": status.instances,
         "error": status.error,
     }
 

@@ -5,30 +5,30 @@ from typing import Any
 from fastapi import APIRouter
 
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.residency.manager import Residency
+from enginehouse.core.copies import Copies
 from enginehouse.types import Model
 
 __all__ = ["models_router"]
 
 
-def models_router(catalogue: Catalogue, residency: Residency) -> APIRouter:
+def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     """`GET /v1/models` and `GET /v1/models/{id}`."""
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         """Every model, with its state."""
-        return {"object": "list", "data": [_entry(model, residency) for model in catalogue.models()]}
+        return {"object": "list", "data": [_entry(model, copies) for model in catalogue.models()]}
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str) -> dict[str, Any]:
         """One model by id, alias or name@version."""
-        return _entry(catalogue.resolve(model_id), residency)
+        return _entry(catalogue.resolve(model_id), copies)
 
     return router
 
 
-def _entry(model: Model, residency: Residency) -> dict[str, Any]:
+def _entry(model: Model, copies: Copies) -> dict[str, Any]:
     deployment = model.deployments[0]
     return {
         "id": model.id,
@@ -38,7 +38,7 @@ def _entry(model: Model, residency: Residency) -> dict[str, Any]:
         "name": model.name or model.id,
         "aliases": model.aliases,
         "version": model.version,
-        "status": residency.status(deployment).state.value,
+        "status": copies.status(model).state.value,
         "provider": deployment.engine.value,
         "type": model.kind.value,
         "context_length": model.context_length,

@@ -31,6 +31,7 @@ from enginehouse.api.bodies import (
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
 from enginehouse.core.identity import require_admin
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
@@ -75,21 +76,22 @@ async def _ejected(request: Request) -> str:
 def residents_router(
     catalogue: Catalogue,
     residency: Residency,
+    copies: Copies,
     admission: Admission,
     changes: EventStream[ResidentStatus],
     watch: Watch,
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
     router = APIRouter(tags=["models"])
-    _add_overviews(router, catalogue, residency, changes, watch)
-    _add_management(router, catalogue, residency)
+    _add_overviews(router, catalogue, residency, copies, changes, watch)
+    _add_management(router, catalogue, residency, copies)
     _add_logs(router, catalogue, residency, watch)
 
     @router.get("/v1/models/{model_id:path}/status", response_model_exclude_none=True)
     async def status_of_one(model_id: str, *, explain: Explain = False) -> Named:
         """How one model stands, and why."""
         model = catalogue.resolve(model_id)
-        body = named(_status(residency, model))
+        body = named(copies.status(model))
         if explain:
             body.explanation = _explanation(residency, admission, model.deployments[0].id)
         return body
@@ -114,11 +116,12 @@ def _add_overviews(
     router: APIRouter,
     catalogue: Catalogue,
     residency: Residency,
+    copies: Copies,
     changes: EventStream[ResidentStatus],
     watch: Watch,
 ) -> None:
     def overview() -> Overview:
-        which = _which(residency, catalogue.models())
+        which = _which(copies, catalogue.models())
         closing = residency.closing or watch.stopping.is_set()
         server = Server(status="shutting_down" if closing else "ready")
         return Overview(server=server, models=which.models, summary=which.summary)
@@ -146,10 +149,10 @@ def _add_overviews(
     async def failed() -> Which:
         """Models that failed to load, or whose engine ended by itself, and why."""
         models = catalogue.models()
-        return _which(residency, [m for m in models if _status(residency, m).state is ResidentState.FAILED])
+        return _which(copies, [m for m in models if copies.status(m).state is ResidentState.FAILED])
 
 
-def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residency) -> None:
+def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residency, copies: Copies) -> None:
     admins = [Depends(_admin)]
     shown: dict[str, Any] = {"dependencies": admins, "response_model": Named, "response_model_exclude_none": True}
 
@@ -158,8 +161,8 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
         # What is decided is decided in the first step; a limit of no time at all only ends the waiting for it.
         with suppress(TimeoutError):
             async with asyncio.timeout(None if wait else 0):
-                await residency.unload(model.deployments[0].id)
-        return _answer(_status(residency, model), wait=wait)
+                await copies.unload(model)
+        return _answer(copies.status(model), wait=wait)
 
     @router.post("/v1/models/eject", openapi_extra=_EJECT_BODY, **shown)
     async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
@@ -175,7 +178,7 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
         else:
             residency.load_soon(model.deployments[0], terms_of(model))
             await asyncio.sleep(0)  # so that the answer says what has begun
-        return _answer(_status(residency, model), wait=wait)
+        return _answer(copies.status(model), wait=wait)
 
     @router.post("/v1/models/{model_id:path}/unload", responses=_BEGUN, **shown)
     async def unload(model_id: str, *, wait: Wait = True) -> Response | Named:
@@ -186,8 +189,8 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
     async def reset(model_id: str) -> Response | Named:
         """Forget that it failed; a model that has not failed is left as it is."""
         model = catalogue.resolve(model_id)
-        residency.reset(model.deployments[0].id)
-        return named(_status(residency, model))
+        copies.reset(model)
+        return named(copies.status(model))
 
 
 def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, watch: Watch) -> None:
@@ -218,12 +221,8 @@ def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, wat
         return Feed(log.subscribe(place), render, watch)
 
 
-def _status(residency: Residency, model: Model) -> ResidentStatus:
-    return residency.status(model.deployments[0])
-
-
-def _which(residency: Residency, models: Iterable[Model]) -> Which:
-    states = {model.id: state_of(_status(residency, model)) for model in models}
+def _which(copies: Copies, models: Iterable[Model]) -> Which:
+    states = {model.id: state_of(copies.status(model)) for model in models}
     counts = Counter(state.status.value for state in states.values())
     return Which(models=states, summary=dict(sorted(counts.items())))
 

@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
 from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
-from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
@@ -40,10 +40,11 @@ class Seat(Struct, frozen=True, kw_only=True):
 class Gateway:
     """Where faces hand in requests."""
 
-    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency) -> None:
+    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency, copies: Copies) -> None:
         self._catalogue = catalogue
         self._admission = admission
         self._residency = residency
+        self._copies = copies
 
     @asynccontextmanager
     async def seat(self, request: Request) -> AsyncGenerator[Seat]:
@@ -60,12 +61,17 @@ class Gateway:
         principal = request.principal
         self._admission.check_claim(principal, request.priority)
         ticket = self._admission.slot(
-            deployment, priority=request.priority, tenant=principal.tenant or principal.user
+            deployment,
+            slots=self._copies.slots(model),
+            priority=request.priority,
+            tenant=principal.tenant or principal.user,
         )
         request.timings.place = ticket
         async with ticket as slot:
             request.timings.place, request.timings.queue = None, slot.waited
-            async with self._residency.lease(deployment, terms_of(model)) as lease:
+            deployment, terms = self._copies.pick(model)
+            request.timings.deployment = deployment.id
+            async with self._residency.lease(deployment, terms) as lease:
                 request.timings.load = lease.waited
                 yield Seat(model=model, deployment=deployment, engine=lease.engine)
 
@@ -92,8 +98,8 @@ class Gateway:
 
     async def came_down(self, request: Request) -> bool:
         """Whether the engine here that this request was on has just ended, so that asking again may help."""
-        deployment = self._catalogue.resolve(request.model).deployments[0]
-        return await self._residency.came_down(deployment.id)
+        deployment_id = request.timings.deployment
+        return deployment_id is not None and await self._residency.came_down(deployment_id)
 
     async def embed(self, request: Request, engine: Embeds, texts: list[str] | list[list[int]]) -> Embedding:
         """Vectors from an engine that computes them itself."""

@@ -16,7 +16,7 @@ from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
-from enginehouse.residency.policy import Footprint, Rules, Standing, tidy
+from enginehouse.residency.policy import Footprint, Rules, Standing, fits, tidy
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
@@ -153,11 +153,23 @@ class Residency:
         )
         await resident.gone.wait()
 
+    def dismiss(self, deployment_id: str, refusal: EnginehouseError) -> None:
+        """The same without waiting for it; who waits for the deployment gets the refusal."""
+        if resident := self._residents.get(deployment_id):
+            removed = isinstance(refusal, ModelNotFound)
+            resident.dismiss(Cause.REMOVED if removed else Cause.UNLOADED, refusal)
+
+    def has_room_beside(self, deployment_id: str) -> bool:
+        """Whether as much as this one takes is free."""
+        ledger = self._room.ledger
+        return fits(ledger.entries.get(deployment_id, {}), ledger.free())
+
     def tidy(self, excess: Footprint) -> Sequence[str]:
         """So much less shall be taken, by pool: who has to leave for that begins to, and is told."""
         standing = tuple(self._standing(self._room.ledger.entries))
         leaving = tidy(standing, excess, self._room.rules, now())
         for deployment_id in leaving:
+            self.decisions.note(deployment_id, "evicted", "It is idle, and memory shall be freed.")
             self._residents[deployment_id].dismiss(Cause.CLEANUP)
         return leaving
 
@@ -190,11 +202,6 @@ class Residency:
     def memory(self) -> ByteLedger:
         """Who takes what; to be read, not written."""
         return self._room.ledger
-
-    def forget(self, deployment_id: str) -> None:
-        """A deployment is no more: running requests end, waiters are told."""
-        if resident := self._residents.get(deployment_id):
-            resident.dismiss(Cause.REMOVED, ModelNotFound(deployment_id))
 
     async def came_down(self, deployment_id: str) -> bool:
         """Whether its engine process ends within a moment: the broken connection may be seen before the end."""

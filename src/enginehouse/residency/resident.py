@@ -39,6 +39,8 @@ class ResidentStatus(Struct, frozen=True, kw_only=True):
     error: str | None = None
     load_seconds: float | None = None
     """What the last load took."""
+    instances: int | None = None
+    """How many copies are ready, where there may be several."""
     idle_seconds: float | None = None
     """Since the end of its last request, when it is ready and idle."""
 

@@ -33,6 +33,7 @@ __all__ = [
     "CacheSettings",
     "EngineSettings",
     "GenerationSettings",
+    "InstanceSettings",
     "LimitSettings",
     "LlamaServerSettings",
     "LogSettings",
@@ -164,6 +165,10 @@ class ResidencySettings(Section):
     """Requests a warm-up runs."""
     enable_auto_scaling: bool = True
     """Whether models with `instances` may grow and shrink."""
+    scale_up_wait: PositiveSeconds = 2.0
+    """Seconds that the longest waiting request has waited when one more copy of its model is loaded."""
+    scale_down_idle: PositiveSeconds = 60.0
+    """Idle seconds after which a copy beyond `instances.min` leaves memory."""
 
 
 class AdmissionSettings(Section):
@@ -258,6 +263,21 @@ class GenerationSettings(Section):
     """Most tokens of the answer."""
 
 
+class InstanceSettings(Section):
+    """How many copies of a model may be in memory side by side."""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    """So many are loaded whenever the model is in memory."""
+    max: Annotated[int, Field(ge=1, le=64)] = 1
+    """So many there may be while requests wait; more than `min` take free memory only."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"`max` ({self.max}) is less than `min` ({self.min})")
+        return self
+
+
 class ModelSettings(Section):
     """One model. The key in `models` is its id; `name@version` gives it a version."""
 
@@ -298,6 +318,8 @@ class ModelSettings(Section):
     """Never evict it."""
     preload: bool = False
     """Load it at start."""
+    instances: InstanceSettings = InstanceSettings()
+    """Copies of a local model, for more requests at once than `slots` of one engine serve well."""
     base_url: str | None = None
     """Root of an OpenAI-compatible API, for `engine: openai`."""
     api_key: Secret | None = None

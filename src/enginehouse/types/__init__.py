@@ -8,6 +8,7 @@ from msgspec import Struct
 __all__ = [
     "Deployment",
     "EngineName",
+    "Instances",
     "Kind",
     "Model",
     "Operation",
@@ -115,6 +116,13 @@ class Deployment(Struct, frozen=True, kw_only=True):
         return f"Deployment({self.id!r}, {self.engine.value})"
 
 
+class Instances(Struct, frozen=True, kw_only=True):
+    """How many copies of a model may be in memory side by side, once it is in memory at all."""
+
+    min: int = 1
+    max: int = 1
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """What a caller names."""
 
@@ -134,6 +142,7 @@ class Model(Struct, frozen=True, kw_only=True):
     """Idle seconds before it leaves memory; None takes the service's default, 0 means never."""
     pinned: bool = False
     preload: bool = False
+    instances: Instances = Instances()
     created: int = 0
     """Unix seconds, as the OpenAI list wants it: the file's own time, or the start of the service."""
     origin: str = "settings"
@@ -193,6 +202,8 @@ class Timings(Struct, kw_only=True):
     """From the engine having the request to its first byte for the caller."""
     upstream: float | None = None
     """From the engine having the request to the end of its answer."""
+    deployment: str | None = None
+    """Which deployment it runs on, once that is decided."""
     place: Place | None = None
     """Where it stands in the line, while it waits for a slot."""
 

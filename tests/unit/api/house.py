@@ -13,6 +13,7 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.residents import residents_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity
 from enginehouse.residency.manager import Residency
@@ -53,7 +54,8 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
     changes, stopping = EventStream(kept=50), asyncio.Event()
     async with Residency(launchers, ResidencySettings(), on_change=changes.publish) as residency:
         gates = Admission(admission or AdmissionSettings())
-        face = OpenAIFace(Gateway(catalogue, gates, residency))
+        copies = Copies(gates, residency, ResidencySettings())
+        face = OpenAIFace(Gateway(catalogue, gates, residency, copies))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -63,8 +65,10 @@ async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure
             [
                 health_router(catalogue, residency, ResidencySettings()),
                 queue_router(catalogue, gates),
-                residents_router(catalogue, residency, gates, changes, Watch(stopping=stopping, ping_interval=15)),
-                models_router(catalogue, residency),
+                residents_router(
+                    catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
+                ),
+                models_router(catalogue, copies),
             ]
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))

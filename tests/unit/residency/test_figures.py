@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from enginehouse.errors import ModelNotFound
 from enginehouse.residency.base import Terms
 from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.manager import Residency
@@ -82,7 +83,7 @@ async def test_departures_are_counted_by_cause(house, launcher):
     launcher.watchers["a"].ended("it fell over")
     await asyncio.sleep(0.1)
     await house.load(deployment())
-    house.forget("a")
+    house.dismiss("a", ModelNotFound("a"))
     await asyncio.sleep(0.1)
     assert house.figures("a").departures == {
         Cause.IDLE: 1,

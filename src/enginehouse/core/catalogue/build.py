@@ -10,7 +10,7 @@ from enginehouse.core.catalogue.names import split_version
 from enginehouse.engines.metadata import ModelCard
 from enginehouse.errors import SettingsError
 from enginehouse.settings.schema import ModelSettings, ProviderSettings, Settings
-from enginehouse.types import Deployment, EngineName, Kind, Model, Price
+from enginehouse.types import Deployment, EngineName, Instances, Kind, Model, Price
 
 __all__ = ["Common", "build_model", "declared", "from_settings"]
 
@@ -108,10 +108,18 @@ def build_model(
         priority=stated.priority,
         ttl=stated.ttl,
         pinned=stated.pinned,
+        instances=copies(id_, stated, engine),
         preload=stated.preload or not names.isdisjoint(common.preload),
         created=card.modified if card else common.started,
         origin=origin,
     )
+
+
+def copies(id_: str, stated: ModelSettings, engine: EngineName) -> Instances:
+    """How many there may be; only what runs here can be had more than once."""
+    if stated.instances.max > 1 and engine not in LOCAL:
+        raise SettingsError(f"models.{id_}.instances: {engine.value} runs elsewhere; raise `slots` instead.")
+    return Instances(min=stated.instances.min, max=stated.instances.max)
 
 
 def deployment(
