@@ -15,10 +15,11 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from enginehouse import __version__
 from enginehouse.api.bodies import Health, ModelHealth
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.holdings import Holdings
 from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
+from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import ResidencySettings
 from enginehouse.types import Model, ResidentState
 
 __all__ = ["health_router"]
@@ -30,7 +31,7 @@ _PATIENCE = 5.0
 """Seconds an engine may take to say how it is."""
 
 
-def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencySettings) -> APIRouter:
+def health_router(catalogue: Catalogue, residency: Residency, holdings: Holdings, cleanup: Cleanup) -> APIRouter:
     """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`."""
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
@@ -50,7 +51,7 @@ def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencyS
     @router.get("/health")
     async def health() -> Response:
         """Whether it is well; 503 when it is not."""
-        memory = psutil.virtual_memory()
+        memory = holdings.ram()
         states = _states(catalogue, residency)
         status = _judge(states, closing=residency.closing)
         body = {
@@ -59,11 +60,13 @@ def health_router(catalogue: Catalogue, residency: Residency, limits: ResidencyS
             "memory_usage": {
                 "used_mb": round(memory.used / _MIB, 1),
                 "total_mb": round(memory.total / _MIB, 1),
-                "usage_percentage": memory.percent,
-                "threshold": limits.memory_threshold * 100,
+                "usage_percentage": round(memory.used / memory.total * 100, 1),
+                "threshold": round(residency.settings.memory_threshold * 100, 1),
             },
             "models_cached": states[ResidentState.READY],
             "total_models": len(catalogue.models()),
+            "cache_hit_rate": round(holdings.figures(catalogue.models()).hit_rate or 0.0, 4),
+            "last_cleanup": cleanup.last.at.isoformat() if cleanup.last else None,
             "dependencies": {},
             "timestamp": datetime.now(UTC).isoformat(),
         }

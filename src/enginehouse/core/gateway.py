@@ -14,6 +14,7 @@ from msgspec import Struct
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
+from enginehouse.core.identity import SERVICE
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
 from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
@@ -71,9 +72,12 @@ class Gateway:
             request.timings.place, request.timings.queue = None, slot.waited
             deployment, terms = self._copies.pick(model)
             request.timings.deployment = deployment.id
-            async with self._residency.lease(deployment, terms) as lease:
+            counted = principal != SERVICE
+            async with self._residency.lease(deployment, terms, counted=counted) as lease:
                 request.timings.load = lease.waited
                 yield Seat(model=model, deployment=deployment, engine=lease.engine)
+            if counted and request.timings.upstream is not None:
+                self._residency.answered(deployment.id, request.timings.upstream)
 
     @asynccontextmanager
     async def forward(self, request: Request, seat: Seat) -> AsyncGenerator[Reply]:

@@ -1,6 +1,7 @@
 """What is counted and measured of one deployment, over all of its lives and in bounded memory."""
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import ceil
@@ -70,7 +71,16 @@ class Figures:
         """What the engine took for all of them."""
         self.warm_up: WarmUp | None = None
         """The last one of this life in memory."""
-        self._times: deque[float] = deque(maxlen=_WINDOW)
+        self.times: deque[float] = deque(maxlen=_WINDOW)
+        """Seconds of the newest answers."""
+
+    @classmethod
+    def sum(cls, parts: "Iterable[Figures]") -> "Figures":
+        """Of several together; what is the newest of each is the newest of all."""
+        total = cls()
+        for part in parts:
+            total._add(part)
+        return total
 
     @property
     def missed(self) -> int:
@@ -89,9 +99,9 @@ class Figures:
 
     def percentile(self, share: float) -> float | None:
         """Seconds that this share of the newest 512 answers did not exceed; None before the first."""
-        if not self._times:
+        if not self.times:
             return None
-        return sorted(self._times)[max(ceil(share * len(self._times)) - 1, 0)]
+        return sorted(self.times)[max(ceil(share * len(self.times)) - 1, 0)]
 
     def was_asked(self, *, found: bool) -> None:
         """Somebody wants it now."""
@@ -109,4 +119,20 @@ class Figures:
         """The engine took so long for an answer."""
         self.answers += 1
         self.answer_seconds += seconds
-        self._times.append(seconds)
+        self.times.append(seconds)
+
+    def _add(self, other: "Figures") -> None:
+        self.asked += other.asked
+        self.found += other.found
+        self.loads += other.loads
+        self.answers += other.answers
+        self.answer_seconds += other.answer_seconds
+        self.departures += other.departures
+        self.last_asked = _newer(self.last_asked, other.last_asked)
+        self.loaded_at = _newer(self.loaded_at, other.loaded_at)
+        self.warm_up = self.warm_up or other.warm_up
+        self.times.extend(other.times)
+
+
+def _newer(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((at for at in (one, other) if at is not None), default=None)

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+from msgspec import structs
+
 from enginehouse.engines.base import Engine
 from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
@@ -16,7 +18,7 @@ from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
-from enginehouse.residency.policy import Footprint, Rules, Standing, fits, tidy
+from enginehouse.residency.policy import Footprint, Rules, Standing, bytes_by_pool, fits, tidy
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
@@ -62,7 +64,7 @@ class Residency:
             evict=lambda victim: self._residents[victim].dismiss(Cause.ROOM),
             decisions=self.decisions,
         )
-        footprints = footprints or Footprints(None, "")
+        self._footprints = footprints = footprints or Footprints(None, "")
         self._lifecycle = Lifecycle(launchers, settings, footprints, self._room, self.decisions)
         self._tasks = asyncio.TaskGroup()
         self._closing = False
@@ -220,7 +222,7 @@ class Residency:
             return ResidentStatus(
                 id=deployment.id, model=deployment.model, engine=deployment.engine, state=ResidentState.OFF
             )
-        return resident.status(deployment)
+        return self._with_memory(resident.status(deployment))
 
     def explain(self, deployment_id: str) -> str | None:
         """Why a request for it would wait now; None when it would not."""
@@ -241,6 +243,10 @@ class Residency:
         """What runs under this id, to ask how it is. Requests want a lease: this may stop at any moment."""
         resident = self._residents.get(deployment_id)
         return resident.loaded.engine if resident and resident.loaded else None
+
+    def known_bytes(self, deployment: Deployment) -> int:
+        """What it took the last time it was measured; 0 when it never was."""
+        return self._footprints.known(deployment) or 0
 
     def figures(self, deployment_id: str) -> Figures:
         """What was counted and measured of it; to be read, not written."""
@@ -268,7 +274,7 @@ class Residency:
     def _resident(self, deployment_id: str) -> Resident:
         if self._closing:
             raise _shutting_down()
-        return self._residents.setdefault(deployment_id, Resident(self._on_change))
+        return self._residents.setdefault(deployment_id, Resident(self._tell))
 
     async def _join(self, resident: Resident, deployment: Deployment) -> Loaded:
         resident.check_cool_down()
@@ -298,6 +304,17 @@ class Residency:
         await self._lifecycle.run(resident)
         if resident.waiters and not self._closing:
             self._start_if_off(resident)
+
+    def _tell(self, status: ResidentStatus) -> None:
+        self._on_change(self._with_memory(status))
+
+    def _with_memory(self, status: ResidentStatus) -> ResidentStatus:
+        entry = self._room.ledger.entries.get(status.id)
+        if not entry:
+            return status
+        pools = bytes_by_pool([entry])
+        ram = pools.pop("ram", 0)
+        return structs.replace(status, ram=ram, vram=sum(pools.values()))
 
     def _standing(self, entries: Mapping[str, Footprint]) -> Iterable[Standing]:
         return [self._residents[name].standing(name, size) for name, size in entries.items()]

@@ -43,6 +43,10 @@ class ResidentStatus(Struct, frozen=True, kw_only=True):
     """How many copies are ready, where there may be several."""
     idle_seconds: float | None = None
     """Since the end of its last request, when it is ready and idle."""
+    ram: int | None = None
+    """Bytes of main memory it holds, or has reserved; None when it holds nothing."""
+    vram: int | None = None
+    """The same on all GPUs together."""
 
 
 class Resident:
