@@ -21,6 +21,7 @@ from bench.report import failures, markdown, show
 from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.systems import YARDSTICK
+from bench.turnover import turnover
 
 __all__ = ["app"]
 
@@ -98,6 +99,18 @@ def engine() -> None:
         name = f"{shape.slots} x {shape.context} {' '.join(shape.flags)}"
         sizes = f"{shape.estimated / _MIB:9.0f} {shape.measured / _MIB:9.0f}"
         print(f"{name:28} {sizes}  {shape.estimated / shape.measured:5.2f}")
+
+
+@app.command()
+def residency(
+    rounds: Annotated[int, typer.Option(min=1, help="How often models are loaded and swapped.")] = 7,
+) -> None:
+    """Measure what residency adds to a request, a cold load and a swap."""
+    cost = asyncio.run(turnover(rounds))
+    print(f"{cost.lease_microseconds:8.1f} µs  a lease on a loaded model, p50")
+    print(f"{cost.seat_microseconds:8.1f} µs  a slot and a lease, p50")
+    print(f"{cost.load_added_milliseconds:8.1f} ms  added to a cold load of {cost.load_seconds:.2f} s")
+    print(f"{cost.swap_added_milliseconds:8.1f} ms  added to a swap of {cost.swap_seconds:.2f} s")
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:

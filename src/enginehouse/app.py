@@ -23,6 +23,7 @@ from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
@@ -31,6 +32,8 @@ from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.listing import Listing, Update
+from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -73,7 +76,7 @@ class House:
         catalogue: Catalogue,
         residency: Residency,
         machine: Machine,
-        changes: EventStream[ResidentStatus],
+        changes: EventStream[Update],
         arrivals: asyncio.Event,
     ) -> None:
         self.settings = settings
@@ -87,6 +90,9 @@ class House:
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
         self.copies = Copies(self._admission, residency, settings.residency)
+        self.listing = Listing(catalogue, residency, self.copies, changes.publish)
+        file = RegistryFile(settings.data_dir / "registered-models.json")
+        self.registry = Registry(file, self.listing, settings, artifacts.local)
         gateway = Gateway(catalogue, self._admission, residency, self.copies)
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
@@ -105,6 +111,7 @@ class House:
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
+            registration_router(self.registry, self.copies),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -126,26 +133,17 @@ class House:
         self._admission.adopt(settings.admission)
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
+        await self.registry.adopt(settings)
 
     def show(self, origin: str, models: Iterable[Model]) -> None:
         """Let the catalogue hold these models of one origin, and residency know what that changes.
 
         A change that is refused changes nothing and is logged: the service goes on with what it has.
         """
-        before = {model.id: model for model in self.catalogue.models()}
         try:
-            change = self.catalogue.replace(origin, models)
+            self.listing.replace(origin, models)
         except EnginehouseError as error:
             log.warning("models_refused", origin=origin, error=error.message)
-            return
-        for model_id in change.removed:
-            self.copies.replace(before[model_id], None)
-        for model_id in change.changed:
-            self.copies.replace(before[model_id], self.catalogue.resolve(model_id))
-        if change:
-            log.info(
-                "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
-            )
 
 
 @asynccontextmanager
@@ -169,10 +167,11 @@ async def open_house(
     async with AsyncExitStack() as stack:
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
-        changes: EventStream[ResidentStatus] = EventStream()
+        changes: EventStream[Update] = EventStream()
         machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
         house = House(settings, artifacts, read, catalogue, residency, machine, changes, arrivals)
+        await house.registry.open()
         await stack.enter_async_context(house.warm_ups)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
@@ -182,10 +181,12 @@ def _residency(
     settings: Settings,
     launchers: Mapping[EngineName, Launcher],
     catalogue: Catalogue,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
 ) -> Residency:
     def tell(status: ResidentStatus) -> None:
-        changes.publish(told_as_model(catalogue, residency, status))
+        """How a model leaves memory after it left the list is of no interest to who reads the list."""
+        if catalogue.find(status.model) is not None:
+            changes.publish(told_as_model(catalogue, residency, status))
 
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
     residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
@@ -265,6 +266,7 @@ async def _follow_arrivals(house: House) -> None:
         await house.arrivals.wait()
         house.arrivals.clear()
         house.show("settings", await house.read(house.settings))
+        await house.registry.adopt(house.settings)
 
 
 async def _follow_load(house: House) -> None:

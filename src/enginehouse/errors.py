@@ -20,6 +20,7 @@ __all__ = [
     "ModelLoadFailed",
     "ModelNotFound",
     "NotFound",
+    "OutOfMemory",
     "PermissionDenied",
     "QueueFull",
     "QueueTimeout",
@@ -138,6 +139,10 @@ class ModelLoadFailed(EnginehouseError):
     """The engine did not come up; the message ends with its own last lines."""
 
     code = "model_load_failed"
+
+
+class OutOfMemory(ModelLoadFailed):
+    """The engine did not come up because memory ran out under it; with more of it free it may."""
 
 
 class InsufficientMemory(EnginehouseError):

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from enginehouse.core.listing import Listed
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.types import EngineName, ResidentState
 
@@ -75,8 +76,9 @@ class Named(ModelState):
 
 
 class Update(Named):
-    """A change of state."""
+    """A change of state, or of the list."""
 
+    change: str | None = Field(None, description="`added`, `removed` or `changed`, when the list is what changed.")
     timestamp: datetime
 
 
@@ -135,9 +137,10 @@ def named(status: ResidentStatus) -> Named:
     return Named.model_validate({**_fields(status), "alias": status.model, "model_id": status.model})
 
 
-def updated(status: ResidentStatus, at: datetime) -> Update:
+def updated(event: ResidentStatus | Listed, at: datetime) -> Update:
     """A change, as a body."""
-    return Update.model_validate({**named(status).model_dump(), "timestamp": at})
+    status, change = (event.status, event.change) if isinstance(event, Listed) else (event, None)
+    return Update.model_validate({**named(status).model_dump(), "change": change, "timestamp": at})
 
 
 def _fields(status: ResidentStatus) -> dict[str, object]:

@@ -206,14 +206,18 @@ class Residency:
         return self._room.ledger
 
     async def came_down(self, deployment_id: str) -> bool:
-        """Whether its engine process ends within a moment: the broken connection may be seen before the end."""
+        """Whether its engine has ended or ends within a moment: the broken connection may be seen before the end.
+
+        One that is known to be at its end is waited for, since it may take its time to go.
+        """
         resident = self._residents.get(deployment_id)
         if resident is None or resident.is_elsewhere:
             return False
+        down = resident.state is ResidentState.LOADING  # whoever noticed first has begun its next life already
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_GASP):
-                await resident.gone.wait()
-        return resident.gone.is_set() and resident.error is not None
+            async with asyncio.timeout(None if resident.ended_by_itself else _LAST_GASP):
+                down = down or await resident.gone.wait()
+        return down and resident.state is not ResidentState.OFF
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """How it stands now."""

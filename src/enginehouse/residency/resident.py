@@ -90,6 +90,8 @@ class Resident:
         self._not_before = 0.0
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self.since = self.last_used = 0.0
+        self.refreshed_at = 0.0
+        """When its TTL began anew without a request."""
         self.load_seconds: float | None = None
         self.log: EventStream[str] = EventStream(kept=_KEPT_LOG_LINES)
         self.on_progress: Callable[[], None] | None = None
@@ -181,7 +183,8 @@ class Resident:
         self.wake.set()
 
     def end(self, failure: EnginehouseError | None) -> None:
-        """This life is over. A failure answers every waiter; without one they wait for the next life."""
+        """This life is over. A failed load answers every waiter; after a crash they wait for the next life, unless
+        there has been one too many."""
         if failure is not None:
             self._cool_down(failure, crashed=self.loaded is not None)
         if self.loaded is not None:
@@ -190,7 +193,7 @@ class Resident:
         self.leases = 0
         self.error = failure
         self.state = ResidentState.FAILED if failure else ResidentState.OFF
-        if failure is not None:
+        if failure is not None and self._not_before > now():
             self.refuse(failure)
         self.gone.set()
 
@@ -256,7 +259,7 @@ class Resident:
         """Seconds until it has been idle for its TTL, or None when it may stay for ever."""
         if not self.ttl:
             return None
-        return self.ttl if self.leases else self.last_used + self.ttl - now()
+        return self.ttl if self.leases else max(self.last_used, self.refreshed_at) + self.ttl - now()
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """A picture of now."""

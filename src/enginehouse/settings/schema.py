@@ -41,6 +41,7 @@ __all__ = [
     "PriceSettings",
     "ProviderSettings",
     "QdrantSettings",
+    "RegistrationSettings",
     "ResidencySettings",
     "Section",
     "ServerSettings",
@@ -159,6 +160,9 @@ class ResidencySettings(Section):
     """Seconds a load may go without any sign of progress."""
     health_interval: PositiveSeconds = 30.0
     """Seconds between health checks of a loaded engine; the third in a row without an answer replaces it."""
+    wedge_timeout: Seconds = 120.0
+    """Seconds an engine that generates may write nothing to any of its requests, neither a token nor how far it has
+    read the prompt, before it is replaced however healthy it says it is; 0 means never."""
     stop_grace: PositiveSeconds = 10.0
     """Seconds between SIGTERM and SIGKILL of an engine process."""
     warmup_requests: Annotated[int, Field(ge=0)] = 10
@@ -339,6 +343,15 @@ class ModelSettings(Section):
         return self
 
 
+class RegistrationSettings(Section):
+    """What a model that is registered over HTTP may ask for, beside what is harmless."""
+
+    base_urls: tuple[str, ...] = ()
+    """Roots that a registered model's `base_url` may be, or lie below; `*` allows any. Empty refuses them all."""
+    flags: tuple[str, ...] = ()
+    """Flags of `llama-server` that a registered model may give beside the built-in list, such as `--lora`."""
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -353,6 +366,7 @@ class Settings(Section):
     engines: EngineSettings = EngineSettings()
     residency: ResidencySettings = ResidencySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     stores: StoreSettings = StoreSettings()

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
@@ -11,6 +12,7 @@ from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
@@ -19,10 +21,12 @@ from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity
+from enginehouse.core.listing import Listing
+from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings
+from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings, Settings
 from enginehouse.telemetry.events import EventStream
 from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher, FakeMachine
 from enginehouse.types import Deployment, EngineName, Kind, Model
@@ -37,13 +41,18 @@ def model(name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, **changes):
     return Model(id=name, kind=kind, deployments=(deployment,), aliases=(f"{name}-alias",))
 
 
+async def here(work, *args):
+    """Simulated time has no threads."""
+    return work(*args)
+
+
 class Door:
     """What a test talks to."""
 
-    def __init__(self, app, engine, launcher, residency, rest, changes, stopping, catalogue, machine, warm_ups):
+    def __init__(self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine):
         self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
-        self.rest, self.changes, self.stopping, self.catalogue = rest, changes, stopping, catalogue
-        self.machine, self.warm_ups = machine, warm_ups
+        self.rest, self.changes, self.stopping = rest, changes, stopping
+        self.catalogue, self.registry, self.machine = catalogue, registry, machine
 
     def caller(self, method, path, body=b"", **headers):
         return Caller(self.app, method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -57,7 +66,17 @@ class Door:
 
 @asynccontextmanager
 async def open_door(
-    chunks=(), *, status=200, load_seconds=0.0, keys=(), failure=None, admission=None, memory=(), **server
+    chunks=(),
+    *,
+    folder=None,
+    settings=None,
+    status=200,
+    load_seconds=0.0,
+    keys=(),
+    failure=None,
+    admission=None,
+    memory=(),
+    **server,
 ):
     engine = FakeEngine(chunks, status=status)
     launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure, weights=WEIGHTS)
@@ -76,6 +95,16 @@ async def open_door(
             "/v1/completions": face.completion,
             "/v1/embeddings": face.embeddings,
         }
+        listing = Listing(catalogue, residency, copies, changes.publish)
+        registry = Registry(
+            RegistryFile((folder or Path("/nowhere")) / "registered-models.json"),
+            listing,
+            Settings.model_validate(settings or {}),
+            lambda source, sha256: None,
+            aside=here,
+        )
+        if folder is not None:
+            await registry.open()
         rest = framework_app(
             [
                 health_router(catalogue, residency, holdings, cleanup),
@@ -86,9 +115,10 @@ async def open_door(
                     catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
                 ),
                 models_router(catalogue, copies),
+                registration_router(registry, copies),
             ]
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))
         async with warm_ups:
-            yield Door(door, engine, launcher, residency, rest, changes, stopping, catalogue, machine, warm_ups)
+            yield Door(door, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine)
