@@ -20,25 +20,31 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import Ask, health_router
+from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
+from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
+from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.residency.base import Launcher, terms_of
+from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
+from enginehouse.residency.machine import Machine, ThisMachine, open_driver
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
@@ -72,6 +78,7 @@ class House:
         catalogue: Catalogue,
         residency: Residency,
         admission: Admission,
+        machine: Machine,
         changes: EventStream[Update],
         arrivals: asyncio.Event,
         dependencies: Mapping[str, Ask],
@@ -90,7 +97,11 @@ class House:
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
-        face = OpenAIFace(Gateway(catalogue, self._admission, residency, self.copies))
+        gateway = Gateway(catalogue, self._admission, residency, self.copies)
+        self.warm_ups = WarmUps(gateway, residency)
+        self.cleanup = Cleanup(residency, machine)
+        holdings = Holdings(residency, self.copies, machine)
+        face = OpenAIFace(gateway)
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -98,7 +109,9 @@ class House:
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
-            health_router(catalogue, residency, settings.residency, dependencies),
+            health_router(catalogue, residency, holdings, self.cleanup, dependencies),
+            vram_router(catalogue, holdings),
+            model_cache_router(catalogue, residency, self.copies, holdings, self.warm_ups, self.cleanup),
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
@@ -163,11 +176,13 @@ async def open_house(
         store = await stack.enter_async_context(_redis(settings))
         dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
         admission = await stack.enter_async_context(_admission(settings, store))
+        machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
         house = House(
-            settings, artifacts, read, catalogue, residency, admission, changes, arrivals, dependencies=dependencies
+            settings, artifacts, read, catalogue, residency, admission, machine, changes, arrivals, dependencies
         )
         await house.registry.open()
+        await stack.enter_async_context(house.warm_ups)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
@@ -257,6 +272,7 @@ def _endless(
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
     yield "copies", partial(_follow_load, house)
+    yield "cleanup", house.cleanup.run
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:

@@ -1,9 +1,10 @@
-"""Fakes of the edges, for our own tests and for those who build on us: a clock, an engine, a launcher."""
+"""Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine."""
 
 from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.clock import simulate
 from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
 from enginehouse.testing.lines import MemoryLines, SharedMemory
+from enginehouse.testing.machine import FakeMachine
 
 __all__ = [
     "Answer",
@@ -11,6 +12,7 @@ __all__ = [
     "FakeEmbedder",
     "FakeEngine",
     "FakeLauncher",
+    "FakeMachine",
     "MemoryLines",
     "SharedMemory",
     "simulate",
