@@ -1,7 +1,7 @@
 """Composition root: wires every room together, by hand, in one exit stack whose order is the shutdown's order.
 
 The only module that knows every other. Leaving the house stops what was started last first: side tasks, then
-residents (their leases end before their engines), then stores.
+what the ledger has not written yet, residents (their leases end before their engines), then stores.
 """
 
 import asyncio
@@ -23,10 +23,15 @@ from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
 from enginehouse.api.residents import residents_router
+from enginehouse.api.usage import usage_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.residency.base import Launcher
@@ -39,6 +44,8 @@ from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
+from enginehouse.stores.spool import Spool
+from enginehouse.stores.sql import Database, database_url, open_database, prepare
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -65,6 +72,8 @@ class House:
         residency: Residency,
         changes: EventStream[ResidentStatus],
         arrivals: asyncio.Event,
+        ledger: Ledger,
+        database: Database,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -72,6 +81,7 @@ class House:
         self.catalogue = catalogue
         self.residency = residency
         self.arrivals = arrivals
+        self.ledger = ledger
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
@@ -87,6 +97,7 @@ class House:
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, changes, watch),
             models_router(catalogue, residency),
+            usage_router(UsageReports(database)),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -105,6 +116,7 @@ class House:
         self.settings = settings
         self.residency.adopt(settings.residency)
         self._admission.adopt(settings.admission)
+        self.ledger.adopt(_prices(settings))
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
 
@@ -143,7 +155,9 @@ async def open_house(
         config: the file to watch for edits, if there is one.
 
     Raises:
-        SettingsError: the service would be open to strangers, or two models claim one name.
+        SettingsError: the service would be open to strangers, two models claim one name, or the database's schema
+            is not the one this version knows.
+        StoreUnavailable: the database cannot be reached.
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
@@ -153,8 +167,12 @@ async def open_house(
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[ResidentStatus] = EventStream()
+        url = database_url(settings.stores.database_url, settings.data_dir)
+        database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
+        await prepare(database)
         residency = await stack.enter_async_context(_residency(settings, launchers, changes))
-        house = House(settings, artifacts, read, catalogue, residency, changes, arrivals)
+        ledger = await stack.enter_async_context(_ledger(settings, database))
+        house = House(settings, artifacts, read, catalogue, residency, changes, arrivals, ledger, database)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
@@ -164,6 +182,15 @@ def _residency(
 ) -> Residency:
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
     return Residency(launchers, settings.residency, footprints=footprints, on_change=changes.publish)
+
+
+def _ledger(settings: Settings, database: Database) -> Ledger:
+    spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
+    return Ledger(SqlBooks(database), spool, _prices(settings))
+
+
+def _prices(settings: Settings) -> Prices:
+    return Prices({name: model.price for name, model in settings.models.items()}, settings.prices)
 
 
 def _launchers(
