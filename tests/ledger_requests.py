@@ -1,5 +1,6 @@
 """Requests and a model for tests of the ledger."""
 
+import asyncio
 from itertools import count
 
 from enginehouse.types import Deployment, EngineName, Kind, Model, Operation, Principal, Request, Timings
@@ -20,3 +21,12 @@ def request(user="ann", **changes):
         "timings": Timings(),
     }
     return Request(**made | changes)
+
+
+async def until(true, *, every=0.05, tries=10_000):
+    """Wait for something that has no event."""
+    for _ in range(tries):
+        if true():
+            return
+        await asyncio.sleep(every)
+    raise AssertionError("it did not come true")

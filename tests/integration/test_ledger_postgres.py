@@ -16,7 +16,7 @@ from tests.integration.command import run
 from tests.integration.postgres import Postgres
 from tests.ledger_contract import *  # noqa: F403 - the tests themselves
 from tests.ledger_contract import count
-from tests.ledger_requests import MODEL, request
+from tests.ledger_requests import MODEL, request, until
 
 
 @pytest.fixture(scope="session")
@@ -59,15 +59,6 @@ async def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path
         with pytest.raises(StoreUnavailable, match=r"PostgreSQL at 127.0.0.1:9, database 'usage'") as caught:
             await opened.ping()
     assert "secret-word" not in caught.value.message
-
-
-async def until(true, seconds=30.0):
-    """Wait for something that has no event."""
-    for _ in range(int(seconds / 0.05)):
-        if true():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not come true")
 
 
 async def test_a_server_that_stops_under_load_costs_no_request_and_no_record(postgres, tmp_path):

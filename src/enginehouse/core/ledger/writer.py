@@ -5,7 +5,7 @@ records go to the spool, and a second task carries them over when it is back, be
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -74,11 +74,11 @@ class Writer:
     """
 
     def __init__(
-        self, books: Books, spool: Backlog, *, pause: "Callable[[float], asyncio.Future[None]] | None" = None
+        self, books: Books, spool: Backlog, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self._books = books
         self._spool = spool
-        self._pause = pause or asyncio.sleep
+        self._pause = pause
         self._waiting: list[tuple[UsageRecord, asyncio.Future[None]]] = []
         self._work = asyncio.Event()
         self._behind = asyncio.Event()
