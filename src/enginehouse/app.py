@@ -7,7 +7,7 @@ what the ledger has not written yet, residents (their leases end before their en
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -22,19 +22,23 @@ from enginehouse.api.health import health_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
+from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
+from enginehouse.core.listing import Listing, Update
+from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
-from enginehouse.residency.base import Launcher
+from enginehouse.residency.base import Launcher, terms_of
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
@@ -54,6 +58,8 @@ __all__ = ["House", "open_house"]
 log = structlog.get_logger()
 
 _RETRY_SIDE_TASK = 5.0
+_REVIEW_COPIES = 0.5
+"""Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
@@ -70,7 +76,7 @@ class House:
         read: ReadModels,
         catalogue: Catalogue,
         residency: Residency,
-        changes: EventStream[ResidentStatus],
+        changes: EventStream[Update],
         arrivals: asyncio.Event,
         ledger: Ledger,
         database: Database,
@@ -80,12 +86,17 @@ class House:
         self.read = read
         self.catalogue = catalogue
         self.residency = residency
+        self.changes = changes
         self.arrivals = arrivals
         self.ledger = ledger
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = Admission(settings.admission)
-        face = OpenAIFace(Gateway(catalogue, self._admission, residency))
+        self.copies = Copies(self._admission, residency, settings.residency)
+        self.listing = Listing(catalogue, residency, self.copies, changes.publish)
+        file = RegistryFile(settings.data_dir / "registered-models.json")
+        self.registry = Registry(file, self.listing, settings, artifacts.local)
+        face = OpenAIFace(Gateway(catalogue, self._admission, residency, self.copies))
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -95,8 +106,9 @@ class House:
         routers = [
             health_router(catalogue, residency, settings.residency),
             queue_router(catalogue, self._admission),
-            residents_router(catalogue, residency, changes, watch),
-            models_router(catalogue, residency),
+            residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
+            models_router(catalogue, self.copies),
+            registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
@@ -115,10 +127,12 @@ class House:
             return
         self.settings = settings
         self.residency.adopt(settings.residency)
+        self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
         self.ledger.adopt(_prices(settings))
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
+        await self.registry.adopt(settings)
 
     def show(self, origin: str, models: Iterable[Model]) -> None:
         """Let the catalogue hold these models of one origin, and residency know what that changes.
@@ -126,21 +140,9 @@ class House:
         A change that is refused changes nothing and is logged: the service goes on with what it has.
         """
         try:
-            change = self.catalogue.replace(origin, models)
+            self.listing.replace(origin, models)
         except EnginehouseError as error:
             log.warning("models_refused", origin=origin, error=error.message)
-            return
-        for model_id in change.removed:
-            self.residency.forget(model_id)
-            self._admission.forget(model_id)
-        for model_id in change.changed:
-            for deployment in self.catalogue.resolve(model_id).deployments:
-                self.residency.replace(deployment)
-                self._admission.replace(deployment)
-        if change:
-            log.info(
-                "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
-            )
 
 
 @asynccontextmanager
@@ -166,22 +168,32 @@ async def open_house(
     async with AsyncExitStack() as stack:
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
-        changes: EventStream[ResidentStatus] = EventStream()
+        changes: EventStream[Update] = EventStream()
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
-        residency = await stack.enter_async_context(_residency(settings, launchers, changes))
+        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
         ledger = await stack.enter_async_context(_ledger(settings, database))
         house = House(settings, artifacts, read, catalogue, residency, changes, arrivals, ledger, database)
+        await house.registry.open()
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
 
 def _residency(
-    settings: Settings, launchers: Mapping[EngineName, Launcher], changes: EventStream[ResidentStatus]
+    settings: Settings,
+    launchers: Mapping[EngineName, Launcher],
+    catalogue: Catalogue,
+    changes: EventStream[Update],
 ) -> Residency:
+    def tell(status: ResidentStatus) -> None:
+        """How a model leaves memory after it left the list is of no interest to who reads the list."""
+        if catalogue.find(status.model) is not None:
+            changes.publish(told_as_model(catalogue, residency, status))
+
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    return Residency(launchers, settings.residency, footprints=footprints, on_change=changes.publish)
+    residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    return residency
 
 
 def _ledger(settings: Settings, database: Database) -> Ledger:
@@ -238,6 +250,7 @@ def _endless(
     house: House, environ: Mapping[str, str], config: Path | None
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
+    yield "copies", partial(_follow_load, house)
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:
@@ -264,6 +277,17 @@ async def _follow_arrivals(house: House) -> None:
         await house.arrivals.wait()
         house.arrivals.clear()
         house.show("settings", await house.read(house.settings))
+        await house.registry.adopt(house.settings)
+
+
+async def _follow_load(house: House) -> None:
+    """Copies grow with the line, and lines with the copies."""
+    with house.changes.subscribe() as subscription:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REVIEW_COPIES):
+                    await subscription.news()
+            house.copies.review(house.catalogue.models())
 
 
 async def _follow_folder(house: House, folder: Path) -> None:
@@ -276,8 +300,6 @@ async def _preload(house: House) -> None:
     for model in house.catalogue.models():
         if model.preload:
             try:
-                await house.residency.load(
-                    model.deployments[0], ttl=model.ttl, priority=model.priority, pinned=model.pinned
-                )
+                await house.residency.load(model.deployments[0], terms_of(model))
             except EnginehouseError as error:
                 log.warning("preload_failed", model=model.id, error=error.message)

@@ -22,6 +22,7 @@ __all__ = [
     "ModelLoadFailed",
     "ModelNotFound",
     "NotFound",
+    "OutOfMemory",
     "PermissionDenied",
     "QueueFull",
     "QueueTimeout",
@@ -123,9 +124,13 @@ class CallerGone(EnginehouseError):
 
 
 class QueueFull(EnginehouseError):
-    """The deployment's bounded queue is full."""
+    """The deployment's bounded queue is full; who comes now would have stood at `position`."""
 
     code = "queue_full"
+
+    def __init__(self, message: str, *, position: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.position = position
 
 
 class QueueTimeout(EnginehouseError):
@@ -144,6 +149,10 @@ class ModelLoadFailed(EnginehouseError):
     """The engine did not come up; the message ends with its own last lines."""
 
     code = "model_load_failed"
+
+
+class OutOfMemory(ModelLoadFailed):
+    """The engine did not come up because memory ran out under it; with more of it free it may."""
 
 
 class InsufficientMemory(EnginehouseError):

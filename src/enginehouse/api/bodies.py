@@ -4,11 +4,14 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from enginehouse.core.listing import Listed
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.types import EngineName, ResidentState
 
 __all__ = [
+    "DecisionBody",
     "Eject",
+    "Explanation",
     "Health",
     "LogLines",
     "ModelHealth",
@@ -41,7 +44,25 @@ class ModelState(BaseModel):
     pid: int | None = Field(None, description="Its engine process, when it has one.")
     load_time_seconds: float | None = Field(None, description="What its last load took.")
     idle_seconds: float | None = Field(None, description="Since the end of its last request, when it is idle.")
+    instances: int | None = Field(None, description="How many copies are ready, where there may be several.")
     error: str | None = Field(None, description="Why it failed.")
+
+
+class DecisionBody(BaseModel):
+    """Something that was decided about the model's place in memory."""
+
+    timestamp: datetime
+    id: str = Field(description="Whom it was about.")
+    what: str
+    why: str
+    other: str | None = Field(None, description="Who else was part of it: for whom it was evicted.")
+
+
+class Explanation(BaseModel):
+    """Why a request waits, and what was decided lately."""
+
+    now: list[str] = Field(description="What a request would wait for now; empty when it would run at once.")
+    decisions: list[DecisionBody] = Field(description="The newest ones that are still remembered, oldest first.")
 
 
 class Named(ModelState):
@@ -49,11 +70,13 @@ class Named(ModelState):
 
     alias: str = Field(description="The model's id.")
     model_id: str = Field(description="The same id.")
+    explanation: Explanation | None = Field(None, description="With `?explain=1`.")
 
 
 class Update(Named):
-    """A change of state."""
+    """A change of state, or of the list."""
 
+    change: str | None = Field(None, description="`added`, `removed` or `changed`, when the list is what changed.")
     timestamp: datetime
 
 
@@ -112,9 +135,10 @@ def named(status: ResidentStatus) -> Named:
     return Named.model_validate({**_fields(status), "alias": status.model, "model_id": status.model})
 
 
-def updated(status: ResidentStatus, at: datetime) -> Update:
+def updated(event: ResidentStatus | Listed, at: datetime) -> Update:
     """A change, as a body."""
-    return Update.model_validate({**named(status).model_dump(), "timestamp": at})
+    status, change = (event.status, event.change) if isinstance(event, Listed) else (event, None)
+    return Update.model_validate({**named(status).model_dump(), "change": change, "timestamp": at})
 
 
 def _fields(status: ResidentStatus) -> dict[str, object]:
@@ -127,6 +151,7 @@ def _fields(status: ResidentStatus) -> dict[str, object]:
         "pid": status.pid,
         "load_time_seconds": _rounded(status.load_seconds),
         "idle_seconds": _rounded(status.idle_seconds),
+        "instances": status.instances,
         "error": status.error,
     }
 

@@ -5,30 +5,31 @@ from typing import Any
 from fastapi import APIRouter
 
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.residency.manager import Residency
+from enginehouse.core.copies import Copies
 from enginehouse.types import Model
 
-__all__ = ["models_router"]
+__all__ = ["model_entry", "models_router"]
 
 
-def models_router(catalogue: Catalogue, residency: Residency) -> APIRouter:
+def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     """`GET /v1/models` and `GET /v1/models/{id}`."""
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         """Every model, with its state."""
-        return {"object": "list", "data": [_entry(model, residency) for model in catalogue.models()]}
+        return {"object": "list", "data": [model_entry(model, copies) for model in catalogue.models()]}
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str) -> dict[str, Any]:
         """One model by id, alias or name@version."""
-        return _entry(catalogue.resolve(model_id), residency)
+        return model_entry(catalogue.resolve(model_id), copies)
 
     return router
 
 
-def _entry(model: Model, residency: Residency) -> dict[str, Any]:
+def model_entry(model: Model, copies: Copies) -> dict[str, Any]:
+    """A model as the list shows it; nothing in it is a secret."""
     deployment = model.deployments[0]
     return {
         "id": model.id,
@@ -38,7 +39,8 @@ def _entry(model: Model, residency: Residency) -> dict[str, Any]:
         "name": model.name or model.id,
         "aliases": model.aliases,
         "version": model.version,
-        "status": residency.status(deployment).state.value,
+        "origin": model.origin,
+        "status": copies.status(model).state.value,
         "provider": deployment.engine.value,
         "type": model.kind.value,
         "context_length": model.context_length,

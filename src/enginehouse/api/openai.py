@@ -26,7 +26,7 @@ from enginehouse.api.wire import Exchange, status_of
 from enginehouse.core.gateway import Gateway, Seat, patience
 from enginehouse.engines.base import Embeds
 from enginehouse.engines.sse import data_of, whole_frames
-from enginehouse.errors import CallerGone, EnginehouseError, UpstreamDied, UpstreamRefused
+from enginehouse.errors import CallerGone, EnginehouseError, QueueFull, UpstreamDied, UpstreamRefused
 from enginehouse.types import Operation, Request
 
 __all__ = ["OpenAIFace"]
@@ -202,6 +202,8 @@ async def _fail(exchange: Exchange, error: EnginehouseError) -> None:
     headers = [(b"content-type", b"application/json")]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if isinstance(error, QueueFull):
+        headers.append((b"x-enginehouse-queue-position", str(error.position).encode()))
     await exchange.respond(status, body, headers)
 
 

@@ -31,7 +31,7 @@ def _line(deployment: Deployment, admission: Admission) -> dict[str, Any]:
         "queued": depth,
         "total": sum(depth.values()),
         "active": stats.active if stats else 0,
-        "slots": deployment.slots,
+        "slots": stats.slots if stats else deployment.slots,
         "wait_p50_ms": _milliseconds(stats.wait_p50) if stats else None,
         "wait_p95_ms": _milliseconds(stats.wait_p95) if stats else None,
         "served": stats.served if stats else 0,

@@ -15,10 +15,26 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 
-from enginehouse.api.bodies import Eject, LogLines, Named, Overview, Server, Which, named, state_of, updated
+from enginehouse.api.bodies import (
+    DecisionBody,
+    Eject,
+    Explanation,
+    LogLines,
+    Named,
+    Overview,
+    Server,
+    Which,
+    named,
+    state_of,
+    updated,
+)
 from enginehouse.api.feed import Feed, Watch, frame
+from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies, copies_of
 from enginehouse.core.identity import require_admin
+from enginehouse.core.listing import Update
+from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
 from enginehouse.types import Model, Principal, ResidentState
@@ -28,6 +44,7 @@ __all__ = ["residents_router"]
 _MOST_LINES = 500
 
 Wait = Annotated[bool, Query(description="`false` answers 202 at once; how it goes on is seen in the status.")]
+Explain = Annotated[bool, Query(description="Say what a request would wait for, and what was decided and why.")]
 Lines = Annotated[int, Query(ge=1, le=_MOST_LINES, description="How many of the last lines.")]
 LastEventId = Annotated[
     str | None, Header(description="The id of the last event that was read; what came after it is sent first.")
@@ -58,36 +75,60 @@ async def _ejected(request: Request) -> str:
 
 
 def residents_router(
-    catalogue: Catalogue, residency: Residency, changes: EventStream[ResidentStatus], watch: Watch
+    catalogue: Catalogue,
+    residency: Residency,
+    copies: Copies,
+    admission: Admission,
+    changes: EventStream[Update],
+    watch: Watch,
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
     router = APIRouter(tags=["models"])
-    _add_overviews(router, catalogue, residency, changes, watch)
-    _add_management(router, catalogue, residency)
+    _add_overviews(router, catalogue, residency, copies, changes, watch)
+    _add_management(router, catalogue, residency, copies)
     _add_logs(router, catalogue, residency, watch)
 
     @router.get("/v1/models/{model_id:path}/status", response_model_exclude_none=True)
-    async def status_of_one(model_id: str) -> Named:
-        """How one model stands."""
-        return named(_status(residency, catalogue.resolve(model_id)))
+    async def status_of_one(model_id: str, *, explain: Explain = False) -> Named:
+        """How one model stands, and why."""
+        model = catalogue.resolve(model_id)
+        body = named(copies.status(model))
+        if explain:
+            body.explanation = _explanation(residency, admission, model)
+        return body
 
     return router
+
+
+def _explanation(residency: Residency, admission: Admission, model: Model) -> Explanation:
+    deployment_id = model.deployments[0].id
+    stats = admission.stats(deployment_id)
+    waiting = sum(stats.depth.values()) if stats else 0
+    reasons = [residency.explain(deployment_id)]
+    if stats and (waiting or stats.active >= stats.slots):
+        reasons.insert(0, f"All {stats.slots} slots are taken, and {waiting} requests wait for one.")
+    decisions = [
+        DecisionBody(timestamp=entry.at, **msgspec.structs.asdict(entry.event))
+        for entry in residency.decisions.about(*(copy.id for copy in copies_of(model)))
+    ]
+    return Explanation(now=[reason for reason in reasons if reason], decisions=decisions)
 
 
 def _add_overviews(
     router: APIRouter,
     catalogue: Catalogue,
     residency: Residency,
-    changes: EventStream[ResidentStatus],
+    copies: Copies,
+    changes: EventStream[Update],
     watch: Watch,
 ) -> None:
     def overview() -> Overview:
-        which = _which(residency, catalogue.models())
+        which = _which(copies, catalogue.models())
         closing = residency.closing or watch.stopping.is_set()
         server = Server(status="shutting_down" if closing else "ready")
         return Overview(server=server, models=which.models, summary=which.summary)
 
-    def update(entry: Entry[ResidentStatus]) -> bytes:
+    def update(entry: Entry[Update]) -> bytes:
         body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
         return frame(changes, entry.number, "model_update", body.encode())
 
@@ -110,10 +151,10 @@ def _add_overviews(
     async def failed() -> Which:
         """Models that failed to load, or whose engine ended by itself, and why."""
         models = catalogue.models()
-        return _which(residency, [m for m in models if _status(residency, m).state is ResidentState.FAILED])
+        return _which(copies, [m for m in models if copies.status(m).state is ResidentState.FAILED])
 
 
-def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residency) -> None:
+def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residency, copies: Copies) -> None:
     admins = [Depends(_admin)]
     shown: dict[str, Any] = {"dependencies": admins, "response_model": Named, "response_model_exclude_none": True}
 
@@ -122,8 +163,8 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
         # What is decided is decided in the first step; a limit of no time at all only ends the waiting for it.
         with suppress(TimeoutError):
             async with asyncio.timeout(None if wait else 0):
-                await residency.unload(model.deployments[0].id)
-        return _answer(_status(residency, model), wait=wait)
+                await copies.unload(model)
+        return _answer(copies.status(model), wait=wait)
 
     @router.post("/v1/models/eject", openapi_extra=_EJECT_BODY, **shown)
     async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
@@ -134,13 +175,12 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
     async def load(model_id: str, *, wait: Wait = True) -> Response | Named:
         """Into memory; answers when it is ready."""
         model = catalogue.resolve(model_id)
-        how: dict[str, Any] = {"ttl": model.ttl, "priority": model.priority, "pinned": model.pinned}
         if wait:
-            await residency.load(model.deployments[0], **how)
+            await residency.load(model.deployments[0], terms_of(model))
         else:
-            residency.load_soon(model.deployments[0], **how)
+            residency.load_soon(model.deployments[0], terms_of(model))
             await asyncio.sleep(0)  # so that the answer says what has begun
-        return _answer(_status(residency, model), wait=wait)
+        return _answer(copies.status(model), wait=wait)
 
     @router.post("/v1/models/{model_id:path}/unload", responses=_BEGUN, **shown)
     async def unload(model_id: str, *, wait: Wait = True) -> Response | Named:
@@ -151,8 +191,8 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
     async def reset(model_id: str) -> Response | Named:
         """Forget that it failed; a model that has not failed is left as it is."""
         model = catalogue.resolve(model_id)
-        residency.reset(model.deployments[0].id)
-        return named(_status(residency, model))
+        copies.reset(model)
+        return named(copies.status(model))
 
 
 def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, watch: Watch) -> None:
@@ -183,12 +223,8 @@ def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, wat
         return Feed(log.subscribe(place), render, watch)
 
 
-def _status(residency: Residency, model: Model) -> ResidentStatus:
-    return residency.status(model.deployments[0])
-
-
-def _which(residency: Residency, models: Iterable[Model]) -> Which:
-    states = {model.id: state_of(_status(residency, model)) for model in models}
+def _which(copies: Copies, models: Iterable[Model]) -> Which:
+    states = {model.id: state_of(copies.status(model)) for model in models}
     counts = Counter(state.status.value for state in states.values())
     return Which(models=states, summary=dict(sorted(counts.items())))
 

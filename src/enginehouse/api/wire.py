@@ -238,7 +238,14 @@ class Exchange:
 
     async def _ping(self) -> None:
         if self._streams and self.clock() - self._last_write >= self._ping_interval * 0.9:
-            await self.write(PING)
+            await self.write(self._sign_of_life())
+
+    def _sign_of_life(self) -> bytes:
+        """A comment; who waits in a line is told where."""
+        place = self.timings.place
+        if place is None or not place.position:
+            return PING
+        return f": queued position={place.position} expected_wait={place.expected_wait:.1f}s\n\n".encode()
 
     def _own_headers(self) -> RawHeaders:
         return [*self.headers, (b"server-timing", self._server_timing())]

@@ -6,16 +6,24 @@ phase, and each exit runs once.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 from msgspec import Struct
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
-from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
+from enginehouse.errors import (
+    EnginehouseError,
+    InvalidRequest,
+    LoadTimeout,
+    ModelNotFound,
+    QueueTimeout,
+    UpstreamTimeout,
+)
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
@@ -39,10 +47,11 @@ class Seat(Struct, frozen=True, kw_only=True):
 class Gateway:
     """Where faces hand in requests."""
 
-    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency) -> None:
+    def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency, copies: Copies) -> None:
         self._catalogue = catalogue
         self._admission = admission
         self._residency = residency
+        self._copies = copies
 
     @asynccontextmanager
     async def seat(self, request: Request) -> AsyncGenerator[Seat]:
@@ -53,21 +62,40 @@ class Gateway:
             PermissionDenied: the caller's role may not claim this priority.
             QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
         """
+        while True:
+            async with AsyncExitStack() as stack:
+                seat = await self._sit(stack, request)
+                if seat is not None:
+                    yield seat
+                    return
+            request.timings.queue = None  # it stands in another line now
+
+    async def _sit(self, stack: AsyncExitStack, request: Request) -> Seat | None:
+        """None when the model went away while the request waited: its name may mean another one by now."""
         model = self._catalogue.resolve(request.model)
         _check_kind(model, request.operation)
-        deployment = model.deployments[0]
         principal = request.principal
         self._admission.check_claim(principal, request.priority)
         ticket = self._admission.slot(
-            deployment, priority=request.priority, tenant=principal.tenant or principal.user
+            model.deployments[0],
+            slots=self._copies.slots(model),
+            priority=request.priority,
+            tenant=principal.tenant or principal.user,
         )
-        async with ticket as slot:
-            request.timings.queue = slot.waited
-            async with self._residency.lease(
-                deployment, ttl=model.ttl, priority=model.priority, pinned=model.pinned
-            ) as lease:
-                request.timings.load = lease.waited
-                yield Seat(model=model, deployment=deployment, engine=lease.engine)
+        request.timings.place = ticket
+        slot = await stack.enter_async_context(ticket)
+        request.timings.place, request.timings.queue = None, slot.waited
+        current = self._catalogue.find(model.id)
+        if current is None:
+            return None
+        deployment, terms = self._copies.pick(current)
+        request.timings.deployment = deployment.id
+        try:
+            lease = await stack.enter_async_context(self._residency.lease(deployment, terms))
+        except ModelNotFound:
+            return None
+        request.timings.load = lease.waited
+        return Seat(model=current, deployment=deployment, engine=lease.engine)
 
     @asynccontextmanager
     async def forward(self, request: Request, seat: Seat) -> AsyncGenerator[Reply]:
@@ -92,8 +120,8 @@ class Gateway:
 
     async def came_down(self, request: Request) -> bool:
         """Whether the engine here that this request was on has just ended, so that asking again may help."""
-        deployment = self._catalogue.resolve(request.model).deployments[0]
-        return await self._residency.came_down(deployment.id)
+        deployment_id = request.timings.deployment
+        return deployment_id is not None and await self._residency.came_down(deployment_id)
 
     async def embed(self, request: Request, engine: Embeds, texts: list[str] | list[list[int]]) -> Embedding:
         """Vectors from an engine that computes them itself."""

@@ -7,9 +7,33 @@ from typing import Protocol
 from msgspec import Struct
 
 from enginehouse.engines.base import Engine
-from enginehouse.types import Deployment
+from enginehouse.types import Deployment, Model, Priority
 
-__all__ = ["Launcher", "Lease", "Loaded", "Watcher"]
+__all__ = ["USUAL", "Launcher", "Lease", "Loaded", "Terms", "Watcher", "terms_of"]
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """How long a deployment stays in memory once it is there, and how it stands against others."""
+
+    ttl: float | None = None
+    """Idle seconds before it leaves; None takes the service's default, 0 means never."""
+    priority: Priority = Priority.NORMAL
+    """How late it is evicted, and whom it may evict itself."""
+    pinned: bool = False
+    """Never evicted."""
+    refreshed: bool = False
+    """When its TTL ends its engine is asked how it is, and the TTL begins anew: idleness does not end its stay."""
+    evicts: bool = True
+    """Whether others may have to leave for it."""
+
+
+USUAL = Terms()
+"""What holds where a model says nothing."""
+
+
+def terms_of(model: Model) -> Terms:
+    """What a model's entry in the catalogue says of its stay in memory."""
+    return Terms(ttl=model.ttl, priority=model.priority, pinned=model.pinned, refreshed=model.preload)
 
 
 class Loaded(Struct, frozen=True, kw_only=True):

@@ -6,29 +6,24 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from math import inf
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
-import structlog
-
 from enginehouse.engines.base import Engine
-from enginehouse.errors import Conflict, EnginehouseError, LoadTimeout, ModelLoadFailed, ModelNotFound, ShuttingDown
-from enginehouse.residency.base import Launcher, Lease, Loaded
-from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of, footprint_of, measured
-from enginehouse.residency.policy import Footprint, Rules, Standing
+from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
+from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
+from enginehouse.residency.decisions import Decisions
+from enginehouse.residency.lifecycle import Lifecycle
+from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
+from enginehouse.residency.policy import Footprint, Rules, Standing, fits
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.telemetry.events import EventStream
-from enginehouse.types import Deployment, EngineName, Priority, ResidentState
+from enginehouse.types import Deployment, EngineName, ResidentState
 
 __all__ = ["Residency", "ResidentStatus"]
 
-log = structlog.get_logger()
-
-_UNANSWERED = 3
-"""Health checks in a row that an engine may leave unanswered."""
 _LAST_GASP = 2.0
 """Seconds in which an engine that dropped a connection has to be gone for that to count as its end."""
 
@@ -53,15 +48,21 @@ class Residency:
         ram: int | None = None,
         on_change: Callable[[ResidentStatus], None] = lambda _: None,
     ) -> None:
-        self._launchers = launchers
         self._settings = settings
-        self._footprints = footprints or Footprints(None, "")
         self._ram = ram
         self._on_change = on_change
+        self.decisions = Decisions()
+        """Why what happened happened; to be read."""
         self._residents: dict[str, Resident] = {}
         self._room = Room(
-            ByteLedger(capacity_of(settings, ram)), _rules(settings), standing=self._standing, evict=self._evict
+            ByteLedger(capacity_of(settings, ram)),
+            _rules(settings),
+            standing=self._standing,
+            evict=lambda victim: self._residents[victim].dismiss(),
+            decisions=self.decisions,
         )
+        footprints = footprints or Footprints(None, "")
+        self._lifecycle = Lifecycle(launchers, settings, footprints, self._room, self.decisions)
         self._tasks = asyncio.TaskGroup()
         self._closing = False
 
@@ -85,21 +86,12 @@ class Residency:
         return self._closing
 
     @asynccontextmanager
-    async def lease(
-        self,
-        deployment: Deployment,
-        *,
-        ttl: float | None = None,
-        priority: Priority = Priority.NORMAL,
-        pinned: bool = False,
-    ) -> AsyncGenerator[Lease]:
+    async def lease(self, deployment: Deployment, terms: Terms = USUAL) -> AsyncGenerator[Lease]:
         """The deployment's engine, loaded first if it has to be; N callers at once cause one load.
 
         Args:
             deployment: what to use; when it differs from what runs under the same id, that drains first.
-            ttl: idle seconds before it leaves memory; None takes the service's default, 0 means never.
-            priority: how late it is evicted, and whom it may evict itself.
-            pinned: never evicted.
+            terms: how long it stays, and how it stands against others.
 
         Raises:
             InsufficientMemory: it would not fit with all else gone.
@@ -110,7 +102,7 @@ class Residency:
         """
         asked = now()
         resident = self._resident(deployment.id)
-        resident.ttl, resident.priority, resident.pinned = self._ttl(ttl), priority, pinned
+        resident.terms, resident.ttl = terms, self._ttl(terms.ttl)
         loaded = resident.take(deployment) or await self._join(resident, deployment)
         try:
             yield Lease(engine=loaded.engine, waited=now() - asked)
@@ -119,26 +111,12 @@ class Residency:
             if not resident.leases:
                 self._room.review()
 
-    async def load(
-        self,
-        deployment: Deployment,
-        *,
-        ttl: float | None = None,
-        priority: Priority = Priority.NORMAL,
-        pinned: bool = False,
-    ) -> ResidentStatus:
+    async def load(self, deployment: Deployment, terms: Terms = USUAL) -> ResidentStatus:
         """Bring it into memory; returns when it is ready."""
-        async with self.lease(deployment, ttl=ttl, priority=priority, pinned=pinned):
+        async with self.lease(deployment, terms):
             return self.status(deployment)
 
-    def load_soon(
-        self,
-        deployment: Deployment,
-        *,
-        ttl: float | None = None,
-        priority: Priority = Priority.NORMAL,
-        pinned: bool = False,
-    ) -> None:
+    def load_soon(self, deployment: Deployment, terms: Terms = USUAL) -> None:
         """Begin to bring it into memory, for nobody in particular: how that ends is seen in its status.
 
         Raises:
@@ -149,7 +127,7 @@ class Residency:
 
         async def quietly() -> None:
             with suppress(EnginehouseError):
-                await self.load(deployment, ttl=ttl, priority=priority, pinned=pinned)
+                await self.load(deployment, terms)
 
         self._tasks.create_task(quietly(), name=f"load {deployment.id}")
 
@@ -166,6 +144,16 @@ class Residency:
         resident.dismiss(Conflict("The model was unloaded while it was loading. Ask again to load it."))
         await resident.gone.wait()
 
+    def dismiss(self, deployment_id: str, refusal: EnginehouseError) -> None:
+        """The same without waiting for it; who waits for the deployment gets the refusal."""
+        if resident := self._residents.get(deployment_id):
+            resident.dismiss(refusal)
+
+    def has_room_beside(self, deployment_id: str) -> bool:
+        """Whether as much as this one takes is free."""
+        ledger = self._room.ledger
+        return fits(ledger.entries.get(deployment_id, {}), ledger.free())
+
     def replace(self, deployment: Deployment) -> None:
         """A deployment was configured anew: what runs drains, waiters get the new one."""
         resident = self._residents.get(deployment.id)
@@ -176,7 +164,7 @@ class Residency:
 
     def adopt(self, settings: ResidencySettings) -> None:
         """New limits count from the next decision on; what is beyond them leaves when others need room."""
-        self._settings = settings
+        self._settings = self._lifecycle.settings = settings
         self._room.ledger.resize(capacity_of(settings, self._ram))
         self._room.rules = _rules(settings)
         self._room.review()
@@ -186,20 +174,19 @@ class Residency:
         """Who takes what; to be read, not written."""
         return self._room.ledger
 
-    def forget(self, deployment_id: str) -> None:
-        """A deployment is no more: running requests end, waiters are told."""
-        if resident := self._residents.get(deployment_id):
-            resident.dismiss(ModelNotFound(deployment_id))
-
     async def came_down(self, deployment_id: str) -> bool:
-        """Whether its engine process ends within a moment: the broken connection may be seen before the end."""
+        """Whether its engine has ended or ends within a moment: the broken connection may be seen before the end.
+
+        One that is known to be at its end is waited for, since it may take its time to go.
+        """
         resident = self._residents.get(deployment_id)
         if resident is None or resident.is_elsewhere:
             return False
+        down = resident.state is ResidentState.LOADING  # whoever noticed first has begun its next life already
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_GASP):
-                await resident.gone.wait()
-        return resident.gone.is_set() and resident.error is not None
+            async with asyncio.timeout(None if resident.ended_by_itself else _LAST_GASP):
+                down = down or await resident.gone.wait()
+        return down and resident.state is not ResidentState.OFF
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """How it stands now."""
@@ -209,6 +196,21 @@ class Residency:
                 id=deployment.id, model=deployment.model, engine=deployment.engine, state=ResidentState.OFF
             )
         return resident.status(deployment)
+
+    def explain(self, deployment_id: str) -> str | None:
+        """Why a request for it would wait now; None when it would not."""
+        resident = self._residents.get(deployment_id)
+        if resident is None or resident.state is ResidentState.OFF:
+            return "It is not in memory; the next request loads it."
+        if kept_by := self._room.kept_by(deployment_id):
+            return f"It waits for room in memory: {kept_by}."
+        if resident.state is ResidentState.LOADING:
+            return f"It has been loading for {now() - resident.since:.1f} s; {resident.last_sign}."
+        if resident.state is ResidentState.DRAINING:
+            return f"It leaves memory once its {resident.leases} running requests have ended."
+        if resident.state is ResidentState.FAILED:
+            return f"It failed, and is tried again in {resident.cooling:.0f} s."
+        return None
 
     def engine(self, deployment_id: str) -> Engine | None:
         """What runs under this id, to ask how it is. Requests want a lease: this may stop at any moment."""
@@ -253,136 +255,12 @@ class Residency:
             resident.begin(self._tasks.create_task(self._live(resident), name=name))
 
     async def _live(self, resident: Resident) -> None:
-        """One life: load, serve, leave."""
-        deployment = resident.deployment
-        assert deployment is not None, "begin() has chosen what to load"
-        failure: EnginehouseError | None = None
-        try:
-            async with AsyncExitStack() as stack:
-                need = await self._weigh(resident, deployment)
-                stack.callback(self._room.give_back, deployment.id)
-                await self._wait_for_room(resident, deployment, need)
-                resident.ready(await self._load(stack, resident, deployment))
-                await self._measure(resident, deployment)
-                log.info("model_leaves", model=deployment.id, reason=await self._stay(resident))
-        except EnginehouseError as error:
-            failure = error
-        except asyncio.CancelledError:
-            if not resident.dismissed:
-                raise
-        except Exception as error:
-            log.exception("resident_broke", model=deployment.id)
-            failure = ModelLoadFailed(f"The engine could not be started ({type(error).__name__}).")
-        finally:
-            resident.end(failure)
-        if failure:
-            log.warning("model_failed", model=deployment.id, error=failure.message)
+        await self._lifecycle.run(resident)
         if resident.waiters and not self._closing:
             self._start_if_off(resident)
 
-    async def _weigh(self, resident: Resident, deployment: Deployment) -> Footprint:
-        """What it needs; files are fetched for that, for as long as they keep coming."""
-        async with self._progressing(resident, None):
-            estimate = await self._launcher(deployment).weigh(deployment, resident)
-        known = self._footprints.known(deployment)
-        ram = known if known is not None else round(estimate * self._settings.vram_multiplier)
-        return footprint_of(deployment, ram)
-
-    async def _wait_for_room(self, resident: Resident, deployment: Deployment, need: Footprint) -> None:
-        entries = self._room.ledger.entries
-        kept = {name: size for name, size in entries.items() if self._residents[name].pinned}
-        self._room.ledger.check(deployment.id, need, kept)
-        try:
-            async with asyncio.timeout(self._settings.load_timeout):
-                await self._room.take(deployment.id, need, since=resident.asked_since, priority=resident.priority)
-        except TimeoutError as error:
-            raise LoadTimeout(
-                "No room in memory came free: what is there is of a higher priority, or does not end. "
-                "Unload something, or raise residency.load_timeout.",
-                retry_after=30,
-            ) from error
-
-    async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment) -> Loaded:
-        log.info("model_loads", model=deployment.id)
-        resident.since = now()
-        async with self._progressing(resident, self._settings.load_timeout):
-            loaded = await stack.enter_async_context(self._launcher(deployment).load(deployment, resident))
-        log.info("model_ready", model=deployment.id, seconds=round(now() - resident.since, 3))
-        return loaded
-
-    async def _measure(self, resident: Resident, deployment: Deployment) -> None:
-        """What it really takes replaces the estimate, now and after a restart."""
-        pid = resident.loaded.pid if resident.loaded else None
-        size = await asyncio.to_thread(measured, pid) if pid is not None else None
-        if size is not None:
-            self._room.ledger.settle(deployment.id, footprint_of(deployment, size))
-            await asyncio.to_thread(self._footprints.remember, deployment, size)
-            self._room.review()
-
-    @asynccontextmanager
-    async def _progressing(self, resident: Resident, total: float | None) -> AsyncGenerator[None]:
-        """Stops what makes no progress for too long, or takes too long in all.
-
-        Raises:
-            LoadTimeout: it did.
-        """
-        stalls = self._settings.load_stall_timeout
-        try:
-            async with asyncio.timeout(total), asyncio.timeout(stalls) as stall:
-                resident.on_progress = lambda: stall.reschedule(now() + stalls)
-                yield
-        except TimeoutError as error:
-            raise LoadTimeout(
-                f"Loading took longer than allowed ({resident.last_sign}). Raise residency.load_timeout "
-                "or residency.load_stall_timeout.",
-                retry_after=10,
-            ) from error
-        finally:
-            resident.on_progress = None
-
-    def _launcher(self, deployment: Deployment) -> Launcher:
-        launcher = self._launchers.get(deployment.engine)
-        if launcher is None:
-            raise ModelLoadFailed(f"No launcher for the engine {deployment.engine.value!r} is installed.")
-        return launcher
-
     def _standing(self, entries: Mapping[str, Footprint]) -> Iterable[Standing]:
         return [self._residents[name].standing(name, size) for name, size in entries.items()]
-
-    def _evict(self, victim: str, newcomer: str) -> None:
-        log.info("model_evicted", model=victim, for_model=newcomer)
-        self._residents[victim].dismiss()
-
-    async def _stay(self, resident: Resident) -> str:
-        """Until it has to leave and nobody holds a lease; returns why it leaves."""
-        ask_at = now() + self._settings.health_interval
-        while True:
-            if resident.ended_by_itself:
-                resident.drain()
-                raise ModelLoadFailed(resident.ended_by_itself)
-            if resident.state is ResidentState.DRAINING and not resident.leases:
-                return "asked to"
-            left = resident.idle_left()
-            if left is not None and left <= 0:
-                resident.drain()
-                return "idle"
-            if now() >= ask_at:
-                await self._ask_how_it_is(resident)
-                ask_at = now() + self._settings.health_interval
-                continue
-            resident.wake.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(ask_at - now(), inf if left is None else left)):
-                    await resident.wake.wait()
-
-    async def _ask_how_it_is(self, resident: Resident) -> None:
-        """An engine that runs but does not answer so often in a row is as good as gone, and is made so."""
-        assert resident.loaded is not None, "only what is loaded is asked"
-        if resident.is_elsewhere:
-            return  # a server of somebody else's is not ours to replace, nor to be asked every half minute
-        resident.unanswered = 0 if await resident.loaded.engine.healthy() else resident.unanswered + 1
-        if resident.unanswered >= _UNANSWERED:
-            resident.ended(f"The engine runs, but did not answer {_UNANSWERED} health checks in a row.")
 
     def _ttl(self, ttl: float | None) -> float:
         if not self._settings.enable_idle_timeout:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from enginehouse.types import Priority
 
-__all__ = ["Footprint", "Plan", "Rules", "Standing", "Want", "fits", "plan"]
+__all__ = ["Eviction", "Footprint", "Plan", "Rules", "Standing", "Want", "fits", "plan"]
 
 Footprint: TypeAlias = Mapping[str, int]
 """How much of each axis something takes; an axis that is not named is not touched."""
@@ -28,6 +28,8 @@ class Want(Struct, frozen=True, kw_only=True):
     since: float
     """When its first waiter asked, in seconds."""
     priority: Priority = Priority.NORMAL
+    evicts: bool = True
+    """Whether others may have to leave for it; without that it takes free room only."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -57,13 +59,23 @@ class Rules(Struct, frozen=True, kw_only=True):
     """Until this has passed since it became ready a model is not evicted: two shall not take turns for nothing."""
 
 
+class Eviction(Struct, frozen=True, kw_only=True):
+    """Who shall leave, for whom and why."""
+
+    id: str
+    newcomer: str
+    why: str
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What to do now."""
 
     grants: tuple[str, ...] = ()
     """Wants that may load: their room is free."""
-    evictions: tuple[tuple[str, str], ...] = ()
-    """Who shall leave, and for whom."""
+    evictions: tuple[Eviction, ...] = ()
+    """Who shall leave."""
+    waits: Mapping[str, str] = {}
+    """Wants that nothing can be done for now, and what keeps them."""
     again_at: float | None = None
     """When time alone would change the plan."""
 
@@ -88,6 +100,7 @@ def plan(wants: Sequence[Want], standing: Sequence[Standing], free: Footprint, r
     return Plan(
         grants=tuple(state.grants),
         evictions=tuple(state.evictions),
+        waits=state.waits,
         again_at=min(state.deadlines, default=None),
     )
 
@@ -99,8 +112,10 @@ class _State:
         self._free = dict(free)
         self._coming = _sum(s.size for s in standing if s.leaving)
         self._staying = [s for s in standing if not (s.leaving or s.loading or s.pinned)]
+        self._fixed = [s for s in standing if s.leaving or s.loading or s.pinned]
         self.grants: list[str] = []
-        self.evictions: list[tuple[str, str]] = []
+        self.evictions: list[Eviction] = []
+        self.waits: dict[str, str] = {}
         self.deadlines: list[float] = []
 
     def serve(self, want: Want, rules: Rules, now: float) -> None:
@@ -109,12 +124,15 @@ class _State:
             self._free = _minus(self._free, want.need)
         elif fits(want.need, _plus(self._free, self._coming)):
             self._claim(want.need)
-        elif victims := self._victims(want, rules, now):
+            self.waits[want.id] = "what leaves makes room for it"
+        elif want.evicts and (victims := self._victims(want, rules, now)):
             for victim in victims:
                 self._staying.remove(victim)
                 self._coming = _plus(self._coming, victim.size)
-                self.evictions.append((victim.id, want.id))
+                why = _worth_told(victim, now)
+                self.evictions.append(Eviction(id=victim.id, newcomer=want.id, why=why))
             self._claim(want.need)
+            self.waits[want.id] = "what leaves makes room for it"
         else:
             self._wait(want, rules, now)
 
@@ -147,22 +165,56 @@ class _State:
         overdue_at = want.since + rules.max_wait
         grown_up = [s.ready_since + rules.min_residency for s in self._staying]
         self.deadlines += [at for at in (overdue_at, *grown_up) if at > now]
-        if overdue_at <= now:
+        in_the_way = [f"{s.id} {_obstacle(s, want, rules, now) or 'is too small'}" for s in self._staying]
+        in_the_way += [f"{s.id} {_fixed(s)}" for s in self._fixed if _overlap(s, want)]
+        self.waits[want.id] = "; ".join(sorted(in_the_way)) or "others asked first"
+        if overdue_at <= now and want.evicts:
             # Nobody who came later may take what the overdue one is waiting for.
             self._free = {axis: 0 if axis in want.need else left for axis, left in self._free.items()}
 
 
 def _may_go(resident: Standing, want: Want, rules: Rules, now: float) -> bool:
-    if not resident.size.keys() & want.need.keys() or _RANK[resident.priority] > _RANK[want.priority]:
-        return False
-    overdue = now >= want.since + rules.max_wait
-    return overdue or (not resident.busy and now >= resident.ready_since + rules.min_residency)
+    return _obstacle(resident, want, rules, now) is None
+
+
+def _obstacle(resident: Standing, want: Want, rules: Rules, now: float) -> str | None:
+    """Why a resident need not leave for a want; None when it has to, if it is chosen."""
+    if not _overlap(resident, want):
+        return "takes nothing of what is needed"
+    if _RANK[resident.priority] > _RANK[want.priority]:
+        return f"is of the higher class {resident.priority.value}"
+    if now >= want.since + rules.max_wait:
+        return None
+    if resident.busy:
+        return "is busy"
+    if now < resident.ready_since + rules.min_residency:
+        return "has only just been loaded"
+    return None
+
+
+def _fixed(resident: Standing) -> str:
+    if resident.loading:
+        return "is loading"
+    return "is leaving" if resident.leaving else "is pinned"
+
+
+def _overlap(resident: Standing, want: Want) -> bool:
+    return bool(resident.size.keys() & want.need.keys())
 
 
 def _worth(resident: Standing) -> tuple[bool, int, float, float, str]:
     """Least first: idle, low class, cheap to bring back for what it is asked, longest unused."""
     cost = resident.reload_seconds * resident.demand
     return resident.busy, _RANK[resident.priority], cost, resident.last_used, resident.id
+
+
+def _worth_told(resident: Standing, now: float) -> str:
+    """The same for people."""
+    how = "busy, but the newcomer has waited longer than allowed" if resident.busy else "idle"
+    return (
+        f"{how}; class {resident.priority.value}, {resident.reload_seconds:.3g} s to load, "
+        f"demand {resident.demand:.2g}, last used {max(now - resident.last_used, 0):.3g} s ago"
+    )
 
 
 def _sum(sizes: Iterable[Footprint]) -> dict[str, int]:

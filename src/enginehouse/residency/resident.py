@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from enginehouse.errors import EnginehouseError
-from enginehouse.residency.base import Loaded
+from enginehouse.residency.base import USUAL, Loaded
 from enginehouse.residency.policy import Footprint, Standing
 from enginehouse.telemetry.events import EventStream
-from enginehouse.types import Deployment, EngineName, Priority, ResidentState
+from enginehouse.types import Deployment, EngineName, ResidentState
 
 __all__ = ["Resident", "ResidentStatus", "now"]
 
@@ -38,6 +38,8 @@ class ResidentStatus(Struct, frozen=True, kw_only=True):
     error: str | None = None
     load_seconds: float | None = None
     """What the last load took."""
+    instances: int | None = None
+    """How many copies are ready, where there may be several."""
     idle_seconds: float | None = None
     """Since the end of its last request, when it is ready and idle."""
 
@@ -69,9 +71,9 @@ class Resident:
         self.unanswered = 0
         """Health checks in a row that got no answer."""
         self.error: EnginehouseError | None = None
+        self.terms = USUAL
         self.ttl = 0.0
-        self.priority = Priority.NORMAL
-        self.pinned = False
+        """Idle seconds before it leaves; 0 means never."""
         self.asked_since = 0.0
         """When the first of those who wait now asked."""
         self._demand = 0.0
@@ -80,6 +82,8 @@ class Resident:
         self._not_before = 0.0
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self.since = self.last_used = 0.0
+        self.refreshed_at = 0.0
+        """When its TTL began anew without a request."""
         self.load_seconds: float | None = None
         self.log: EventStream[str] = EventStream(kept=_KEPT_LOG_LINES)
         self.on_progress: Callable[[], None] | None = None
@@ -168,14 +172,15 @@ class Resident:
         self.wake.set()
 
     def end(self, failure: EnginehouseError | None) -> None:
-        """This life is over. A failure answers every waiter; without one they wait for the next life."""
+        """This life is over. A failed load answers every waiter; after a crash they wait for the next life, unless
+        there has been one too many."""
         if failure is not None:
             self._cool_down(failure, crashed=self.loaded is not None)
         self.loaded = None
         self.leases = 0
         self.error = failure
         self.state = ResidentState.FAILED if failure else ResidentState.OFF
-        if failure is not None:
+        if failure is not None and self._not_before > now():
             self.refuse(failure)
         self.gone.set()
 
@@ -185,8 +190,7 @@ class Resident:
         Raises:
             EnginehouseError: what the last load raised.
         """
-        left = self._not_before - now()
-        if self.state is ResidentState.FAILED and self.error is not None and left > 0:
+        if self.error is not None and (left := self.cooling):
             self.error.retry_after = left
             raise self.error.with_traceback(None)
 
@@ -199,13 +203,18 @@ class Resident:
             self.error = None
             self.state = ResidentState.OFF
 
+    @property
+    def cooling(self) -> float:
+        """Seconds until it is tried again after a failure; 0 when it may be at once."""
+        return max(self._not_before - now(), 0.0) if self.state is ResidentState.FAILED else 0.0
+
     def standing(self, name: str, size: Footprint) -> Standing:
         """How the policy sees it."""
         return Standing(
             id=name,
             size=size,
-            priority=self.priority,
-            pinned=self.pinned,
+            priority=self.terms.priority,
+            pinned=self.terms.pinned,
             busy=self.leases > 0,
             leaving=self.state is ResidentState.DRAINING,
             loading=self.state is ResidentState.LOADING,
@@ -237,7 +246,7 @@ class Resident:
         """Seconds until it has been idle for its TTL, or None when it may stay for ever."""
         if not self.ttl:
             return None
-        return self.ttl if self.leases else self.last_used + self.ttl - now()
+        return self.ttl if self.leases else max(self.last_used, self.refreshed_at) + self.ttl - now()
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """A picture of now."""

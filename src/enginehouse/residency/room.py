@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
 from msgspec import Struct
 
+from enginehouse.residency.base import Terms
+from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import ByteLedger
 from enginehouse.residency.policy import Footprint, Rules, Standing, Want, plan
 from enginehouse.types import Priority
 
 __all__ = ["Room"]
+
+log = structlog.get_logger()
 
 
 class _Claim(Struct, frozen=True, eq=False):
@@ -24,7 +29,8 @@ class Room:
         ledger: what there is and who has it.
         rules: bounds of waiting and of taking turns.
         standing: what is in memory now; asked at each review.
-        evict: makes a resident leave, told for whom.
+        evict: makes a resident leave.
+        decisions: where reasons are kept.
     """
 
     def __init__(
@@ -33,21 +39,34 @@ class Room:
         rules: Rules,
         *,
         standing: Callable[[Mapping[str, Footprint]], Iterable[Standing]],
-        evict: Callable[[str, str], None],
+        evict: Callable[[str], None],
+        decisions: Decisions,
     ) -> None:
         self.ledger = ledger
         self.rules = rules
         self._standing = standing
         self._evict = evict
+        self._decisions = decisions
+        self._kept_by: dict[str, str] = {}
+        """What keeps those who wait, as it was last told."""
         self._claims: dict[str, _Claim] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def take(self, deployment_id: str, need: Footprint, *, since: float, priority: Priority) -> None:
+    def check(self, deployment_id: str, need: Footprint) -> None:
+        """Refuse what could not fit with all else gone but what is pinned.
+
+        Raises:
+            InsufficientMemory: tells what is needed and what there could be.
+        """
+        standing = self._standing(self.ledger.entries)
+        self.ledger.check(deployment_id, need, {one.id: one.size for one in standing if one.pinned})
+
+    async def take(self, deployment_id: str, need: Footprint, *, since: float, terms: Terms) -> None:
         """Wait until there is room, and have it: it is reserved in the step that decides.
 
         Whoever leaves while waiting has to `give_back`, since the grant may have come in the same tick.
         """
-        want = Want(id=deployment_id, need=need, since=since, priority=priority)
+        want = Want(id=deployment_id, need=need, since=since, priority=terms.priority, evicts=terms.evicts)
         claim = _Claim(want, asyncio.get_running_loop().create_future())
         self._claims[deployment_id] = claim
         try:
@@ -55,11 +74,30 @@ class Room:
             await claim.granted
         finally:
             self._claims.pop(deployment_id, None)
+            self._kept_by.pop(deployment_id, None)
+
+    def kept_by(self, deployment_id: str) -> str | None:
+        """What keeps one that waits for room; None when it does not."""
+        return self._kept_by.get(deployment_id)
 
     def give_back(self, deployment_id: str) -> None:
         """Its memory is free again."""
         self.ledger.release(deployment_id)
         self.review()
+
+    def relieve(self, grown: str) -> None:
+        """Where something grew beyond the budget idle residents leave, if that helps; what answers stays."""
+        free = self.ledger.free()
+        over = {axis: 0 for axis, left in free.items() if left < 0}
+        if not over:
+            return
+        log.warning("memory_over_budget", model=grown, bytes={axis: -free[axis] for axis in over})
+        at = asyncio.get_running_loop().time()
+        want = Want(id=grown, need=over, since=at, priority=Priority.HIGH)
+        standing = tuple(self._standing(self.ledger.entries))
+        for eviction in plan([want], standing, free, self.rules, at).evictions:
+            self._decisions.note(eviction.id, "evicted", f"{grown!r} grew beyond the budget.", other=grown)
+            self._evict(eviction.id)
 
     def review(self) -> None:
         """Something changed: who waits may get room now, or somebody may have to leave for them."""
@@ -76,7 +114,12 @@ class Room:
             claim = self._claims[granted]
             self.ledger.reserve(granted, claim.want.need)
             claim.granted.set_result(None)
-        for victim, newcomer in decision.evictions:
-            self._evict(victim, newcomer)
+        for eviction in decision.evictions:
+            self._decisions.note(eviction.id, "evicted", eviction.why, other=eviction.newcomer)
+            self._evict(eviction.id)
+        for waiting, why in decision.waits.items():
+            if self._kept_by.get(waiting) != why:
+                self._kept_by[waiting] = why
+                self._decisions.note(waiting, "waits", f"No room in memory: {why}.")
         if decision.again_at is not None:
             self._alarm = loop.call_at(decision.again_at, self.review)

@@ -36,6 +36,7 @@ __all__ = [
     "DatedPriceSettings",
     "EngineSettings",
     "GenerationSettings",
+    "InstanceSettings",
     "LedgerSettings",
     "LimitSettings",
     "LlamaServerSettings",
@@ -44,6 +45,7 @@ __all__ = [
     "PriceSettings",
     "ProviderSettings",
     "QdrantSettings",
+    "RegistrationSettings",
     "ResidencySettings",
     "Section",
     "ServerSettings",
@@ -173,12 +175,19 @@ class ResidencySettings(Section):
     """Seconds a load may go without any sign of progress."""
     health_interval: PositiveSeconds = 30.0
     """Seconds between health checks of a loaded engine; the third in a row without an answer replaces it."""
+    wedge_timeout: Seconds = 120.0
+    """Seconds an engine that generates may write nothing to any of its requests, neither a token nor how far it has
+    read the prompt, before it is replaced however healthy it says it is; 0 means never."""
     stop_grace: PositiveSeconds = 10.0
     """Seconds between SIGTERM and SIGKILL of an engine process."""
     warmup_requests: Annotated[int, Field(ge=0)] = 10
     """Requests a warm-up runs."""
     enable_auto_scaling: bool = True
     """Whether models with `instances` may grow and shrink."""
+    scale_up_wait: PositiveSeconds = 2.0
+    """Seconds that the longest waiting request has waited when one more copy of its model is loaded."""
+    scale_down_idle: PositiveSeconds = 60.0
+    """Idle seconds after which a copy beyond `instances.min` leaves memory."""
 
 
 class AdmissionSettings(Section):
@@ -310,6 +319,21 @@ class GenerationSettings(Section):
     """Most tokens of the answer."""
 
 
+class InstanceSettings(Section):
+    """How many copies of a model may be in memory side by side."""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    """So many are loaded whenever the model is in memory."""
+    max: Annotated[int, Field(ge=1, le=64)] = 1
+    """So many there may be while requests wait; more than `min` take free memory only."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"`max` ({self.max}) is less than `min` ({self.min})")
+        return self
+
+
 class ModelSettings(Section):
     """One model. The key in `models` is its id; `name@version` gives it a version."""
 
@@ -350,6 +374,8 @@ class ModelSettings(Section):
     """Never evict it."""
     preload: bool = False
     """Load it at start."""
+    instances: InstanceSettings = InstanceSettings()
+    """Copies of a local model, for more requests at once than `slots` of one engine serve well."""
     base_url: str | None = None
     """Root of an OpenAI-compatible API, for `engine: openai`."""
     api_key: Secret | None = None
@@ -369,6 +395,15 @@ class ModelSettings(Section):
         return self
 
 
+class RegistrationSettings(Section):
+    """What a model that is registered over HTTP may ask for, beside what is harmless."""
+
+    base_urls: tuple[str, ...] = ()
+    """Roots that a registered model's `base_url` may be, or lie below; `*` allows any. Empty refuses them all."""
+    flags: tuple[str, ...] = ()
+    """Flags of `llama-server` that a registered model may give beside the built-in list, such as `--lora`."""
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -383,6 +418,7 @@ class Settings(Section):
     engines: EngineSettings = EngineSettings()
     residency: ResidencySettings = ResidencySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     ledger: LedgerSettings = LedgerSettings()

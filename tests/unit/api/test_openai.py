@@ -206,6 +206,7 @@ async def test_a_full_queue_is_503_with_retry_after(door):
     refused = next(a for a in answers if a.status == 503)
     assert refused.json()["error"]["code"] == "queue_full"
     assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["x-enginehouse-queue-position"] == "2"
 
 
 @pytest.mark.parametrize(

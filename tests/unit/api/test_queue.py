@@ -30,3 +30,35 @@ def test_the_line_is_told_by_priority_and_what_became_of_it():
             assert line["wait_p95_ms"] == 10_000
 
     simulate(main())
+
+
+def test_who_waits_in_a_stream_is_told_its_place_in_the_line():
+    async def main():
+        async with open_door([40.0, b"data: [DONE]\n\n"]) as door:
+            first, second = (asyncio.ensure_future(door.post(CHAT, {**HELLO, "stream": True})) for _ in range(2))
+            _, answer = await asyncio.gather(first, second)
+            pings = [line for line in answer.body.decode().split("\n") if line.startswith(":")]
+            assert pings[0] == ": queued position=1 expected_wait=1.0s"
+            assert pings[-1] == ": ping"
+
+    simulate(main())
+
+
+def test_the_status_explains_why_a_request_waits():
+    async def main():
+        async with open_door([9.0, b"{}"], load_seconds=2) as door:
+            calls = [asyncio.ensure_future(door.post(CHAT, HELLO)) for _ in range(3)]
+            await asyncio.sleep(1)
+            now = (await explained(door))["now"]
+            assert now[0] == "All 1 slots are taken, and 2 requests wait for one."
+            assert now[1].startswith("It has been loading for 1.0 s")
+            await asyncio.sleep(2)
+            assert [decision["what"] for decision in (await explained(door))["decisions"]] == ["loads", "ready"]
+            await asyncio.gather(*calls)
+            assert (await explained(door))["now"] == []
+            assert "explanation" not in (await door.call("GET", "/v1/models/tiny/status")).json()
+
+    async def explained(door):
+        return (await door.call("GET", "/v1/models/tiny/status?explain=1")).json()["explanation"]
+
+    simulate(main())

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from enginehouse.errors import ModelLoadFailed, UpstreamDied
+from enginehouse.errors import ModelLoadFailed, ModelNotFound, UpstreamDied
 from enginehouse.testing import Caller, simulate
 from enginehouse.types import Principal
 from tests.unit.api.house import open_door
@@ -73,7 +73,7 @@ async def test_asking_for_the_log_of_a_model_never_loaded_changes_nothing(door):
     assert (await door.call("GET", "/v1/models/tiny/logs")).json()["lines"] == []
     assert (await door.call("GET", "/v1/models/tiny/status")).json()["status"] == "off"
     assert door.changes.last == 0
-    door.residency.forget("tiny")
+    door.residency.dismiss("tiny", ModelNotFound("tiny"))
     assert (await door.post("/v1/models/tiny/load", b"")).json()["status"] == "ready"
 
 

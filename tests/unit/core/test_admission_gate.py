@@ -152,10 +152,10 @@ async def test_retry_after_is_never_later_than_all_who_wait_are_gone(house):
 async def test_more_slots_let_waiters_in_at_once(house):
     calls = [house.start(number, 10) for number in range(5)]
     await asyncio.sleep(1)
-    house.admission.replace(deployment(slots=3))
+    house.admission.resize("a", 3)
     await asyncio.sleep(0)
     assert house.running == 3
-    house.admission.replace(deployment(slots=1))
+    house.admission.resize("a", 1)
     await asyncio.sleep(9.5)  # the first has ended, two of the old width still run
     assert house.running == 2
     assert house.tickets[3].expected_wait == pytest.approx(2 * 10)
@@ -180,7 +180,7 @@ async def test_time_that_is_up_with_the_cancel_is_one_end(house):
 @in_house(queue_timeout=5)
 async def test_time_that_is_up_with_the_turn_is_a_turn(house):
     runs = house.start("runs", 10)
-    asyncio.get_running_loop().call_at(5, house.admission.replace, deployment(slots=2))
+    asyncio.get_running_loop().call_at(5, house.admission.resize, "a", 2)
     await asyncio.wait([runs, house.start("waits")])
     assert (house.stats.served, house.stats.timed_out, house.stats.active) == (2, 0, 0)
 

@@ -7,6 +7,7 @@ import pytest
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, from_settings
+from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Gateway
 from enginehouse.errors import PermissionDenied
 from enginehouse.residency.manager import Residency
@@ -35,7 +36,9 @@ def sent(body=BODY, principal=USER, priority=Priority.NORMAL, **stated):
         )
         launchers = {EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}
         async with Residency(launchers, ResidencySettings()) as residency:
-            gateway = Gateway(Catalogue(from_settings(settings)), Admission(AdmissionSettings()), residency)
+            admission = Admission(AdmissionSettings())
+            copies = Copies(admission, residency, ResidencySettings())
+            gateway = Gateway(Catalogue(from_settings(settings)), admission, residency, copies)
             async with gateway.seat(request) as seat, gateway.forward(request, seat):
                 pass
 
@@ -97,7 +100,9 @@ def test_who_shares_a_tenant_shares_turns_and_who_is_urgent_goes_first(tenant, u
     async def main():
         launchers = {EngineName.OPENAI: FakeLauncher(load_seconds=0)}
         async with Residency(launchers, ResidencySettings()) as residency:
-            gateway = Gateway(Catalogue(from_settings(settings)), Admission(AdmissionSettings()), residency)
+            admission = Admission(AdmissionSettings())
+            copies = Copies(admission, residency, ResidencySettings())
+            gateway = Gateway(Catalogue(from_settings(settings)), admission, residency, copies)
             await asyncio.gather(*(call(gateway, name) for name in ("x0", "a1", "a2", "b1")))
 
     simulate(main())

@@ -245,7 +245,7 @@ async def test_forgetting_a_model_tells_its_waiters():
     async with residency(FakeLauncher()) as house:
         waiting = asyncio.ensure_future(house.load(deployment()))
         await asyncio.sleep(0.5)
-        house.forget("a")
+        house.dismiss("a", ModelNotFound("a"))
         with pytest.raises(ModelNotFound):
             await waiting
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.residency.policy import Plan, Rules, Standing, Want, fits, plan
+from enginehouse.residency.policy import Rules, Standing, Want, fits, plan
 from enginehouse.types import Priority
 
 RULES = Rules(max_wait=30, min_residency=5)
@@ -22,17 +22,24 @@ def decide(wants, standing=(), free=0):
     return plan(wants, standing, {"ram": free}, RULES, NOW)
 
 
+def leaving(decision):
+    return [eviction.id for eviction in decision.evictions]
+
+
 def test_what_fits_is_granted_in_the_order_of_asking():
-    assert decide([want("b", since=2), want("a", since=1)], free=15) == Plan(grants=("a",))
+    decision = decide([want("b", since=2), want("a", since=1)], free=15)
+    assert decision.grants == ("a",)
+    assert not decision.evictions
+    assert decision.waits == {"b": "others asked first"}
 
 
 def test_the_longest_unused_leaves_first():
-    assert decide([want()], [idle("old", last_used=1), idle("young", last_used=2)]).evictions == (("old", "new"),)
+    assert leaving(decide([want()], [idle("old", last_used=1), idle("young", last_used=2)])) == ["old"]
 
 
 def test_a_low_class_leaves_before_a_longer_unused_normal_one():
     standing = [idle("normal", last_used=1), idle("low", last_used=2, priority=Priority.LOW)]
-    assert decide([want()], standing).evictions == (("low", "new"),)
+    assert leaving(decide([want()], standing)) == ["low"]
 
 
 def test_what_is_cheap_to_bring_back_leaves_before_what_is_dear_and_in_demand():
@@ -40,7 +47,7 @@ def test_what_is_cheap_to_bring_back_leaves_before_what_is_dear_and_in_demand():
         idle("dear", last_used=1, reload_seconds=60, demand=5),
         idle("cheap", last_used=2, reload_seconds=1, demand=5),
     ]
-    assert decide([want()], standing).evictions == (("cheap", "new"),)
+    assert leaving(decide([want()], standing)) == ["cheap"]
 
 
 def test_a_higher_class_never_leaves_for_a_lower_one():
@@ -55,18 +62,20 @@ def test_busy_and_pinned_ones_stay():
 
 def test_an_overdue_want_drains_a_busy_one_but_never_a_pinned_one():
     late = want(since=NOW - 30)
-    assert decide([late], [idle("busy", busy=True)]).evictions == (("busy", "new"),)
+    assert leaving(decide([late], [idle("busy", busy=True)])) == ["busy"]
     assert not decide([late], [idle("pinned", pinned=True)]).evictions
 
 
 def test_an_idle_one_leaves_before_a_busy_one_even_for_an_overdue_want():
     standing = [idle("busy", busy=True, priority=Priority.LOW), idle("idle")]
-    assert decide([want(since=0)], standing).evictions == (("idle", "new"),)
+    assert leaving(decide([want(since=0)], standing)) == ["idle"]
 
 
 def test_a_young_model_stays_until_it_is_grown_up_and_the_plan_says_when():
     decision = decide([want()], [idle("young", ready_since=NOW - 2)])
-    assert decision == Plan(again_at=NOW + 3)
+    assert decision.again_at == NOW + 3
+    assert not decision.grants
+    assert not decision.evictions
 
 
 def test_nobody_leaves_when_it_would_not_help():
@@ -75,13 +84,13 @@ def test_nobody_leaves_when_it_would_not_help():
 
 def test_no_more_leave_than_have_to():
     standing = [idle("small", ram=2, last_used=1), idle("large", ram=20, last_used=2)]
-    assert decide([want(ram=20)], standing).evictions == (("large", "new"),)
+    assert leaving(decide([want(ram=20)], standing)) == ["large"]
 
 
 def test_room_that_is_about_to_come_is_waited_for_and_promised_once():
     standing = [idle("leaving", leaving=True), idle("other")]
     decision = decide([want("first", since=1), want("second", since=2)], standing)
-    assert decision.evictions == (("other", "second"),)
+    assert [(e.id, e.newcomer) for e in decision.evictions] == [("other", "second")]
 
 
 def test_a_small_one_passes_a_large_one_that_waits():
@@ -131,8 +140,8 @@ def test_grants_fit_into_what_is_free_and_evictions_are_allowed(wants, standing,
     taken = {axis: sum(needs[g].need[axis] for g in decision.grants) for axis in free}
     assert fits(taken, free)
     gone = {s.id: s for s in standing}
-    assert len({victim for victim, _ in decision.evictions}) == len(decision.evictions)
-    for victim, newcomer in decision.evictions:
+    assert len(set(leaving(decision))) == len(decision.evictions)
+    for victim, newcomer in ((eviction.id, eviction.newcomer) for eviction in decision.evictions):
         resident, cause = gone[victim], needs[newcomer]
         overdue = cause.since + RULES.max_wait <= NOW
         assert not resident.pinned
@@ -141,3 +150,26 @@ def test_grants_fit_into_what_is_free_and_evictions_are_allowed(wants, standing,
         assert overdue or resident.ready_since + RULES.min_residency <= NOW
         assert newcomer not in decision.grants
     assert decision == plan(tuple(reversed(wants)), tuple(reversed(standing)), free, RULES, NOW)
+
+
+def test_who_waits_is_told_what_is_in_the_way():
+    standing = [
+        idle("busy", busy=True),
+        idle("fixed", pinned=True),
+        idle("fresh", ready_since=NOW - 1),
+        idle("dear", priority=Priority.HIGH),
+    ]
+    assert decide([want(ram=20)], standing).waits == {
+        "new": "busy is busy; dear is of the higher class high; fixed is pinned; fresh has only just been loaded"
+    }
+
+
+def test_an_eviction_says_what_it_was_weighed_by():
+    victim = idle("old", last_used=NOW - 40, reload_seconds=2.5, demand=0.5)
+    why = decide([want()], [victim]).evictions[0].why
+    assert why == "idle; class normal, 2.5 s to load, demand 0.5, last used 40 s ago"
+
+
+def test_a_modest_want_takes_free_room_only():
+    assert not decide([want(since=0, evicts=False)], [idle("old")]).evictions
+    assert decide([want(evicts=False)], [idle("old")], free=10).grants == ("new",)

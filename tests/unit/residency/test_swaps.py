@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.errors import EnginehouseError, InsufficientMemory
+from enginehouse.residency.base import USUAL, Terms
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.testing import FakeLauncher, simulate
@@ -32,8 +33,8 @@ async def house_of(launcher, **given):
         yield house
 
 
-async def hold(house, deployment, seconds, **how):
-    async with house.lease(deployment, **how):
+async def hold(house, deployment, seconds, terms=USUAL):
+    async with house.lease(deployment, terms):
         await asyncio.sleep(seconds)
 
 
@@ -145,7 +146,7 @@ def test_what_is_pinned_counts_as_not_to_be_had():
 
     async def main():
         async with house_of(launcher) as house:
-            await house.load(A, pinned=True)
+            await house.load(A, Terms(pinned=True))
             with pytest.raises(InsufficientMemory):
                 await house.load(B)
 
@@ -237,7 +238,7 @@ def test_random_work_keeps_the_budget_and_leaves_nothing_behind(seed):
                 try:
                     async with asyncio.timeout(chance.choice([2, 1000])):
                         priority = chance.choice(list(Priority))
-                        await hold(house, deployment(name), chance.random() * 4, priority=priority)
+                        await hold(house, deployment(name), chance.random() * 4, Terms(priority=priority))
                 except (TimeoutError, EnginehouseError) as error:
                     outcomes.append(type(error).__name__)
                 else:
@@ -270,3 +271,23 @@ def test_random_work_keeps_the_budget_and_leaves_nothing_behind(seed):
     simulate(main())
     assert len(outcomes) == 60
     assert not launcher.resident
+
+
+def test_every_eviction_and_every_wait_can_be_explained():
+    launcher = FakeLauncher(weights={"a": 80, "b": 80})
+
+    async def main():
+        async with house_of(launcher) as house:
+            running = asyncio.ensure_future(hold(house, A, 20))
+            await asyncio.sleep(3)
+            waiting = asyncio.ensure_future(hold(house, B, 1))
+            await asyncio.sleep(1)
+            assert house.explain("b") == "It waits for room in memory: a is busy."
+            assert house.explain("a") is None
+            await asyncio.gather(running, waiting)
+            told = [(e.event.id, e.event.what, e.event.other) for e in house.decisions.about("b")]
+            assert told[0] == ("b", "waits", None)
+            assert ("a", "evicted", "b") in told
+            assert [event for event in told if event[0] == "b"][-2:] == [("b", "loads", None), ("b", "ready", None)]
+
+    simulate(main())

@@ -20,19 +20,27 @@ class Admission:
         self._gates: dict[str, Gate] = {}
         self._forgotten: set[str] = set()
 
-    def slot(self, deployment: Deployment, *, priority: Priority = Priority.NORMAL, tenant: str = "") -> Ticket:
+    def slot(
+        self,
+        deployment: Deployment,
+        *,
+        slots: int | None = None,
+        priority: Priority = Priority.NORMAL,
+        tenant: str = "",
+    ) -> Ticket:
         """A ticket; entering it waits for a slot, leaving it passes the slot on.
 
         Args:
-            deployment: where to run. Its `slots` count from now on.
+            deployment: where to run.
+            slots: how many may run there from now on; the deployment's own when left out.
             priority: the class to wait in.
             tenant: with whom it shares turns inside a class.
         """
         gate = self._gates.get(deployment.id)
         if gate is None:
-            gate = self._gates[deployment.id] = Gate(deployment.slots, self._settings)
+            gate = self._gates[deployment.id] = Gate(slots or deployment.slots, self._settings)
         self._forgotten.discard(deployment.id)
-        gate.resize(deployment.slots)
+        gate.resize(slots or deployment.slots)
         return Ticket(gate, priority, tenant)
 
     def check_claim(self, principal: Principal, priority: Priority) -> None:
@@ -53,10 +61,15 @@ class Admission:
         for gate in self._gates.values():
             gate.adopt(settings)
 
-    def replace(self, deployment: Deployment) -> None:
-        """A deployment has changed: more slots let waiters in at once, fewer let those who run end."""
-        if gate := self._gates.get(deployment.id):
-            gate.resize(deployment.slots)
+    def resize(self, deployment_id: str, slots: int) -> None:
+        """There is more or less room to run: more slots let waiters in at once, fewer let those who run end."""
+        if gate := self._gates.get(deployment_id):
+            gate.resize(slots)
+
+    def longest_wait(self, deployment_id: str) -> float:
+        """Seconds for which the one that came first of those who wait has waited; 0 when nobody waits."""
+        gate = self._gates.get(deployment_id)
+        return gate.longest_wait() if gate else 0.0
 
     def forget(self, deployment_id: str) -> None:
         """A deployment is gone. Who waits or runs ends as usual; an empty gate goes now or with the next one."""

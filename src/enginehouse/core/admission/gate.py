@@ -100,6 +100,7 @@ class Gate:
             self.rejected += 1
             raise QueueFull(
                 f"{len(self._line)} requests wait for this model already. Try again later.",
+                position=len(self._line) + 1,
                 retry_after=self._retry_after(),
             )
         self._line.join(ticket, ticket.priority, ticket.tenant, _now())
@@ -143,6 +144,11 @@ class Gate:
         surplus = max(0, self.running - self._slots)
         return (position + surplus) * self.pace.service / self._slots if position else 0.0
 
+    def longest_wait(self) -> float:
+        """Seconds for which the one that came first of those who wait has waited; 0 when nobody waits."""
+        first = self._line.eldest()
+        return _now() - first.asked if first is not None else 0.0
+
     def stats(self) -> QueueStats:
         """How things are now."""
         return QueueStats(
@@ -182,7 +188,10 @@ class Ticket:
         QueueTimeout: on entering; waited longer than `admission.queue_timeout`.
     """
 
-    __slots__ = ("_gate", "_started", "priority", "tenant", "turn")
+    __slots__ = ("_gate", "_started", "asked", "priority", "tenant", "turn")
+
+    asked: float
+    """When it came, in seconds of the loop's clock."""
 
     turn: asyncio.Future[bool]
     """While it waits: True once it may run, False once its time is up. The gate's own."""
@@ -208,12 +217,12 @@ class Ticket:
         return self.turn.done() and not self.turn.cancelled() and self.turn.result()
 
     async def __aenter__(self) -> Slot:
-        asked = _now()
+        self.asked = _now()
         if not self._gate.enter(self):
             await self._wait()
         self._started = _now()
-        self._gate.started(self._started - asked)
-        return Slot(waited=self._started - asked)
+        self._gate.started(self._started - self.asked)
+        return Slot(waited=self._started - self.asked)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

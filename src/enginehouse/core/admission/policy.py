@@ -61,6 +61,10 @@ class Line(Generic[K]):
         self._age(now)
         return next((each.head() for each in self._classes if each.entered), None)
 
+    def eldest(self) -> K | None:
+        """Who has waited longest, in whatever class; None when nobody waits."""
+        return next(iter(self._places), None)
+
     def serve(self, waiter: K) -> None:
         """The head goes, and the next turn of its class is another tenant's."""
         place = self._places[waiter]

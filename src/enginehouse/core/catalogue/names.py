@@ -15,6 +15,10 @@ LONGEST = 256
 VersionKey: TypeAlias = tuple[tuple[int, int, str], ...]
 
 
+_COPY = re.compile(r"#\d+$")
+"""How copies of one model are told apart."""
+
+
 def check_name(name: str) -> None:
     """See that an id or alias can stand in a path and a log line.
 
@@ -26,6 +30,8 @@ def check_name(name: str) -> None:
             f"models: {name[:LONGEST]!r} is no model id; it wants 1 to {LONGEST} printable characters, "
             "with no space at either end."
         )
+    if _COPY.search(name):
+        raise SettingsError(f"models: the id {name!r} ends like the second copy of a model; choose another.")
     for part in name.split("/"):
         if part in RESERVED:
             raise SettingsError(f"models: the id {name!r} holds the reserved word {part!r}; choose another.")

@@ -1,16 +1,18 @@
 """The inner vocabulary: what a model, a deployment and a request are, in words every room shares."""
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 __all__ = [
     "Deployment",
     "EngineName",
+    "Instances",
     "Kind",
     "Model",
     "Operation",
+    "Place",
     "Price",
     "Principal",
     "Priority",
@@ -114,6 +116,13 @@ class Deployment(Struct, frozen=True, kw_only=True):
         return f"Deployment({self.id!r}, {self.engine.value})"
 
 
+class Instances(Struct, frozen=True, kw_only=True):
+    """How many copies of a model may be in memory side by side, once it is in memory at all."""
+
+    min: int = 1
+    max: int = 1
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """What a caller names."""
 
@@ -133,6 +142,7 @@ class Model(Struct, frozen=True, kw_only=True):
     """Idle seconds before it leaves memory; None takes the service's default, 0 means never."""
     pinned: bool = False
     preload: bool = False
+    instances: Instances = Instances()
     created: int = 0
     """Unix seconds, as the OpenAI list wants it: the file's own time, or the start of the service."""
     origin: str = "settings"
@@ -144,6 +154,8 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     input: int = 0
     cached_input: int = 0
+    cache_write: int = 0
+    """Input that was also put into the maker's prompt cache, where that is counted apart."""
     output: int = 0
     reasoning: int = 0
     estimated: bool = False
@@ -151,7 +163,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All tokens that were read or written."""
-        return self.input + self.cached_input + self.output + self.reasoning
+        return self.input + self.cached_input + self.cache_write + self.output + self.reasoning
 
 
 class Principal(Struct, frozen=True, kw_only=True):
@@ -169,6 +181,20 @@ class Principal(Struct, frozen=True, kw_only=True):
     """Labels under which its usage is also summed up."""
 
 
+class Place(Protocol):
+    """Where a request stands in a line, as things are now."""
+
+    @property
+    def position(self) -> int:
+        """1 for who goes next."""
+        ...
+
+    @property
+    def expected_wait(self) -> float:
+        """Seconds until it may run, by the measured service rate."""
+        ...
+
+
 class Timings(Struct, kw_only=True):
     """Seconds a request spent in each phase, filled in as it passes; None while a phase has not ended."""
 
@@ -180,6 +206,10 @@ class Timings(Struct, kw_only=True):
     """From the engine having the request to its first byte for the caller."""
     upstream: float | None = None
     """From the engine having the request to the end of its answer."""
+    deployment: str | None = None
+    """Which deployment it runs on, once that is decided."""
+    place: Place | None = None
+    """Where it stands in the line, while it waits for a slot."""
 
 
 class Request(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,162 @@
+"""Copies of one model side by side: who takes the next request, and when one more is worth its memory.
+
+A model with `instances` has one line of waiters for all of its copies. The line grows them, up to the most that
+is allowed; an idle timeout shrinks them again. A copy beyond the least takes free memory only: nobody leaves for
+it, and it is the first to leave for others.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import structs
+
+from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.errors import Conflict, ModelNotFound
+from enginehouse.residency.base import Terms, terms_of
+from enginehouse.residency.manager import Residency, ResidentStatus
+from enginehouse.settings.schema import ResidencySettings
+from enginehouse.types import Deployment, Instances, Model, Priority, ResidentState
+
+__all__ = ["Copies", "copies_of", "next_copy", "told_as_model"]
+
+
+def copies_of(model: Model) -> tuple[Deployment, ...]:
+    """Every copy a model may have, the first being the deployment itself."""
+    first = model.deployments[0]
+    rest = (structs.replace(first, id=f"{first.id}#{number}") for number in range(2, model.instances.max + 1))
+    return (first, *rest)
+
+
+def next_copy(instances: Instances, states: Sequence[ResidentState], waited: float, patience: float) -> int | None:
+    """Which copy to load now, as an index; None when there are enough.
+
+    Args:
+        states: of every copy, in order.
+        waited: seconds for which the longest waiting request has waited.
+        patience: seconds after which one more copy is worth it.
+    """
+    if ResidentState.READY not in states or ResidentState.LOADING in states:
+        return None
+    wanted = instances.min if waited < patience else instances.max
+    return next((n for n, state in enumerate(states[:wanted]) if state is ResidentState.OFF), None)
+
+
+class Copies:
+    """Joins the lines of admission with what residency has in memory.
+
+    Args:
+        admission: whose lines get as many slots as there are copies.
+        residency: where copies live.
+        settings: whether and when to grow and shrink.
+    """
+
+    def __init__(self, admission: Admission, residency: Residency, settings: ResidencySettings) -> None:
+        self._admission = admission
+        self._residency = residency
+        self._settings = settings
+        self._cramped: set[str] = set()
+        """Copies that found no room, as it was last told."""
+
+    def adopt(self, settings: ResidencySettings) -> None:
+        """New settings count from the next review on."""
+        self._settings = settings
+
+    def slots(self, model: Model) -> int:
+        """How many requests may run on all copies that are in memory."""
+        each = model.deployments[0].slots
+        return each if model.instances.max == 1 else each * max(len(self._ready(model)), 1)
+
+    def pick(self, model: Model) -> tuple[Deployment, Terms]:
+        """The copy for the next request: the least busy one that is ready, the first when none is."""
+        if model.instances.max == 1:
+            return model.deployments[0], terms_of(model)
+        best = min(self._ready(model), default=(0, 0))
+        return copies_of(model)[best[1]], self._terms(model, best[1])
+
+    def review(self, models: Iterable[Model]) -> None:
+        """Let lines have the slots that are there now, and begin to load what is worth it."""
+        for model in models:
+            if model.instances.max > 1:
+                self._admission.resize(model.deployments[0].id, self.slots(model))
+                if self._settings.enable_auto_scaling:
+                    self._grow(model)
+
+    def status(self, model: Model) -> ResidentStatus:
+        """How the model stands: as its best copy does, with the requests of all."""
+        return _status(self._residency, model)
+
+    async def unload(self, model: Model) -> None:
+        """Every copy out of memory; returns when they are gone."""
+        refusal = Conflict("The model was unloaded while it was loading. Ask again to load it.")
+        for copy in copies_of(model)[1:]:
+            self._residency.dismiss(copy.id, refusal)
+        for copy in copies_of(model):
+            await self._residency.unload(copy.id)
+
+    def reset(self, model: Model) -> None:
+        """Forget the failures of every copy."""
+        for copy in copies_of(model):
+            self._residency.reset(copy.id)
+
+    def replace(self, before: Model, after: Model | None) -> None:
+        """A model was configured anew, or is no more: what runs drains, its waiters get the new one or are told."""
+        keep = {copy.id: copy for copy in copies_of(after)} if after is not None else {}
+        for copy in copies_of(before):
+            if copy.id in keep:
+                self._residency.replace(keep[copy.id])
+            else:
+                self._residency.dismiss(copy.id, ModelNotFound(before.id))
+        if after is None:
+            self._admission.forget(before.deployments[0].id)
+        else:
+            self._admission.resize(after.deployments[0].id, self.slots(after))
+
+    def _ready(self, model: Model) -> list[tuple[int, int]]:
+        """Running requests and index of every copy that is ready."""
+        every = enumerate(self._residency.status(copy) for copy in copies_of(model))
+        return [(one.leases, index) for index, one in every if one.state is ResidentState.READY]
+
+    def _grow(self, model: Model) -> None:
+        copies = copies_of(model)
+        states = [self._residency.status(copy).state for copy in copies]
+        waited = self._admission.longest_wait(copies[0].id)
+        index = next_copy(model.instances, states, waited, self._settings.scale_up_wait)
+        if index is None:
+            return
+        ready = copies[states.index(ResidentState.READY)]
+        name = copies[index].id
+        if not self._residency.has_room_beside(ready.id):
+            self._tell_once(name, "No memory is free for one more copy.")
+            return
+        self._cramped.discard(name)
+        self._residency.decisions.note(name, "grows", f"A request has waited for {waited:.1f} s.")
+        self._residency.load_soon(copies[index], self._terms(model, index))
+
+    def _tell_once(self, name: str, why: str) -> None:
+        if name not in self._cramped:
+            self._cramped.add(name)
+            self._residency.decisions.note(name, "stays_small", why)
+
+    def _terms(self, model: Model, index: int) -> Terms:
+        if index < model.instances.min:
+            return terms_of(model)
+        return Terms(ttl=self._settings.scale_down_idle, priority=Priority.LOW, evicts=False)
+
+
+def told_as_model(catalogue: Catalogue, residency: Residency, status: ResidentStatus) -> ResidentStatus:
+    """A change of one copy, as those see it who know the model only."""
+    try:
+        model = catalogue.resolve(status.model)
+    except ModelNotFound:
+        return status
+    return status if model.instances.max == 1 else _status(residency, model)
+
+
+def _status(residency: Residency, model: Model) -> ResidentStatus:
+    every = [residency.status(copy) for copy in copies_of(model)]
+    if len(every) == 1:
+        return every[0]
+    best = next((one for one in every if one.state is ResidentState.READY), every[0])
+    ready = sum(one.state is ResidentState.READY for one in every)
+    leases, waiting = sum(one.leases for one in every), sum(one.waiting for one in every)
+    return structs.replace(best, id=every[0].id, leases=leases, waiting=waiting, instances=ready)

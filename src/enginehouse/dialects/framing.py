@@ -1,0 +1,107 @@
+"""Frames out of arbitrary chunks: server-sent events and lines of JSON, split wherever the network likes."""
+
+from typing import NamedTuple
+
+from enginehouse.errors import UpstreamDied
+
+__all__ = ["Lines", "Sent", "ServerSentEvents", "sse"]
+
+_MAX_FRAME = 16 * 1024 * 1024
+
+
+class Sent(NamedTuple):
+    """One server-sent event; `name` is empty when it has none."""
+
+    name: bytes
+    data: bytes
+
+
+class Lines:
+    """Lines out of chunks; LF, CRLF and CR end a line."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that are complete with this chunk, without their ends.
+
+        Raises:
+            UpstreamDied: one line is larger than 16 MiB.
+        """
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._pieces, lines[0]])
+            self._pieces, self._size = [], 0
+        if rest:
+            self._pieces.append(rest)
+            self._size += len(rest)
+            if self._size > _MAX_FRAME:
+                raise UpstreamDied("The engine sent a line larger than 16 MiB.")
+        return lines
+
+    def rest(self) -> bytes:
+        """What has come of a line that has no end yet."""
+        return b"".join(self._pieces)
+
+
+class ServerSentEvents:
+    """Events out of chunks, as the HTML standard reads them: comments are skipped, `data` lines are joined."""
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._name = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._first = True
+
+    def feed(self, chunk: bytes) -> list[Sent]:
+        """The events that are complete with this chunk.
+
+        Raises:
+            UpstreamDied: one event is larger than 16 MiB.
+        """
+        events: list[Sent] = []
+        for line in self._lines.feed(chunk):
+            if self._first:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # noqa: PLW2901 - a byte order mark is no part of it
+                self._first = False
+            if line:
+                self._field(line)
+            elif self._data:
+                events.append(self._whole())
+            else:
+                self._name = b""
+        return events
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value)
+            if self._size > _MAX_FRAME:
+                raise UpstreamDied("The engine sent an event larger than 16 MiB.")
+        elif name in {b"event", b"error"}:
+            # llama.cpp has written errors as a field of their own: `error: {...}`.
+            self._name = value if name == b"event" else b"error"
+            if name == b"error":
+                self._data.append(value)
+
+    def _whole(self) -> Sent:
+        event = Sent(self._name, b"\n".join(self._data))
+        self._name, self._data, self._size = b"", [], 0
+        return event
+
+
+def sse(data: bytes, name: str = "") -> bytes:
+    """One event as bytes."""
+    head = b"event: " + name.encode() + b"\n" if name else b""
+    return head + b"data: " + data + b"\n\n"

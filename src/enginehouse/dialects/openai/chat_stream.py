@@ -1,0 +1,287 @@
+"""Streams and whole answers of OpenAI's chat completions, both ways."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from enginehouse.dialects.base import Head
+from enginehouse.dialects.errors import reported
+from enginehouse.dialects.framing import Sent, ServerSentEvents, sse
+from enginehouse.dialects.openai.shapes import (
+    Call,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Scores,
+    error_json,
+    finish_of,
+    reason_of,
+    scores_json,
+    usage_json,
+)
+from enginehouse.dialects.shapes import from_engine
+from enginehouse.errors import EnginehouseError, UpstreamDied
+from enginehouse.types import Usage
+from enginehouse.types.answer import (
+    Began,
+    Choice,
+    Counted,
+    Event,
+    Finished,
+    RefusalDelta,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingRedacted,
+    ThinkingSigned,
+    Timed,
+    ToolCallBegan,
+    ToolCallDelta,
+    fold,
+)
+from enginehouse.types.generation import Json
+
+__all__ = ["ChatReader", "ChatWriter", "read_chat_answer", "write_chat_answer"]
+
+_DONE = b"[DONE]"
+
+
+class _State:
+    """What has been seen of one choice."""
+
+    def __init__(self) -> None:
+        self.calls: set[int] = set()
+        self.finished = False
+
+
+class _Telling:
+    """Events out of chunks and whole messages, which differ in little."""
+
+    def __init__(self) -> None:
+        self.began = False
+        self.choices: dict[int, _State] = {}
+
+    def chunk(self, chunk: Chunk) -> list[Event]:
+        events: list[Event] = []
+        if not self.began and (chunk.choices or chunk.id):
+            self.began = True
+            events.append(Began(id=chunk.id, model=chunk.model))
+        for choice in chunk.choices:
+            events += self._choice(choice)
+        if chunk.usage is not None:
+            events.append(Counted(usage=chunk.usage.usage()))
+        return events
+
+    def complete(self) -> bool:
+        return bool(self.choices) and all(state.finished for state in self.choices.values())
+
+    def _choice(self, choice: ChunkChoice) -> list[Event]:
+        state = self.choices.setdefault(choice.index, _State())
+        events = self._delta(choice.delta or choice.message or Delta(), choice, state)
+        if choice.finish_reason:
+            state.finished = True
+            matched = choice.stop_reason if isinstance(choice.stop_reason, str) else None
+            reason = finish_of(choice.finish_reason, called=bool(state.calls))
+            events.append(Finished(reason=reason, choice=choice.index, stop_sequence=matched))
+        return events
+
+    def _delta(self, delta: Delta, choice: ChunkChoice, state: _State) -> list[Event]:
+        index = choice.index
+        events: list[Event] = []
+        if thought := delta.reasoning_content or delta.reasoning:
+            events.append(ThinkingDelta(text=thought, choice=index))
+        scores = _scores(choice.logprobs)
+        if delta.content or scores:
+            events.append(TextDelta(text=delta.content or "", choice=index, scores=scores))
+        if delta.refusal:
+            events.append(RefusalDelta(text=delta.refusal, choice=index))
+        for place, call in enumerate(delta.tool_calls or ()):
+            events += _call(call, call.index if call.index is not None else place, index, state)
+        return events
+
+
+def _call(call: Call, place: int, choice: int, state: _State) -> list[Event]:
+    events: list[Event] = []
+    if place not in state.calls:
+        name = call.function.name if call.function else None
+        if not name:
+            raise UpstreamDied("The engine began a tool call without a name.")
+        state.calls.add(place)
+        events.append(ToolCallBegan(index=place, id=call.id or f"call_{place}", name=name, choice=choice))
+    if call.function and call.function.arguments:
+        events.append(ToolCallDelta(index=place, arguments=call.function.arguments, choice=choice))
+    return events
+
+
+def _scores(logprobs: Any) -> tuple[Any, ...]:
+    if not logprobs:
+        return ()
+    try:
+        read = msgspec.convert(logprobs, Scores)
+    except msgspec.ValidationError:
+        raise UpstreamDied("The engine sent log probabilities that cannot be read.") from None
+    return tuple(token.score() for token in read.content or ())
+
+
+class ChatReader:
+    """Events out of a stream of chunks. Complete when every choice has told why it ended."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._frames = ServerSentEvents()
+        self._telling = _Telling()
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that are complete with this chunk."""
+        events: list[Event] = []
+        for frame in self._frames.feed(chunk):
+            if self.ended:
+                break
+            events += self._frame(frame)
+        return events
+
+    def close(self) -> list[Event]:
+        """Nothing more; some servers leave out `[DONE]`, which loses nothing."""
+        if not self._telling.complete():
+            raise UpstreamDied("The engine's stream broke off before its end.")
+        return []
+
+    def _frame(self, frame: Sent) -> list[Event]:
+        if frame.data == _DONE:
+            self.ended = True
+            return self.close()
+        if frame.name == b"error":
+            raise reported(frame.data)
+        chunk = from_engine(frame.data, Chunk)
+        if chunk.error:
+            raise reported(frame.data)
+        return self._telling.chunk(chunk)
+
+
+def read_chat_answer(body: bytes) -> list[Event]:
+    """The events of a whole answer."""
+    answer = from_engine(body, Chunk)
+    if answer.error:
+        raise reported(body)
+    telling = _Telling()
+    events = telling.chunk(answer)
+    if not telling.complete():
+        raise UpstreamDied("The engine's answer is not complete.")
+    return events
+
+
+class ChatWriter:
+    """Chunks out of events. Thoughts are `reasoning_content`, the word of llama.cpp, vLLM and DeepSeek."""
+
+    def __init__(self, head: Head) -> None:
+        self._base: Json = {
+            "id": f"chatcmpl-{head.id}",
+            "object": "chat.completion.chunk",
+            "created": int(head.created),
+            "model": head.model,
+        }
+        self._wants_usage = head.wants_usage
+        self._open: dict[int, bool] = {}
+        self._usage = Usage()
+
+    def write(self, event: Event) -> bytes:
+        """The chunk of one event, before it the chunk that opens its choice."""
+        match event:
+            case Began() | Timed() | ThinkingSigned() | ThinkingRedacted():
+                return b""
+            case Counted():
+                self._usage = event.usage
+                return b""
+            case Finished():
+                opened = self._opening(event.choice)
+                self._open[event.choice] = False
+                return opened + self._chunk(event.choice, {}, reason=reason_of(event.reason))
+            case TextDelta():
+                scores = scores_json(event.scores)
+                return self._opening(event.choice) + self._chunk(
+                    event.choice, {"content": event.text}, scores=scores
+                )
+            case _:
+                return self._opening(event.choice) + self._chunk(event.choice, _delta(event))
+
+    def close(self) -> bytes:
+        """The usage chunk, if it is wanted, and `[DONE]`."""
+        if not self._open or any(self._open.values()):
+            raise UpstreamDied("The engine's stream broke off before its end.")
+        usage = b""
+        if self._wants_usage:
+            usage = sse(msgspec.json.encode(self._base | {"choices": [], "usage": usage_json(self._usage)}))
+        return usage + sse(_DONE)
+
+    def fail(self, error: EnginehouseError, status: int) -> bytes:
+        """An error frame, and no `[DONE]`: clients take a bare end for success."""
+        return sse(msgspec.json.encode(error_json(error, status)))
+
+    def ping(self) -> bytes:
+        """A comment."""
+        return b": ping\n\n"
+
+    def _opening(self, choice: int) -> bytes:
+        if choice in self._open:
+            return b""
+        self._open[choice] = True
+        return self._chunk(choice, {"role": "assistant", "content": ""})
+
+    def _chunk(self, index: int, delta: Json, *, reason: str | None = None, scores: Json | None = None) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": scores, "finish_reason": reason}
+        chunk = self._base | {"choices": [choice]}
+        if self._wants_usage:
+            chunk["usage"] = None
+        return sse(msgspec.json.encode(chunk))
+
+
+def _delta(event: ThinkingDelta | RefusalDelta | ToolCallBegan | ToolCallDelta) -> Json:
+    match event:
+        case ThinkingDelta():
+            return {"reasoning_content": event.text}
+        case RefusalDelta():
+            return {"refusal": event.text}
+        case ToolCallBegan():
+            function = {"name": event.name, "arguments": ""}
+            return {
+                "tool_calls": [{"index": event.index, "id": event.id, "type": "function", "function": function}]
+            }
+        case ToolCallDelta():
+            return {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]}
+
+
+def write_chat_answer(events: Iterable[Event], head: Head) -> bytes:
+    """A whole answer."""
+    answer = fold(events)
+    return msgspec.json.encode(
+        {
+            "id": f"chatcmpl-{head.id}",
+            "object": "chat.completion",
+            "created": int(head.created),
+            "model": head.model,
+            "choices": [_choice_json(choice, index) for index, choice in enumerate(answer.choices)],
+            "usage": usage_json(answer.usage or Usage()),
+        }
+    )
+
+
+def _choice_json(choice: Choice, index: int) -> Json:
+    if choice.reason is None:
+        raise UpstreamDied("The engine's answer is not complete.")
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in choice.tool_calls()
+    ]
+    refusal = choice.refusal()
+    silent = calls or refusal is not None
+    message: Json = {"role": "assistant", "content": choice.text() or (None if silent else ""), "refusal": refusal}
+    if thoughts := choice.thinking():
+        message["reasoning_content"] = thoughts
+    if calls:
+        message["tool_calls"] = calls
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": scores_json(choice.scores),
+        "finish_reason": reason_of(choice.reason),
+    }

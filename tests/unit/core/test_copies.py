@@ -1,0 +1,191 @@
+"""Several copies of one model: who gets the next request, growing with the line, shrinking when idle."""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+
+from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies, copies_of, next_copy, told_as_model
+from enginehouse.residency.manager import Residency
+from enginehouse.settings.schema import AdmissionSettings, ResidencySettings
+from enginehouse.testing import FakeLauncher, simulate
+from enginehouse.types import Deployment, EngineName, Instances, Kind, Model, ResidentState
+
+OFF, LOADING, READY, FAILED = (
+    ResidentState.OFF,
+    ResidentState.LOADING,
+    ResidentState.READY,
+    ResidentState.FAILED,
+)
+
+
+def model(name="a", least=1, most=3, slots=1):
+    deployment = Deployment(id=name, model=name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, slots=slots)
+    return Model(id=name, kind=Kind.CHAT, deployments=(deployment,), instances=Instances(min=least, max=most))
+
+
+class House:
+    def __init__(self, residency, admission, copies, launcher):
+        self.residency, self.admission, self.copies, self.launcher = residency, admission, copies, launcher
+        self.ran_on = Counter()
+
+    async def ask(self, wanted, seconds):
+        ticket = self.admission.slot(wanted.deployments[0], slots=self.copies.slots(wanted))
+        async with ticket:
+            deployment, terms = self.copies.pick(wanted)
+            async with self.residency.lease(deployment, terms):
+                self.ran_on[deployment.id] += 1
+                await asyncio.sleep(seconds)
+
+    async def review(self, *models, every=0.5):
+        while True:
+            self.copies.review(models)
+            await asyncio.sleep(every)
+
+
+@asynccontextmanager
+async def house_of(*models, ram=100, weights=None, **settings):
+    given = {"max_memory_usage": 1, "utility_share": 0, "vram_multiplier": 1, "min_residency": 0, **settings}
+    how = ResidencySettings(**given)
+    launcher = FakeLauncher(weights=weights or {})
+    admission = Admission(AdmissionSettings())
+    async with Residency({EngineName.LLAMA_SERVER: launcher}, how, ram=ram) as residency:
+        house = House(residency, admission, Copies(admission, residency, how), launcher)
+        reviewing = asyncio.ensure_future(house.review(*models))
+        try:
+            yield house
+        finally:
+            reviewing.cancel()
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "states", "waited", "expected"),
+    [
+        (1, 3, (OFF, OFF, OFF), 99, None),
+        (1, 3, (LOADING, OFF, OFF), 99, None),
+        (1, 3, (READY, OFF, OFF), 0, None),
+        (1, 3, (READY, OFF, OFF), 2, 1),
+        (1, 3, (READY, LOADING, OFF), 99, None),
+        (1, 3, (READY, FAILED, OFF), 2, 2),
+        (1, 3, (READY, READY, READY), 99, None),
+        (1, 3, (OFF, READY, OFF), 2, 0),
+        (2, 3, (READY, OFF, OFF), 0, 1),
+        (1, 1, (READY,), 99, None),
+    ],
+)
+def test_when_one_more_copy_is_worth_it(least, most, states, waited, expected):
+    assert next_copy(Instances(min=least, max=most), states, waited, 2.0) == expected
+
+
+def test_a_model_grows_with_its_line_and_shrinks_when_idle():
+    async def main():
+        wanted = model()
+        async with house_of(wanted, scale_up_wait=2, scale_down_idle=60) as house:
+            await asyncio.gather(*(house.ask(wanted, 5) for _ in range(30)))
+            assert house.launcher.resident == {"a", "a#2", "a#3"}
+            assert set(house.ran_on) == {"a", "a#2", "a#3"}
+            # Alone the one copy would have taken 151 seconds.
+            assert asyncio.get_running_loop().time() < 75
+            assert house.copies.status(wanted).instances == 3
+            await asyncio.sleep(61)
+            assert house.launcher.resident == {"a"}
+            assert house.copies.slots(wanted) == 1
+            grown = [e.event.why for e in house.residency.decisions.about("a#2") if e.event.what == "grows"]
+            assert grown == ["A request has waited for 2.0 s."]
+
+    simulate(main())
+
+
+def test_no_more_requests_run_than_all_ready_copies_have_slots():
+    async def main():
+        wanted = model(slots=2)
+        async with house_of(wanted, scale_up_wait=1) as house:
+            asking = [asyncio.ensure_future(house.ask(wanted, 3)) for _ in range(40)]
+            while not all(task.done() for task in asking):
+                for copy in copies_of(wanted):
+                    assert house.residency.status(copy).leases <= 2
+                await asyncio.sleep(0.25)
+            await asyncio.gather(*asking)
+
+    simulate(main())
+
+
+def test_the_least_are_there_whenever_the_model_is():
+    async def main():
+        wanted = model(least=2, most=2)
+        async with house_of(wanted, idle_timeout=100) as house:
+            await house.ask(wanted, 5)
+            assert house.launcher.resident == {"a", "a#2"}
+            await asyncio.sleep(50)
+            assert house.launcher.resident == {"a", "a#2"}
+
+    simulate(main())
+
+
+def test_one_more_copy_takes_free_memory_only_and_says_when_there_is_none():
+    async def main():
+        wanted, other = model(), model("b", most=1)
+        weights = {"a": 40, "a#2": 40, "b": 40}
+        async with house_of(wanted, weights=weights, scale_up_wait=1) as house:
+            await house.ask(other, 1)
+            await asyncio.gather(*(house.ask(wanted, 3) for _ in range(6)))
+            assert house.launcher.resident == {"a", "b"}
+            told = [e.event.what for e in house.residency.decisions.about("a#2")]
+            assert told == ["stays_small"]
+
+    simulate(main())
+
+
+def test_a_copy_too_many_is_the_first_to_leave_for_another_model():
+    async def main():
+        wanted, other = model(most=2), model("b", most=1)
+        weights = {"a": 40, "a#2": 40, "b": 40}
+        async with house_of(wanted, weights=weights, scale_up_wait=1) as house:
+            await asyncio.gather(*(house.ask(wanted, 3) for _ in range(6)))
+            assert house.launcher.resident == {"a", "a#2"}
+            await house.ask(other, 1)
+            assert house.launcher.resident == {"a", "b"}
+
+    simulate(main())
+
+
+def test_without_auto_scaling_there_is_one():
+    async def main():
+        wanted = model()
+        async with house_of(wanted, scale_up_wait=1, enable_auto_scaling=False) as house:
+            await asyncio.gather(*(house.ask(wanted, 3) for _ in range(6)))
+            assert house.launcher.resident == {"a"}
+
+    simulate(main())
+
+
+def test_unload_takes_every_copy_and_a_smaller_most_takes_those_beyond_it():
+    async def main():
+        wanted = model(least=3, most=3)
+        async with house_of(wanted) as house:
+            await house.ask(wanted, 10)
+            assert len(house.launcher.resident) == 3
+            house.copies.replace(wanted, model(least=1, most=2))
+            await asyncio.sleep(0.1)
+            assert house.launcher.resident == {"a", "a#2"}
+            await house.copies.unload(model(least=1, most=2))
+            assert not house.launcher.resident
+
+    simulate(main())
+
+
+def test_a_change_of_one_copy_is_told_as_the_model_stands():
+    async def main():
+        wanted = model(least=2, most=2)
+        catalogue = Catalogue([wanted])
+        async with house_of(wanted) as house:
+            await house.ask(wanted, 5)
+            second = house.residency.status(copies_of(wanted)[1])
+            await house.residency.unload("a")
+            told = told_as_model(catalogue, house.residency, second)
+            assert (told.id, told.state, told.instances) == ("a", READY, 1)
+
+    simulate(main())
