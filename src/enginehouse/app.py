@@ -1,7 +1,7 @@
 """Composition root: wires every room together, by hand, in one exit stack whose order is the shutdown's order.
 
 The only module that knows every other. Leaving the house stops what was started last first: side tasks, then
-residents (their leases end before their engines), then stores.
+what the ledger has not written yet, residents (their leases end before their engines), then stores.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
+from enginehouse.api.usage import usage_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
@@ -33,6 +34,10 @@ from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.warmups import WarmUps
@@ -51,6 +56,8 @@ from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
+from enginehouse.stores.spool import Spool
+from enginehouse.stores.sql import Database, database_url, open_database, prepare
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -82,6 +89,8 @@ class House:
         changes: EventStream[Update],
         arrivals: asyncio.Event,
         dependencies: Mapping[str, Ask],
+        ledger: Ledger,
+        database: Database,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -90,6 +99,7 @@ class House:
         self.residency = residency
         self.changes = changes
         self.arrivals = arrivals
+        self.ledger = ledger
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = admission
@@ -116,6 +126,7 @@ class House:
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
             registration_router(self.registry, self.copies),
+            usage_router(UsageReports(database)),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -135,6 +146,7 @@ class House:
         self.residency.adopt(settings.residency)
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
+        self.ledger.adopt(_prices(settings))
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
         await self.registry.adopt(settings)
@@ -162,8 +174,9 @@ async def open_house(
         config: the file to watch for edits, if there is one.
 
     Raises:
-        SettingsError: the service would be open to strangers, two models claim one name, or a store's address
-            cannot be one.
+        SettingsError: the service would be open to strangers, two models claim one name, a store's address cannot
+            be one, or the database's schema is not the one this version knows.
+        StoreUnavailable: the database cannot be reached.
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
@@ -175,11 +188,26 @@ async def open_house(
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
         dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        url = database_url(settings.stores.database_url, settings.data_dir)
+        database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
+        await prepare(database)
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
+        ledger = await stack.enter_async_context(_ledger(settings, database))
         house = House(
-            settings, artifacts, read, catalogue, residency, admission, machine, changes, arrivals, dependencies
+            settings,
+            artifacts,
+            read,
+            catalogue,
+            residency,
+            admission,
+            machine,
+            changes,
+            arrivals,
+            dependencies,
+            ledger,
+            database,
         )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)
@@ -224,6 +252,15 @@ def _residency(
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
     residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
     return residency
+
+
+def _ledger(settings: Settings, database: Database) -> Ledger:
+    spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
+    return Ledger(SqlBooks(database), spool, _prices(settings))
+
+
+def _prices(settings: Settings) -> Prices:
+    return Prices({name: model.price for name, model in settings.models.items()}, settings.prices)
 
 
 def _launchers(

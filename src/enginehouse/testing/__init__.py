@@ -1,6 +1,7 @@
-"""Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine."""
+"""Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine, books."""
 
 from enginehouse.testing.asgi import Answer, Caller
+from enginehouse.testing.books import FakeBooks, FakeSpool
 from enginehouse.testing.clock import simulate
 from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
 from enginehouse.testing.lines import MemoryLines, SharedMemory
@@ -9,10 +10,12 @@ from enginehouse.testing.machine import FakeMachine
 __all__ = [
     "Answer",
     "Caller",
+    "FakeBooks",
     "FakeEmbedder",
     "FakeEngine",
     "FakeLauncher",
     "FakeMachine",
+    "FakeSpool",
     "MemoryLines",
     "SharedMemory",
     "simulate",
