@@ -188,7 +188,9 @@ def db_status_command(file: Config = None, as_json: Json = False) -> None:
     """Say whether the database is up to date; exit code 1 if not."""
     from enginehouse.cli.database import run_status
     from enginehouse.cli.effective import effective
+    from enginehouse.telemetry.logs import configure_logs
 
+    configure_logs("warning", "auto")
     raise typer.Exit(run_status(effective(file).settings, as_json=as_json))
 
 
@@ -197,7 +199,9 @@ def db_upgrade_command(file: Config = None, as_json: Json = False) -> None:
     """Bring the database up to date. SQLite does so by itself when the service starts."""
     from enginehouse.cli.database import run_upgrade
     from enginehouse.cli.effective import effective
+    from enginehouse.telemetry.logs import configure_logs
 
+    configure_logs("warning", "auto")
     raise typer.Exit(run_upgrade(effective(file).settings, as_json=as_json))
 
 
@@ -220,9 +224,11 @@ def usage_summary_command(
     """Show requests, tokens and cost."""
     from enginehouse.cli.effective import effective
     from enginehouse.cli.usage import GROUPS, Range, run_summary
+    from enginehouse.telemetry.logs import configure_logs
 
     if by not in GROUPS:
         raise typer.BadParameter(f"{by!r} is none of {', '.join(GROUPS)}.", param_hint="--by")
+    configure_logs("warning", "auto")
     run_summary(effective(file).settings, Range(start, end, user), group_by=by, as_json=as_json)
 
 
@@ -235,7 +241,9 @@ def usage_reprice_command(
     """Charge the records since a day anew, with the prices that count now; sums follow."""
     from enginehouse.cli.effective import effective
     from enginehouse.cli.usage import run_reprice
+    from enginehouse.telemetry.logs import configure_logs
 
+    configure_logs("warning", "auto")
     run_reprice(effective(file).settings, since, as_json=as_json)
 
 
@@ -252,7 +260,9 @@ def usage_export_command(
     """Write every record as CSV."""
     from enginehouse.cli.effective import effective
     from enginehouse.cli.usage import Range, run_export
+    from enginehouse.telemetry.logs import configure_logs
 
+    configure_logs("warning", "auto")
     run_export(effective(file).settings, Range(start, end, user), output)
 
 

@@ -11,7 +11,6 @@ import typer
 from enginehouse.errors import SettingsError
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import Database, SchemaState, database_url, migrate, open_database, schema_state
-from enginehouse.telemetry.logs import configure_logs
 
 __all__ = ["run_status", "run_upgrade", "usable", "with_database"]
 
@@ -47,7 +46,6 @@ def run_upgrade(settings: Settings, *, as_json: bool) -> int:
 
 async def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
     """Do something with the database of the settings."""
-    configure_logs("warning", "auto")
     url = database_url(settings.stores.database_url, settings.data_dir)
     async with open_database(url, fsync=settings.stores.fsync) as database:
         return await work(database)
