@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
+from uuid import uuid4
 
 import structlog
 
@@ -18,17 +19,20 @@ from enginehouse import __version__
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
-from enginehouse.api.health import health_router
+from enginehouse.api.health import Ask, health_router
+from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
-from enginehouse.core.admission import Admission
+from enginehouse.api.vram import vram_router
+from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
+from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
@@ -36,18 +40,22 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.residency.base import Launcher, terms_of
+from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
+from enginehouse.residency.machine import Machine, ThisMachine, open_driver
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
+from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, open_database, prepare
 from enginehouse.telemetry.events import EventStream
@@ -76,8 +84,11 @@ class House:
         read: ReadModels,
         catalogue: Catalogue,
         residency: Residency,
+        admission: Admission,
+        machine: Machine,
         changes: EventStream[Update],
         arrivals: asyncio.Event,
+        dependencies: Mapping[str, Ask],
         ledger: Ledger,
         database: Database,
     ) -> None:
@@ -91,12 +102,16 @@ class House:
         self.ledger = ledger
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
-        self._admission = Admission(settings.admission)
+        self._admission = admission
         self.copies = Copies(self._admission, residency, settings.residency)
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
-        face = OpenAIFace(Gateway(catalogue, self._admission, residency, self.copies))
+        gateway = Gateway(catalogue, self._admission, residency, self.copies)
+        self.warm_ups = WarmUps(gateway, residency)
+        self.cleanup = Cleanup(residency, machine)
+        holdings = Holdings(residency, self.copies, machine)
+        face = OpenAIFace(gateway)
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -104,7 +119,9 @@ class House:
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
-            health_router(catalogue, residency, settings.residency),
+            health_router(catalogue, residency, holdings, self.cleanup, dependencies),
+            vram_router(catalogue, holdings),
+            model_cache_router(catalogue, residency, self.copies, holdings, self.warm_ups, self.cleanup),
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
@@ -157,8 +174,8 @@ async def open_house(
         config: the file to watch for edits, if there is one.
 
     Raises:
-        SettingsError: the service would be open to strangers, two models claim one name, or the database's schema
-            is not the one this version knows.
+        SettingsError: the service would be open to strangers, two models claim one name, a store's address cannot
+            be one, or the database's schema is not the one this version knows.
         StoreUnavailable: the database cannot be reached.
     """
     check_exposure(settings.server, settings.auth)
@@ -169,15 +186,56 @@ async def open_house(
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
+        store = await stack.enter_async_context(_redis(settings))
+        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
+        admission = await stack.enter_async_context(_admission(settings, store))
+        machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
         ledger = await stack.enter_async_context(_ledger(settings, database))
-        house = House(settings, artifacts, read, catalogue, residency, changes, arrivals, ledger, database)
+        house = House(
+            settings,
+            artifacts,
+            read,
+            catalogue,
+            residency,
+            admission,
+            machine,
+            changes,
+            arrivals,
+            dependencies,
+            ledger,
+            database,
+        )
         await house.registry.open()
+        await stack.enter_async_context(house.warm_ups)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
+
+
+@asynccontextmanager
+async def _redis(settings: Settings) -> AsyncGenerator[RedisStore | None]:
+    """The connection to Redis, whether it answers yet or not; None when none is configured."""
+    if settings.stores.redis_url:
+        async with RedisStore(settings.stores.redis_url, uuid4().hex) as store:
+            yield store
+    elif settings.stores.enable_queue:
+        raise SettingsError("stores.enable_queue wants a Redis: set stores.redis_url, or switch it off.")
+    else:
+        yield None
+
+
+@asynccontextmanager
+async def _admission(settings: Settings, store: RedisStore | None) -> AsyncGenerator[Admission]:
+    """The gates, all our own unless queues are shared."""
+    stores = settings.stores
+    if store is None or not stores.enable_queue:
+        yield Admission(settings.admission)
+    else:
+        async with SharedGates(RedisLines(store), lease=stores.queue_lease, share=stores.queue_share) as shared:
+            yield Admission(settings.admission, shared)
 
 
 def _residency(
@@ -251,6 +309,7 @@ def _endless(
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
     yield "copies", partial(_follow_load, house)
+    yield "cleanup", house.cleanup.run
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:

@@ -44,6 +44,8 @@ class ModelState(BaseModel):
     pid: int | None = Field(None, description="Its engine process, when it has one.")
     load_time_seconds: float | None = Field(None, description="What its last load took.")
     idle_seconds: float | None = Field(None, description="Since the end of its last request, when it is idle.")
+    vram_mb: float | None = Field(None, description="What it holds on GPUs, or has reserved there.")
+    ram_mb: float | None = Field(None, description="What it holds of main memory, or has reserved.")
     instances: int | None = Field(None, description="How many copies are ready, where there may be several.")
     error: str | None = Field(None, description="Why it failed.")
 
@@ -151,9 +153,15 @@ def _fields(status: ResidentStatus) -> dict[str, object]:
         "pid": status.pid,
         "load_time_seconds": _rounded(status.load_seconds),
         "idle_seconds": _rounded(status.idle_seconds),
+        "vram_mb": _mib(status.vram),
+        "ram_mb": _mib(status.ram),
         "instances": status.instances,
         "error": status.error,
     }
+
+
+def _mib(amount: int | None) -> float | None:
+    return None if amount is None else round(amount / (1024 * 1024), 1)
 
 
 def _rounded(seconds: float | None) -> float | None:

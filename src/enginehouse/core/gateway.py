@@ -14,6 +14,7 @@ from msgspec import Struct
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
+from enginehouse.core.identity import SERVICE
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
 from enginehouse.errors import (
@@ -67,8 +68,14 @@ class Gateway:
                 seat = await self._sit(stack, request)
                 if seat is not None:
                     yield seat
+                    self._answered(request, seat)
                     return
             request.timings.queue = None  # it stands in another line now
+
+    def _answered(self, request: Request, seat: Seat) -> None:
+        """What the engine took goes into its figures; the service's own requests are nobody's use of it."""
+        if request.principal != SERVICE and request.timings.upstream is not None:
+            self._residency.answered(seat.deployment.id, request.timings.upstream)
 
     async def _sit(self, stack: AsyncExitStack, request: Request) -> Seat | None:
         """None when the model went away while the request waited: its name may mean another one by now."""
@@ -90,8 +97,9 @@ class Gateway:
             return None
         deployment, terms = self._copies.pick(current)
         request.timings.deployment = deployment.id
+        counted = principal != SERVICE
         try:
-            lease = await stack.enter_async_context(self._residency.lease(deployment, terms))
+            lease = await stack.enter_async_context(self._residency.lease(deployment, terms, counted=counted))
         except ModelNotFound:
             return None
         request.timings.load = lease.waited

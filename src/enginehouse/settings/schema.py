@@ -230,6 +230,10 @@ class StoreSettings(Section):
     """Redis URL; empty keeps shared state in the process."""
     enable_queue: bool = False
     """Whether queues of shared upstreams are global across replicas (wants Redis)."""
+    queue_lease: PositiveSeconds = 15.0
+    """Seconds after which the slots and places of a replica that died are free again in a global queue."""
+    queue_share: Fraction = 1.0
+    """Share of a global queue's slots that this replica runs on its own while Redis is away; at least one slot."""
 
 
 class QdrantSettings(Section):
