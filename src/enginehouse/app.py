@@ -22,7 +22,7 @@ from enginehouse.api.framework import framework_app
 from enginehouse.api.health import Ask, health_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
-from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
@@ -31,7 +31,7 @@ from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
-from enginehouse.core.gateway import Gateway
+from enginehouse.core.gateway import Gateway, Seats
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
 from enginehouse.core.ledger.books import SqlBooks
@@ -40,6 +40,7 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.routes import Routes
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -107,16 +108,12 @@ class House:
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
-        gateway = Gateway(catalogue, self._admission, residency, self.copies)
+        self.routes = Routes(catalogue, settings.routing, time.monotonic)
+        gateway = Gateway(Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger)
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
-        face = OpenAIFace(gateway)
-        hot = {
-            "/v1/chat/completions": face.chat,
-            "/v1/completions": face.completion,
-            "/v1/embeddings": face.embeddings,
-        }
+        hot = openai_faces(gateway)
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
             health_router(catalogue, residency, holdings, self.cleanup, dependencies),
@@ -146,6 +143,7 @@ class House:
         self.residency.adopt(settings.residency)
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
+        self.routes.adopt(settings.routing)
         self.ledger.adopt(_prices(settings))
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
@@ -274,10 +272,13 @@ def _launchers(
         silence=silence,
         grace=settings.residency.stop_grace,
     )
+    elsewhere = RemoteLauncher(silence=silence)
     return {
         EngineName.LLAMA_SERVER: llama,
         EngineName.ONNX: OnnxLauncher(files),
-        EngineName.OPENAI: RemoteLauncher(silence=silence),
+        EngineName.OPENAI: elsewhere,
+        EngineName.ANTHROPIC: elsewhere,
+        EngineName.OLLAMA: elsewhere,
     }
 
 

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 
 from enginehouse.api.dialect import error_body
 from enginehouse.api.model_cache import is_model_cache, refusal
-from enginehouse.api.openai import answered
 from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id, status_of
 from enginehouse.core.identity import Identity
 from enginehouse.errors import EnginehouseError, MissingCredentials, RequestTooLarge
@@ -78,7 +77,7 @@ class FrontDoor:
             ping_interval=self._server.ping_interval,
             max_body=self._server.max_body_bytes,
         )
-        await answered(exchange, handler)
+        await handler(exchange)
 
     def _principal(self, scope: Scope) -> Principal:
         credentials: dict[bytes, str] = {

@@ -14,7 +14,7 @@ from enginehouse import errors
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
 
-__all__ = ["Exchange", "Receive", "Scope", "Send", "read_request_id", "status_of"]
+__all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "read_request_id", "status_of"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -52,8 +52,7 @@ _PATIENCE = 8
 """How many times the body limit is read, and thrown away, before an answer cuts its sender off."""
 PING = b": ping\n\n"
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
-_SSE: RawHeaders = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+_STREAM: RawHeaders = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -98,6 +97,8 @@ class Exchange:
         self.request_id = request_id
         self.principal = principal
         self.timings = Timings()
+        self.media_type = "text/event-stream; charset=utf-8"
+        """What a stream of this answer is."""
         self.headers: RawHeaders = []
         """More headers for the answer, such as which model gave it."""
         self.started = False
@@ -191,7 +192,7 @@ class Exchange:
         """Whole frames of an event stream; the first write sends the headers."""
         if not self.started:
             self.started = True
-            head = [*_SSE, *self._own_headers()]
+            head = [(b"content-type", self.media_type.encode()), *_STREAM, *self._own_headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": head})
         self._last_write = self.clock()
         await self._send({"type": "http.response.body", "body": frames, "more_body": True})
@@ -238,7 +239,12 @@ class Exchange:
                 return
 
     async def _ping(self) -> None:
-        if self._streams and self.clock() - self._last_write >= self._ping_interval * 0.9:
+        """Only event streams have words that say nothing; the others' clients wait in silence."""
+        if (
+            self._streams
+            and self.media_type.startswith("text/event-stream")
+            and self.clock() - self._last_write >= self._ping_interval * 0.9
+        ):
             await self.write(self._sign_of_life())
 
     def _sign_of_life(self) -> bytes:

@@ -106,8 +106,18 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """The remote engine's key. Never shown."""
     upstream_model: str | None = None
     """What the remote engine calls the model, when it is not our id."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with every request, such as an organisation's name."""
+    weight: float = 1.0
+    """Its share of the work among the deployments of one model."""
     request_timeout: float | None = None
     """Seconds the engine may be silent; None takes the service's limit."""
+    connect_timeout: float | None = None
+    """Seconds until a connection has to be there; None takes the usual ones."""
+    first_token_timeout: float | None = None
+    """Seconds until the first piece of an answer has to be there."""
+    total_timeout: float | None = None
+    """Seconds until the whole of it has to be there."""
     defaults: tuple[tuple[str, str], ...] = ()
     """Generation parameters for requests that do not give them: name and JSON value."""
 
@@ -140,6 +150,8 @@ class Model(Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.NORMAL
     ttl: float | None = None
     """Idle seconds before it leaves memory; None takes the service's default, 0 means never."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that answer in its stead when none of its deployments can."""
     pinned: bool = False
     preload: bool = False
     instances: Instances = Instances()
@@ -222,8 +234,10 @@ class Request(Struct, frozen=True, kw_only=True):
     """As the caller named it: id, alias or `name@version`."""
     principal: Principal
     request_id: str
-    body: bytes
-    """The call in OpenAI's dialect."""
+    body: bytes = b""
+    """The call as the caller wrote it, where its bytes may pass through."""
+    face: str = ""
+    """Which dialect or family of routes it came by."""
     stream: bool = False
     priority: Priority = Priority.NORMAL
     timeout: float | None = None
