@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +17,10 @@ from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect
 
 __all__ = ["openai_faces"]
+
+S = TypeVar("S", bound=Sampling)
+
+_embedding = msgspec.json.Decoder(EmbeddingBody)
 
 
 def openai_faces(gateway: Gateway) -> Mapping[str, Face]:
@@ -57,11 +62,8 @@ class EmbeddingsFace(Face):
         await exchange.respond(200, answer)
 
 
-_embedding = msgspec.json.Decoder(EmbeddingBody)
-
-
-def _peek(decoder: "msgspec.json.Decoder[ChatBody] | msgspec.json.Decoder[CompletionBody]", body: bytes) -> Peeked:
-    asked: Sampling = decode(body, decoder)
+def _peek(decoder: "msgspec.json.Decoder[S]", body: bytes) -> Peeked:
+    asked = decode(body, decoder)
     wants_usage = bool(asked.stream_options and asked.stream_options.include_usage)
     stream = bool(asked.stream)
     return Peeked(model=asked.model, stream=stream, wants_usage=wants_usage or not stream)

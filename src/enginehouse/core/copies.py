@@ -66,10 +66,12 @@ class Copies:
         each = model.deployments[0].slots
         return each if model.instances.max == 1 else each * max(len(self._ready(model)), 1)
 
-    def pick(self, model: Model, deployment: Deployment) -> tuple[Deployment, Terms]:
-        """The copy of this deployment for the next request: the least busy that is ready, the first when none is."""
-        if model.instances.max == 1 or deployment.id != model.deployments[0].id:
-            return deployment, terms_of(model)
+    def pick(self, model: Model, deployment: Deployment | None = None) -> tuple[Deployment, Terms]:
+        """The copy of a deployment for the next request: the least busy ready one, the first when none is."""
+        first = model.deployments[0]
+        wanted = deployment or first
+        if model.instances.max == 1 or wanted.id != first.id:
+            return wanted, terms_of(model)
         best = min(self._ready(model), default=(0, 0))
         return copies_of(model)[best[1]], self._terms(model, best[1])
 

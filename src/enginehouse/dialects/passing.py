@@ -66,8 +66,6 @@ async def whole_pieces(chunks: AsyncIterator[bytes], between: bytes = b"\n\n") -
         at = data.rfind(between)
         if at < 0:
             rest = data
-            if not data:
-                yield b""  # a sign of life
         else:
             end = at + len(between)
             yield data[:end]

@@ -214,7 +214,7 @@ class RoutingSettings(Section):
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often the last server that is left is asked again after a failure that may pass."""
     backoff: PositiveSeconds = 0.25
-    """Seconds before it is asked the second time; twice as long before each further time, less up to half by lot."""
+    """Seconds before it is asked the second time; each further pause is twice as long, less up to half by lot."""
     max_pause: PositiveSeconds = 10.0
     """Most seconds of such a pause; a longer `Retry-After` is handed on to the caller."""
     breaker_failures: Annotated[int, Field(ge=1)] = 5

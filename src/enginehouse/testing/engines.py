@@ -3,20 +3,36 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
+from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.http import taken
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.types import Deployment
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeReply"]
+__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeReply"]
+
+WHOLE = (
+    b'{"id":"x","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+)
+"""A whole answer in OpenAI's dialect."""
+_chat = OpenAIChat()
 
 
 class FakeReply:
     """A reply made of given chunks; an exception among them is raised in its place, a number is a pause."""
 
-    def __init__(self, chunks: Sequence[bytes | Exception | float], status: int = 200) -> None:
+    def __init__(
+        self, chunks: Sequence[bytes | Exception | float], status: int = 200, *, stream: bool = False
+    ) -> None:
         self.status = status
-        self.headers: Mapping[str, str] = {"Content-Type": "application/json"}
+        kind = "text/event-stream" if stream and status == 200 else "application/json"
+        self.headers: Mapping[str, str] = {"Content-Type": kind}
+        self.prompt_tokens: int | None = None
         self._chunks = chunks
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -36,12 +52,14 @@ class FakeReply:
 
 
 class FakeEngine:
-    """Satisfies `Engine`, `Forwards` and `Embeds`.
+    """Satisfies `Engine`, `Forwards` and `Generates`.
 
     Args:
         chunks: what a forwarded call answers.
         status: with which status.
     """
+
+    dialects: ClassVar = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 
     def __init__(self, chunks: Sequence[bytes | Exception | float] = (), *, status: int = 200) -> None:
         self.chunks = chunks
@@ -61,9 +79,22 @@ class FakeEngine:
         self.calls.append(call)
         self.running += 1
         try:
-            yield FakeReply(self.chunks, self.status)
+            yield FakeReply(self.chunks, self.status, stream=call.stream)
         finally:
             self.running -= 1
+
+    @asynccontextmanager
+    async def generate(self, generation: Generation, *, request_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
+        """The same as events."""
+        body = _chat.write_request(generation, stream=False)
+        call = Call(dialect=Dialect.OPENAI_CHAT, body=body, stream=False, request_id=request_id)
+        async with self.forward(call) as reply:
+            yield _events(await taken(reply))
+
+
+async def _events(reply: Reply) -> AsyncIterator[Event]:
+    for event in _chat.read_answer(await reply.read()):
+        yield event
 
 
 class FakeEmbedder:

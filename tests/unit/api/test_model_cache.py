@@ -6,13 +6,13 @@ from datetime import datetime
 import pytest
 
 from enginehouse.errors import ModelLoadFailed, UpstreamDied
-from enginehouse.testing import Caller, simulate
+from enginehouse.testing import WHOLE, Caller, simulate
 from enginehouse.types import Deployment, EngineName, Kind, Model, Principal
 from tests.unit.api.house import MIB, open_door
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
-ANSWER = [0.5, b"{}"]
+ANSWER = [0.5, WHOLE]
 
 
 def at_the_door(chunks=ANSWER, **door):
@@ -307,11 +307,11 @@ class Moody:
     async def healthy(self):
         return True
 
-    def forward(self, call):
+    def generate(self, generation, *, request_id):
         self.count += 1
         if self.count % self.every == 0:
             raise UpstreamDied("it had enough")
-        return self.engine.forward(call)
+        return self.engine.generate(generation, request_id=request_id)
 
 
 @at_the_door(memory={"warmup_requests": 4})

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from enginehouse.errors import ModelLoadFailed, ModelNotFound, UpstreamDied
-from enginehouse.testing import Caller, simulate
+from enginehouse.testing import WHOLE, Caller, simulate
 from enginehouse.types import Principal
 from tests.unit.api.house import open_door
 
@@ -20,7 +20,7 @@ def at_the_door(**door):
     def decorate(test):
         def run():
             async def main():
-                async with open_door([b"{}"], **door) as opened:
+                async with open_door([WHOLE], **door) as opened:
                     await test(opened)
 
             simulate(main())
@@ -92,7 +92,7 @@ async def test_ids_with_slashes_and_colons_and_aliases(door):
 
 @at_the_door()
 async def test_unload_lets_the_running_request_end(door):
-    door.engine.chunks = [5.0, b"{}"]
+    door.engine.chunks = [5.0, WHOLE]
     async with asyncio.TaskGroup() as group:
         asked = group.create_task(door.post(CHAT, HELLO))
         await asyncio.sleep(1)

@@ -152,11 +152,6 @@ def deployment(
 ) -> Deployment:
     """Where and how the model runs."""
     place = remote(stated.base_url, stated.api_key, engine, common)
-    if engine not in LOCAL and place.base_url is None:
-        raise SettingsError(
-            f"models.{id_}.base_url: the engine {engine.value} needs one, or an address or a key in the "
-            f"configuration's section {engine.value}."
-        )
     return Deployment(
         id=id_,
         model=id_,

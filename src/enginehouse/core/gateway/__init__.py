@@ -1,4 +1,4 @@
-"""The way of one request: a record, a slot, a lease, an engine's answer, and again on another one where that helps."""
+"""The way of one request: a record, a slot, a lease, an engine's answer, and another try where that helps."""
 
 from enginehouse.core.gateway.gateway import Answering, Embedded, Gateway, patience
 from enginehouse.core.gateway.seats import Seat, Seats

@@ -186,7 +186,7 @@ async def _generated(request: Request, seat: Seat, generation: Generation) -> As
 
 
 def asked_of(model: Model, deployment: Deployment, generation: Generation) -> Generation:
-    """The generation with the engine's own name for the model, and parameters nobody gave from the configuration."""
+    """With the engine's own name for the model, and parameters nobody gave from the configuration."""
     sampling = generation.sampling
     given = {name: msgspec.json.decode(value) for name, value in deployment.defaults}
     missing = {

@@ -130,9 +130,9 @@ class Gateway:
                         async with self._asked(request, flow, seat, entry) as pieces:
                             begun = True
                             yield Answering(seat, pieces, entry)
-                    return
+                    return  # noqa: TRY300 - what follows belongs to the loop
                 except EnginehouseError as error:
-                    if begun or not await tries.again(model, deployment, error):
+                    if begun or not await tries.again(deployment, error):
                         raise
                     log.warning(
                         "request_retried",
@@ -154,7 +154,9 @@ class Gateway:
             aclosing(flow.pieces(seat, entry)) as pieces,
         ):
             first = await _first(pieces)
-            request.timings.ttft = limit.begun()
+            waited = limit.begun()
+            if request.stream:
+                request.timings.ttft = waited
             yield _joined(first, pieces)
 
     @asynccontextmanager

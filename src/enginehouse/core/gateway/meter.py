@@ -25,7 +25,7 @@ class Meter:
         self._written = 0
 
     def note(self, event: Event) -> None:
-        """The next event. Engines write a token at a time, so that an unfinished answer is as long as its pieces."""
+        """The next event. Engines write a token at a time: an unfinished answer is as long as its pieces."""
         if isinstance(event, Counted):
             self._usage = event.usage
         elif isinstance(event, _WORDS):

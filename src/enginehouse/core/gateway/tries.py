@@ -44,7 +44,7 @@ class Tries:
             raise self._error or self._routes.refusal(model)
         return found
 
-    async def again(self, model: Model, deployment: Deployment, error: EnginehouseError) -> bool:
+    async def again(self, deployment: Deployment, error: EnginehouseError) -> bool:
         """Whether to ask once more; waits before the same deployment is asked again."""
         self._error = error
         if deployment.base_url is None and await self._came_down(deployment, error):

@@ -8,7 +8,7 @@ import structlog
 from enginehouse.engines.anthropic import AnthropicHttp
 from enginehouse.engines.ollama import Ollama
 from enginehouse.engines.openai import OpenAIServer
-from enginehouse.errors import EngineError, EnginehouseError
+from enginehouse.errors import EngineError, EnginehouseError, ModelLoadFailed
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.types import Deployment, EngineName
 
@@ -95,7 +95,11 @@ async def _brought_in(engine: Ollama, deployment: Deployment) -> None:
 
 
 def _address(deployment: Deployment) -> str:
-    assert deployment.base_url is not None, "a deployment elsewhere has an address"
+    if deployment.base_url is None:
+        raise ModelLoadFailed(
+            f"It is not known where {deployment.model!r} runs: set its base_url, or an address or a key in the "
+            f"section {deployment.engine.value}."
+        )
     return deployment.base_url
 
 
