@@ -1,12 +1,13 @@
 """What every hot route shares: it is asked, answers, and tells what went wrong in its own dialect's shape."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
 
 from enginehouse.api.wire import Exchange, RawHeaders, status_of
-from enginehouse.errors import CallerGone, EnginehouseError, QueueFull
+from enginehouse.errors import CallerGone, EnginehouseError, QueueFull, ShuttingDown
 from enginehouse.types import Operation, Request
 
 __all__ = ["Errors", "Face", "refusal_headers", "request_of"]
@@ -43,6 +44,10 @@ class Face:
             log.info("caller_gone", request_id=exchange.request_id, path=exchange.scope["path"])
         except EnginehouseError as error:
             await self.refuse(exchange, error)
+        except asyncio.CancelledError:
+            # The service stops and waits no longer; a stream that just ended would look like a whole answer.
+            await self.refuse(exchange, ShuttingDown("The service is shutting down.", retry_after=5))
+            raise
         except Exception:
             log.exception("request_broke", request_id=exchange.request_id, path=exchange.scope["path"])
             await self.refuse(exchange, EnginehouseError("The service made a mistake; its log says more."))

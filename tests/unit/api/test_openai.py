@@ -233,6 +233,21 @@ async def test_patience_is_for_the_first_byte_of_a_stream(door):
     assert answer.chunks[-1] == DONE
 
 
+def test_a_stream_that_the_service_cuts_off_says_so():
+    async def main():
+        async with open_door([TEXT, 1000.0, DONE]) as door:
+            asking = door.caller("POST", CHAT, STREAM)
+            running = asyncio.ensure_future(asking.run())
+            await asyncio.sleep(1)
+            running.cancel()
+            await asyncio.wait([running])
+            assert json.loads(asking.answer.events()[-1])["error"]["code"] == "shutting_down"
+            (record,) = door.books.kept.values()
+            assert (record.outcome, record.output_tokens, record.estimated) == ("cancelled", 1, True)
+
+    simulate(main())
+
+
 BAD = [
     (b"{", None),
     (b"", None),
