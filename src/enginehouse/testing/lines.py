@@ -125,6 +125,7 @@ class _Shared:
         outcome = Outcome(
             joined=[self._place(join.id, now) for join in moves.joins],
             waiting=[self._place(ticket, now) for ticket in moves.waiting],
+            turns=[ticket for owner, ticket in self._called if owner == replica],
             slots=slots,
             active=len(self._running),
             depth=len(self._waiters),
@@ -132,7 +133,7 @@ class _Shared:
             next=self._next(moves.slots, now),
             figures=self._figures() if moves.figures else None,
         )
-        return outcome, self._called
+        return outcome, [call for call in self._called if call[0] != replica]
 
     def _expire(self, now: float) -> None:
         for ticket in [ticket for ticket, waiter in self._waiters.items() if waiter.until <= now]:
@@ -192,7 +193,7 @@ class _Shared:
             self._stand([waiter] if not late else self._from_the_start())
 
     def _from_the_start(self) -> list[_Waiter]:
-        """Somebody comes who came earlier than others: all stand anew by the time they came, and turns begin anew."""
+        """Somebody comes who asked earlier than others: all stand anew by the time they asked."""
         self._line = Line(self._line.aging)
         return sorted(self._waiters.values(), key=lambda waiter: waiter.came)
 

@@ -214,7 +214,10 @@ class SharedGate:
         """Ask for the numbers of all replicas, for `stats`."""
         if self._alone is None:
             with suppress(StoreUnavailable):
-                self._note(await self._lines.step(self._name, self._bare_moves(figures=True)))
+                outcome = await self._lines.step(self._name, self._bare_moves(figures=True))
+                self._note(outcome)
+                for ticket_id in outcome.turns:
+                    self.turn(ticket_id)
 
     def turn(self, ticket_id: str) -> None:
         """The store has let this one in."""
@@ -312,6 +315,8 @@ class SharedGate:
 
     def _take(self, outcome: Outcome, said: "_Said") -> None:
         self._note(outcome)
+        for ticket_id in outcome.turns:
+            self.turn(ticket_id)
         for ticket, position in zip(said.joining, outcome.joined, strict=True):
             if position < 0:
                 self._refuse(ticket)
@@ -341,7 +346,7 @@ class SharedGate:
             ticket.turn.set_result(True)
 
     def _refuse(self, ticket: Ticket) -> None:
-        if self._places.pop(ticket, None) is not None and not ticket.turn.done():
+        if self._drop(ticket) is not None and not ticket.turn.done():
             depth = self._outcome.depth
             ticket.turn.set_exception(
                 QueueFull(
@@ -361,12 +366,17 @@ class SharedGate:
             self._bell.set()
 
     def _go(self, ticket: Ticket, how: Literal["served", "left", "timed_out"], seconds: float = 0.0) -> None:
-        place = self._places.pop(ticket)
-        del self._tickets[place.id]
-        self._new.pop(ticket, None)
-        if place.sent:
+        place = self._drop(ticket)
+        if place is not None and place.sent:
             self._ends.append(End(id=place.id, how=how, seconds=seconds))
             self._bell.set()
+
+    def _drop(self, ticket: Ticket) -> _Place | None:
+        place = self._places.pop(ticket, None)
+        if place is not None:
+            del self._tickets[place.id]
+            self._new.pop(ticket, None)
+        return place
 
     @staticmethod
     def _runs(ticket: Ticket, place: _Place) -> bool:

@@ -80,6 +80,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The place of each of `Moves.joins`; -1 for one that found the line full."""
     waiting: list[int] = []
     """The place of each of `Moves.waiting`; -1 for one that the line does not know."""
+    turns: list[str] = []
+    """Tickets of this replica that were let in by this step, in order, before any of `joined`; nobody is told again."""
     slots: int
     active: int = 0
     """How many run."""
@@ -96,7 +98,7 @@ class Listener(Protocol):
     """Who is told what happens between steps."""
 
     def turn(self, line: str, ticket: str) -> None:
-        """A waiting ticket of this replica runs from now on."""
+        """A waiting ticket of this replica runs from now on: another replica's step let it in."""
         ...
 
     def connection(self, *, up: bool) -> None:
