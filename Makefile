@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test check format bench docs lock clean
+.PHONY: help setup run test kills check format bench soak docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: setup ## Run all tests: unit, then integration with the real bundled engin
 	$(BIN)/pytest tests/unit
 	$(BIN)/pytest tests/integration
 
+kills: setup ## Kill the process 200 times in the midst of writing usage, on SQLite and on PostgreSQL
+	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py
+
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,6 +48,9 @@ format: setup ## Write the house style into the files
 
 bench: setup ## Measure what the gateway adds to a request and write docs/benchmarks.md (about two minutes)
 	$(BIN)/python -m bench
+
+soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
+	SOAK_EVENTS=100000 $(BIN)/pytest -s -q --timeout 3600 tests/unit/core/test_soak.py | grep -v decision
 
 docs: $(VENV)/.local ## Renew the pages that are made from the code
 	$(BIN)/enginehouse config reference > docs/configuration.md

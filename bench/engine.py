@@ -25,7 +25,7 @@ from enginehouse.settings.schema import ResidencySettings
 from enginehouse.stores.artifacts import Artifacts
 from enginehouse.types import Deployment, EngineName, Kind, Operation
 
-__all__ = ["Estimate", "HangUp", "estimates", "hang_ups"]
+__all__ = ["Estimate", "HangUp", "chat_deployment", "chat_launcher", "estimates", "hang_ups"]
 
 _PAUSE = 0.7
 """Seconds between asking and leaving."""
@@ -67,7 +67,7 @@ async def hang_ups() -> list[HangUp]:
     plain: dict[str, float] = {}
     ours: dict[str, float] = {}
     for taken, flags in ((plain, ("-b", "2048", "-ub", "512")), (ours, ())):
-        async with _engine(_deployment("hangup", 8192, 1, flags)) as engine:
+        async with _engine(chat_deployment("hangup", 8192, 1, flags)) as engine:
             for case, (prompt, stream) in _CASES.items():
                 taken[case] = await _leave(engine, prompt, stream=stream, plain=taken is plain)
     return [HangUp(case=case, plain=plain[case], ours=ours[case]) for case in _CASES]
@@ -77,7 +77,7 @@ async def estimates() -> list[Estimate]:
     """The default chat model in several shapes, one after the other."""
     found: list[Estimate] = []
     for number, (context, slots, flags) in enumerate(_SHAPES):
-        deployment = _deployment(f"shape-{number}", context, slots, flags)
+        deployment = chat_deployment(f"shape-{number}", context, slots, flags)
         async with _residency() as residency:
             status = await residency.load(deployment)
             taken = measured(status.pid) if status.pid is not None else None
@@ -121,13 +121,18 @@ async def _engine(deployment: Deployment) -> AsyncGenerator[LlamaServer]:
 
 
 def _residency() -> Residency:
+    return Residency({EngineName.LLAMA_SERVER: chat_launcher()}, ResidencySettings())
+
+
+def chat_launcher() -> LlamaLauncher:
+    """Starts the bundled engine, on files as the configuration of this machine says."""
     environ = current_environ()
     files = FetchedFiles(_artifacts(load(None, environ)), lambda: None)
-    launcher = LlamaLauncher(files, binary=None, environ=environ, silence=600, grace=10)
-    return Residency({EngineName.LLAMA_SERVER: launcher}, ResidencySettings())
+    return LlamaLauncher(files, binary=None, environ=environ, silence=600, grace=10)
 
 
-def _deployment(name: str, context: int, slots: int, flags: tuple[str, ...]) -> Deployment:
+def chat_deployment(name: str, context: int, slots: int = 1, flags: tuple[str, ...] = ()) -> Deployment:
+    """The default chat model under some name."""
     stated = DEFAULT_MODELS["smollm2"]
     return Deployment(
         id=name,

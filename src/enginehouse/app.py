@@ -1,7 +1,7 @@
 """Composition root: wires every room together, by hand, in one exit stack whose order is the shutdown's order.
 
 The only module that knows every other. Leaving the house stops what was started last first: side tasks, then
-residents (their leases end before their engines), then stores.
+what the ledger has not written yet, residents (their leases end before their engines), then stores.
 """
 
 import asyncio
@@ -20,28 +20,44 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import Ask, health_router
+from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
+from enginehouse.api.usage import usage_router
+from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
+from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.usage import UsageReports
+from enginehouse.core.listing import Listing, Update
+from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.residency.base import Launcher, terms_of
+from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
+from enginehouse.residency.machine import Machine, ThisMachine, open_driver
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
+from enginehouse.stores.spool import Spool
+from enginehouse.stores.sql import Database, database_url, open_database, prepare
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -69,9 +85,12 @@ class House:
         catalogue: Catalogue,
         residency: Residency,
         admission: Admission,
-        changes: EventStream[ResidentStatus],
+        machine: Machine,
+        changes: EventStream[Update],
         arrivals: asyncio.Event,
         dependencies: Mapping[str, Ask],
+        ledger: Ledger,
+        database: Database,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -80,11 +99,19 @@ class House:
         self.residency = residency
         self.changes = changes
         self.arrivals = arrivals
+        self.ledger = ledger
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = admission
         self.copies = Copies(self._admission, residency, settings.residency)
-        face = OpenAIFace(Gateway(catalogue, self._admission, residency, self.copies))
+        self.listing = Listing(catalogue, residency, self.copies, changes.publish)
+        file = RegistryFile(settings.data_dir / "registered-models.json")
+        self.registry = Registry(file, self.listing, settings, artifacts.local)
+        gateway = Gateway(catalogue, self._admission, residency, self.copies)
+        self.warm_ups = WarmUps(gateway, residency)
+        self.cleanup = Cleanup(residency, machine)
+        holdings = Holdings(residency, self.copies, machine)
+        face = OpenAIFace(gateway)
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
@@ -92,10 +119,14 @@ class House:
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
-            health_router(catalogue, residency, settings.residency, dependencies),
+            health_router(catalogue, residency, holdings, self.cleanup, dependencies),
+            vram_router(catalogue, holdings),
+            model_cache_router(catalogue, residency, self.copies, holdings, self.warm_ups, self.cleanup),
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
+            registration_router(self.registry, self.copies),
+            usage_router(UsageReports(database)),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -115,28 +146,20 @@ class House:
         self.residency.adopt(settings.residency)
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
+        self.ledger.adopt(_prices(settings))
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
+        await self.registry.adopt(settings)
 
     def show(self, origin: str, models: Iterable[Model]) -> None:
         """Let the catalogue hold these models of one origin, and residency know what that changes.
 
         A change that is refused changes nothing and is logged: the service goes on with what it has.
         """
-        before = {model.id: model for model in self.catalogue.models()}
         try:
-            change = self.catalogue.replace(origin, models)
+            self.listing.replace(origin, models)
         except EnginehouseError as error:
             log.warning("models_refused", origin=origin, error=error.message)
-            return
-        for model_id in change.removed:
-            self.copies.replace(before[model_id], None)
-        for model_id in change.changed:
-            self.copies.replace(before[model_id], self.catalogue.resolve(model_id))
-        if change:
-            log.info(
-                "models_changed", origin=origin, added=change.added, removed=change.removed, changed=change.changed
-            )
 
 
 @asynccontextmanager
@@ -151,8 +174,9 @@ async def open_house(
         config: the file to watch for edits, if there is one.
 
     Raises:
-        SettingsError: the service would be open to strangers, two models claim one name, or a store's address
-            cannot be one.
+        SettingsError: the service would be open to strangers, two models claim one name, a store's address cannot
+            be one, or the database's schema is not the one this version knows.
+        StoreUnavailable: the database cannot be reached.
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
@@ -161,14 +185,32 @@ async def open_house(
     async with AsyncExitStack() as stack:
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
-        changes: EventStream[ResidentStatus] = EventStream()
+        changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
         dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        url = database_url(settings.stores.database_url, settings.data_dir)
+        database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
+        await prepare(database)
         admission = await stack.enter_async_context(_admission(settings, store))
+        machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
+        ledger = await stack.enter_async_context(_ledger(settings, database))
         house = House(
-            settings, artifacts, read, catalogue, residency, admission, changes, arrivals, dependencies=dependencies
+            settings,
+            artifacts,
+            read,
+            catalogue,
+            residency,
+            admission,
+            machine,
+            changes,
+            arrivals,
+            dependencies,
+            ledger,
+            database,
         )
+        await house.registry.open()
+        await stack.enter_async_context(house.warm_ups)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
 
@@ -200,14 +242,25 @@ def _residency(
     settings: Settings,
     launchers: Mapping[EngineName, Launcher],
     catalogue: Catalogue,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
 ) -> Residency:
     def tell(status: ResidentStatus) -> None:
-        changes.publish(told_as_model(catalogue, residency, status))
+        """How a model leaves memory after it left the list is of no interest to who reads the list."""
+        if catalogue.find(status.model) is not None:
+            changes.publish(told_as_model(catalogue, residency, status))
 
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
     residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
     return residency
+
+
+def _ledger(settings: Settings, database: Database) -> Ledger:
+    spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
+    return Ledger(SqlBooks(database), spool, _prices(settings))
+
+
+def _prices(settings: Settings) -> Prices:
+    return Prices({name: model.price for name, model in settings.models.items()}, settings.prices)
 
 
 def _launchers(
@@ -256,6 +309,7 @@ def _endless(
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
     yield "copies", partial(_follow_load, house)
+    yield "cleanup", house.cleanup.run
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:
@@ -282,6 +336,7 @@ async def _follow_arrivals(house: House) -> None:
         await house.arrivals.wait()
         house.arrivals.clear()
         house.show("settings", await house.read(house.settings))
+        await house.registry.adopt(house.settings)
 
 
 async def _follow_load(house: House) -> None:

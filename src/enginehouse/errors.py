@@ -8,6 +8,7 @@ it never holds a secret, a stack trace or a path outside the configured folders.
 from collections.abc import Sequence
 
 __all__ = [
+    "BudgetSpent",
     "CallerGone",
     "Conflict",
     "ContextLengthExceeded",
@@ -15,11 +16,13 @@ __all__ = [
     "EnginehouseError",
     "InsufficientMemory",
     "InvalidRequest",
+    "LedgerUnavailable",
     "LoadTimeout",
     "MissingCredentials",
     "ModelLoadFailed",
     "ModelNotFound",
     "NotFound",
+    "OutOfMemory",
     "PermissionDenied",
     "QueueFull",
     "QueueTimeout",
@@ -105,6 +108,12 @@ class Conflict(EnginehouseError):
     code = "conflict"
 
 
+class BudgetSpent(EnginehouseError):
+    """What the caller may spend in this period is spent or promised; asking again at once will not help."""
+
+    code = "insufficient_quota"
+
+
 class CallerGone(EnginehouseError):
     """The caller went away; nobody reads this answer, only logs, telemetry and the ledger."""
 
@@ -142,6 +151,10 @@ class ModelLoadFailed(EnginehouseError):
     code = "model_load_failed"
 
 
+class OutOfMemory(ModelLoadFailed):
+    """The engine did not come up because memory ran out under it; with more of it free it may."""
+
+
 class InsufficientMemory(EnginehouseError):
     """Does not fit even with all else evicted; the message holds needed and available bytes."""
 
@@ -164,6 +177,12 @@ class StoreUnavailable(StoreError):
     """The database cannot be reached right now; the same may work later."""
 
     code = "store_unavailable"
+
+
+class LedgerUnavailable(EnginehouseError):
+    """Nothing can be recorded, neither in the database nor on the local disk, so nothing is generated."""
+
+    code = "ledger_unavailable"
 
 
 # What an engine did --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A real Redis for tests: a process on a free port that can be stopped, frozen and started again."""
+"""A real Redis for tests: a process on a free port that can be stopped, frozen and started anew."""
 
 import signal
 import subprocess

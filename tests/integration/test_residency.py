@@ -1,6 +1,7 @@
 """The byte ledger and swaps with the real engine."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -51,3 +52,28 @@ def test_two_models_with_room_for_one_take_turns(tmp_path, gguf):
         status, answer, _ = own.call(CHAT, hello("huge"))
         assert (status, answer["error"]["code"]) == (507, "insufficient_memory")
         assert own.status("one")["status"] == "ready"
+
+
+def test_a_model_grows_while_requests_wait_and_shrinks_again(tmp_path, gguf):
+    config = {
+        "models": {
+            "m": {
+                "source": str(gguf),
+                "context_length": 512,
+                "flags": ["-t", "1"],
+                "instances": {"min": 1, "max": 2},
+            }
+        },
+        "residency": {"scale_up_wait": 0.2, "scale_down_idle": 2},
+    }
+    long = {**hello("m"), "max_tokens": 40, "ignore_eos": True}
+    with Service(tmp_path, config) as own, ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(own.call, CHAT, long) for _ in range(10)]
+        own.wait_until(lambda: own.call("/v1/models/m/status")[1].get("instances") == 2, 60)
+        assert len(own.children()) == 2
+        assert own.call("/v1/queue/stats")[1]["queues"]["m"]["slots"] == 2
+        assert [answer.result()[0] for answer in answers] == [200] * 10
+        own.wait_until(lambda: len(own.children()) == 1, 30)
+        told = own.call("/v1/models/m/status?explain=1")[1]
+        assert told["instances"] == 1
+        assert "grows" in {decision["what"] for decision in told["explanation"]["decisions"]}

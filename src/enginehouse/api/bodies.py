@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from enginehouse.core.listing import Listed
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.types import EngineName, ResidentState
 
@@ -43,6 +44,8 @@ class ModelState(BaseModel):
     pid: int | None = Field(None, description="Its engine process, when it has one.")
     load_time_seconds: float | None = Field(None, description="What its last load took.")
     idle_seconds: float | None = Field(None, description="Since the end of its last request, when it is idle.")
+    vram_mb: float | None = Field(None, description="What it holds on GPUs, or has reserved there.")
+    ram_mb: float | None = Field(None, description="What it holds of main memory, or has reserved.")
     instances: int | None = Field(None, description="How many copies are ready, where there may be several.")
     error: str | None = Field(None, description="Why it failed.")
 
@@ -73,8 +76,9 @@ class Named(ModelState):
 
 
 class Update(Named):
-    """A change of state."""
+    """A change of state, or of the list."""
 
+    change: str | None = Field(None, description="`added`, `removed` or `changed`, when the list is what changed.")
     timestamp: datetime
 
 
@@ -133,9 +137,10 @@ def named(status: ResidentStatus) -> Named:
     return Named.model_validate({**_fields(status), "alias": status.model, "model_id": status.model})
 
 
-def updated(status: ResidentStatus, at: datetime) -> Update:
+def updated(event: ResidentStatus | Listed, at: datetime) -> Update:
     """A change, as a body."""
-    return Update.model_validate({**named(status).model_dump(), "timestamp": at})
+    status, change = (event.status, event.change) if isinstance(event, Listed) else (event, None)
+    return Update.model_validate({**named(status).model_dump(), "change": change, "timestamp": at})
 
 
 def _fields(status: ResidentStatus) -> dict[str, object]:
@@ -148,9 +153,15 @@ def _fields(status: ResidentStatus) -> dict[str, object]:
         "pid": status.pid,
         "load_time_seconds": _rounded(status.load_seconds),
         "idle_seconds": _rounded(status.idle_seconds),
+        "vram_mb": _mib(status.vram),
+        "ram_mb": _mib(status.ram),
         "instances": status.instances,
         "error": status.error,
     }
+
+
+def _mib(amount: int | None) -> float | None:
+    return None if amount is None else round(amount / (1024 * 1024), 1)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -11,6 +11,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from enginehouse.api.dialect import error_body
+from enginehouse.api.model_cache import is_model_cache, refusal
 from enginehouse.api.openai import answered
 from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id, status_of
 from enginehouse.core.identity import Identity
@@ -58,7 +59,7 @@ class FrontDoor:
         try:
             principal = self._principal(scope)
         except MissingCredentials as error:
-            await _refuse(_timed(send), error)
+            await _refuse(_timed(send), error, scope["path"])
             return
         handler = self._hot.get(scope["path"])
         if handler is None:
@@ -137,8 +138,9 @@ def _limited(receive: Receive, limit: int) -> Receive:
     return limited
 
 
-async def _refuse(send: Send, error: EnginehouseError) -> None:
-    await _send_json(send, status_of(error), error_body(error), [(b"www-authenticate", b"Bearer")])
+async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
+    body = refusal(error) if is_model_cache(path) else error_body(error)
+    await _send_json(send, status_of(error), body, [(b"www-authenticate", b"Bearer")])
 
 
 async def _refuse_method(send: Send, method: str) -> None:

@@ -16,10 +16,11 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from enginehouse import __version__
 from enginehouse.api.bodies import Health, ModelHealth
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.holdings import Holdings
 from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
+from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import ResidencySettings
 from enginehouse.types import Model, ResidentState
 
 __all__ = ["Ask", "health_router"]
@@ -48,7 +49,8 @@ Ask: TypeAlias = Callable[[], Awaitable[None]]
 def health_router(
     catalogue: Catalogue,
     residency: Residency,
-    limits: ResidencySettings,
+    holdings: Holdings,
+    cleanup: Cleanup,
     dependencies: Mapping[str, Ask] = MappingProxyType({}),
 ) -> APIRouter:
     """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`."""
@@ -70,7 +72,7 @@ def health_router(
     @router.get("/health")
     async def health() -> Response:
         """Whether it is well; 503 when it is not."""
-        memory = psutil.virtual_memory()
+        memory = holdings.ram()
         states = _states(catalogue, residency)
         asked = await _ask_dependencies(dependencies)
         status = _judge(states, asked.values(), closing=residency.closing)
@@ -80,11 +82,13 @@ def health_router(
             "memory_usage": {
                 "used_mb": round(memory.used / _MIB, 1),
                 "total_mb": round(memory.total / _MIB, 1),
-                "usage_percentage": memory.percent,
-                "threshold": limits.memory_threshold * 100,
+                "usage_percentage": round(memory.used / memory.total * 100, 1),
+                "threshold": round(residency.settings.memory_threshold * 100, 1),
             },
             "models_cached": states[ResidentState.READY],
             "total_models": len(catalogue.models()),
+            "cache_hit_rate": round(holdings.figures(catalogue.models()).hit_rate or 0.0, 4),
+            "last_cleanup": cleanup.last.at.isoformat() if cleanup.last else None,
             "dependencies": asked,
             "timestamp": datetime.now(UTC).isoformat(),
         }

@@ -8,7 +8,7 @@ from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.types import Model
 
-__all__ = ["models_router"]
+__all__ = ["model_entry", "models_router"]
 
 
 def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
@@ -18,17 +18,18 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         """Every model, with its state."""
-        return {"object": "list", "data": [_entry(model, copies) for model in catalogue.models()]}
+        return {"object": "list", "data": [model_entry(model, copies) for model in catalogue.models()]}
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str) -> dict[str, Any]:
         """One model by id, alias or name@version."""
-        return _entry(catalogue.resolve(model_id), copies)
+        return model_entry(catalogue.resolve(model_id), copies)
 
     return router
 
 
-def _entry(model: Model, copies: Copies) -> dict[str, Any]:
+def model_entry(model: Model, copies: Copies) -> dict[str, Any]:
+    """A model as the list shows it; nothing in it is a secret."""
     deployment = model.deployments[0]
     return {
         "id": model.id,
@@ -38,6 +39,7 @@ def _entry(model: Model, copies: Copies) -> dict[str, Any]:
         "name": model.name or model.id,
         "aliases": model.aliases,
         "version": model.version,
+        "origin": model.origin,
         "status": copies.status(model).state.value,
         "provider": deployment.engine.value,
         "type": model.kind.value,

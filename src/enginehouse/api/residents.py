@@ -31,8 +31,9 @@ from enginehouse.api.bodies import (
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.core.copies import Copies
+from enginehouse.core.copies import Copies, copies_of
 from enginehouse.core.identity import require_admin
+from enginehouse.core.listing import Update
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
@@ -78,7 +79,7 @@ def residents_router(
     residency: Residency,
     copies: Copies,
     admission: Admission,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
     watch: Watch,
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
@@ -93,13 +94,14 @@ def residents_router(
         model = catalogue.resolve(model_id)
         body = named(copies.status(model))
         if explain:
-            body.explanation = _explanation(residency, admission, model.deployments[0].id)
+            body.explanation = _explanation(residency, admission, model)
         return body
 
     return router
 
 
-def _explanation(residency: Residency, admission: Admission, deployment_id: str) -> Explanation:
+def _explanation(residency: Residency, admission: Admission, model: Model) -> Explanation:
+    deployment_id = model.deployments[0].id
     stats = admission.stats(deployment_id)
     waiting = sum(stats.depth.values()) if stats else 0
     reasons = [residency.explain(deployment_id)]
@@ -107,7 +109,7 @@ def _explanation(residency: Residency, admission: Admission, deployment_id: str)
         reasons.insert(0, f"All {stats.slots} slots are taken, and {waiting} requests wait for one.")
     decisions = [
         DecisionBody(timestamp=entry.at, **msgspec.structs.asdict(entry.event))
-        for entry in residency.decisions.about(deployment_id)
+        for entry in residency.decisions.about(*(copy.id for copy in copies_of(model)))
     ]
     return Explanation(now=[reason for reason in reasons if reason], decisions=decisions)
 
@@ -117,7 +119,7 @@ def _add_overviews(
     catalogue: Catalogue,
     residency: Residency,
     copies: Copies,
-    changes: EventStream[ResidentStatus],
+    changes: EventStream[Update],
     watch: Watch,
 ) -> None:
     def overview() -> Overview:
@@ -126,7 +128,7 @@ def _add_overviews(
         server = Server(status="shutting_down" if closing else "ready")
         return Overview(server=server, models=which.models, summary=which.summary)
 
-    def update(entry: Entry[ResidentStatus]) -> bytes:
+    def update(entry: Entry[Update]) -> bytes:
         body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
         return frame(changes, entry.number, "model_update", body.encode())
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from enginehouse.engines.sse import data_of, whole_frames
 from enginehouse.errors import EnginehouseError, MissingCredentials, UpstreamDied, UpstreamRefused, UpstreamTimeout
@@ -83,6 +84,16 @@ class Service:
         ):
             yield stream
 
+    async def change(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Send JSON and read JSON; takes as long as the service takes.
+
+        Raises:
+            UpstreamDied, UpstreamTimeout: nobody answers.
+            UpstreamRefused, MissingCredentials: it answers with an error.
+        """
+        async with self._request(method, path, json=body) as response:
+            return _object(await response.read())
+
     async def _get(self, path: str) -> bytes:
         async with self._request("GET", path, timeout=aiohttp.ClientTimeout(total=QUICK_SECONDS)) as response:
             return await response.read()
@@ -91,7 +102,7 @@ class Service:
     async def _request(self, method: str, path: str, **options: Any) -> AsyncGenerator[aiohttp.ClientResponse]:
         assert self._session is not None, "the service is used outside its context"
         with self._translated():
-            async with self._session.request(method, self.url + path, **options) as response:
+            async with self._session.request(method, URL(self.url + path, encoded=True), **options) as response:
                 if response.status >= 400:
                     raise refusal(response.status, await response.read())
                 yield response

@@ -159,4 +159,12 @@ def _status(residency: Residency, model: Model) -> ResidentStatus:
     best = next((one for one in every if one.state is ResidentState.READY), every[0])
     ready = sum(one.state is ResidentState.READY for one in every)
     leases, waiting = sum(one.leases for one in every), sum(one.waiting for one in every)
-    return structs.replace(best, id=every[0].id, leases=leases, waiting=waiting, instances=ready)
+    ram, vram = _total(one.ram for one in every), _total(one.vram for one in every)
+    return structs.replace(
+        best, id=every[0].id, leases=leases, waiting=waiting, instances=ready, ram=ram, vram=vram
+    )
+
+
+def _total(amounts: Iterable[int | None]) -> int | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None

@@ -6,7 +6,7 @@ phase, and each exit runs once.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 from msgspec import Struct
@@ -14,9 +14,17 @@ from msgspec import Struct
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
+from enginehouse.core.identity import SERVICE
 from enginehouse.engines.base import Call, Embedding, Embeds, Engine, Forwards, Reply
 from enginehouse.engines.openai_http import error_from_reply
-from enginehouse.errors import EnginehouseError, InvalidRequest, LoadTimeout, QueueTimeout, UpstreamTimeout
+from enginehouse.errors import (
+    EnginehouseError,
+    InvalidRequest,
+    LoadTimeout,
+    ModelNotFound,
+    QueueTimeout,
+    UpstreamTimeout,
+)
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
@@ -55,25 +63,47 @@ class Gateway:
             PermissionDenied: the caller's role may not claim this priority.
             QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
         """
+        while True:
+            async with AsyncExitStack() as stack:
+                seat = await self._sit(stack, request)
+                if seat is not None:
+                    yield seat
+                    self._answered(request, seat)
+                    return
+            request.timings.queue = None  # it stands in another line now
+
+    def _answered(self, request: Request, seat: Seat) -> None:
+        """What the engine took goes into its figures; the service's own requests are nobody's use of it."""
+        if request.principal != SERVICE and request.timings.upstream is not None:
+            self._residency.answered(seat.deployment.id, request.timings.upstream)
+
+    async def _sit(self, stack: AsyncExitStack, request: Request) -> Seat | None:
+        """None when the model went away while the request waited: its name may mean another one by now."""
         model = self._catalogue.resolve(request.model)
         _check_kind(model, request.operation)
-        deployment = model.deployments[0]
         principal = request.principal
         self._admission.check_claim(principal, request.priority)
         ticket = self._admission.slot(
-            deployment,
+            model.deployments[0],
             slots=self._copies.slots(model),
             priority=request.priority,
             tenant=principal.tenant or principal.user,
         )
         request.timings.place = ticket
-        async with ticket as slot:
-            request.timings.place, request.timings.queue = None, slot.waited
-            deployment, terms = self._copies.pick(model)
-            request.timings.deployment = deployment.id
-            async with self._residency.lease(deployment, terms) as lease:
-                request.timings.load = lease.waited
-                yield Seat(model=model, deployment=deployment, engine=lease.engine)
+        slot = await stack.enter_async_context(ticket)
+        request.timings.place, request.timings.queue = None, slot.waited
+        current = self._catalogue.find(model.id)
+        if current is None:
+            return None
+        deployment, terms = self._copies.pick(current)
+        request.timings.deployment = deployment.id
+        counted = principal != SERVICE
+        try:
+            lease = await stack.enter_async_context(self._residency.lease(deployment, terms, counted=counted))
+        except ModelNotFound:
+            return None
+        request.timings.load = lease.waited
+        return Seat(model=current, deployment=deployment, engine=lease.engine)
 
     @asynccontextmanager
     async def forward(self, request: Request, seat: Seat) -> AsyncGenerator[Reply]:

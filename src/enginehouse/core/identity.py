@@ -7,9 +7,11 @@ from enginehouse.errors import MissingCredentials, PermissionDenied, SettingsErr
 from enginehouse.settings.schema import AuthSettings, ServerSettings
 from enginehouse.types import Principal
 
-__all__ = ["Identity", "check_exposure", "require_admin"]
+__all__ = ["SERVICE", "Identity", "check_exposure", "require_admin"]
 
 LOCAL = Principal(user="local", role="admin", tier="admin")
+SERVICE = Principal(user="enginehouse", role="service", tier="internal")
+"""The service itself: its requests are real ones, but nobody's use of a model."""
 KEYHOLDER = Principal(user="admin", role="admin", tier="admin")
 
 

@@ -1,6 +1,7 @@
 """What every dialect offers to faces and engines: one codec for requests, whole answers, streams and errors."""
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
@@ -9,7 +10,14 @@ from enginehouse.errors import EnginehouseError
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
 
-__all__ = ["Asked", "Codec", "Head", "StreamReader", "StreamWriter"]
+__all__ = ["Asked", "Codec", "Head", "Residence", "StreamReader", "StreamWriter"]
+
+
+class Residence(StrEnum):
+    """What a request that wants no answer wants done with the model; only Ollama's clients ask so."""
+
+    LOAD = "load"
+    UNLOAD = "unload"
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -19,6 +27,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     stream: bool
     wants_usage: bool = True
     """Whether a stream shall tell the tokens; only OpenAI's chat and text completions have to be asked."""
+    residence: Residence | None = None
+    """Set when nothing is to be generated: `generation` then names the model and holds neither turns nor prompt."""
 
 
 class Head(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,10 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from enginehouse.types import Operation
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Generation
 
-__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Reply", "Tokenizes"]
+__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Generates", "Pulses", "Reply", "Tokenizes"]
 
 
 class Engine(Protocol):
@@ -68,6 +70,35 @@ class Forwards(Protocol):
         Raises:
             UpstreamDied: no connection, or it broke before the headers came.
             UpstreamTimeout: no headers within the allowed time.
+        """
+        ...
+
+
+@runtime_checkable
+class Pulses(Protocol):
+    """Can be told from a wedged engine by what it writes, since it writes while it works."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds in which it owed somebody an answer and wrote to nobody, since it last wrote anything."""
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Answers a `Generation`, whatever dialect the caller and the engine speak."""
+
+    def generate(
+        self, generation: Generation, *, request_id: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """The events of the answer as they come; inside the context the engine has taken the request.
+
+        Leaving the context before the last event cancels the generation upstream. The iterator ends only after a
+        whole answer, and raises `UpstreamDied` or `UpstreamTimeout` when the engine does not come to its end.
+
+        Raises:
+            InvalidRequest: the engine cannot be told what is asked, or refuses it as the caller's fault.
+            EngineError: it refuses for another reason, cannot be reached or does not answer in time.
         """
         ...
 

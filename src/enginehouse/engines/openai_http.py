@@ -64,14 +64,23 @@ class OpenAIHttp:
     Args:
         base_url: root without the `/v1`, or with it, as people write both.
         api_key: sent as a bearer token.
+        headers: sent with every request, such as another dialect's own key and version.
         silence: seconds without a byte after which the server counts as gone.
         keep_alive: whether connections are used again. Not worth it on loopback, where a new one costs less than
             finding out that llama-server has closed the old one.
     """
 
-    def __init__(self, base_url: str, api_key: str | None, *, silence: float, keep_alive: bool = True) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        silence: float,
+        keep_alive: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._root = base_url.rstrip("/").removesuffix("/v1")
-        self._headers = dict(_ANONYMOUS)
+        self._headers = {**_ANONYMOUS, **(headers or {})}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)

@@ -21,6 +21,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     """How late it is evicted, and whom it may evict itself."""
     pinned: bool = False
     """Never evicted."""
+    refreshed: bool = False
+    """When its TTL ends its engine is asked how it is, and the TTL begins anew: idleness does not end its stay."""
     evicts: bool = True
     """Whether others may have to leave for it."""
 
@@ -31,7 +33,7 @@ USUAL = Terms()
 
 def terms_of(model: Model) -> Terms:
     """What a model's entry in the catalogue says of its stay in memory."""
-    return Terms(ttl=model.ttl, priority=model.priority, pinned=model.pinned)
+    return Terms(ttl=model.ttl, priority=model.priority, pinned=model.pinned, refreshed=model.preload)
 
 
 class Loaded(Struct, frozen=True, kw_only=True):

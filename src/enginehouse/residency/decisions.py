@@ -18,7 +18,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     id: str
     """Whom it is about."""
     what: str
-    """`loads`, `ready`, `waits`, `evicted`, `leaves`, `failed`, `grows` or `stays_small`."""
+    """`loads`, `starved`, `ready`, `waits`, `evicted`, `leaves`, `failed`, `grows` or `stays_small`."""
     why: str
     other: str | None = None
     """Who else was part of it: for whom it was evicted."""
@@ -39,6 +39,6 @@ class Decisions:
         self._ring.publish(Decision(id=deployment_id, what=what, why=why, other=other))
         log.info("decision", model=deployment_id, what=what, why=why, other=other)
 
-    def about(self, deployment_id: str) -> Sequence[Entry[Decision]]:
-        """What is remembered of one deployment, as the one concerned or as the other, oldest first."""
-        return [e for e in self._ring.recent() if deployment_id in {e.event.id, e.event.other}]
+    def about(self, *deployment_ids: str) -> Sequence[Entry[Decision]]:
+        """What is remembered of some deployments, as those concerned or as the others, oldest first."""
+        return [e for e in self._ring.recent() if e.event.id in deployment_ids or e.event.other in deployment_ids]

@@ -10,7 +10,8 @@ from math import inf
 
 import structlog
 
-from enginehouse.errors import EnginehouseError, LoadTimeout, ModelLoadFailed
+from enginehouse.engines.base import Pulses
+from enginehouse.errors import EnginehouseError, InsufficientMemory, LoadTimeout, ModelLoadFailed, OutOfMemory
 from enginehouse.residency.base import Launcher, Loaded
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import Footprints, footprint_of, measured
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 
 _UNANSWERED = 3
 """Health checks in a row that an engine may leave unanswered."""
+_MIB = 1024 * 1024
+_LEAST_RAISE = 64 * _MIB
+"""Bytes that an estimate which proved too small grows by at the least; else by half of it."""
 
 
 class Lifecycle:
@@ -60,11 +64,14 @@ class Lifecycle:
         failure: EnginehouseError | None = None
         try:
             async with AsyncExitStack() as stack:
-                need = await self._weigh(resident, deployment)
+                size = await self._weigh(resident, deployment)
                 stack.callback(self._room.give_back, deployment.id)
-                await self._wait_for_room(resident, deployment, need)
-                resident.ready(await self._load(stack, resident, deployment))
-                await self._measure(resident, deployment)
+                try:
+                    loaded = await self._load(stack, resident, deployment, size)
+                except OutOfMemory as error:
+                    loaded = await self._load_with_more(stack, resident, deployment, size, error)
+                resident.ready(loaded)
+                await self._measure(resident)
                 self._decisions.note(deployment.id, "leaves", await self._stay(resident))
         except EnginehouseError as error:
             failure = error
@@ -80,13 +87,37 @@ class Lifecycle:
             log.warning("model_failed", model=deployment.id, error=failure.message)
             self._decisions.note(deployment.id, "failed", failure.message)
 
-    async def _weigh(self, resident: Resident, deployment: Deployment) -> Footprint:
-        """What it needs; files are fetched for that, for as long as they keep coming."""
+    async def _weigh(self, resident: Resident, deployment: Deployment) -> int:
+        """Bytes it needs; files are fetched to know that, for as long as they keep coming."""
         async with self._progressing(resident, None):
             estimate = await self._launcher(deployment).weigh(deployment, resident)
         known = self._footprints.known(deployment)
-        ram = known if known is not None else round(estimate * self.settings.vram_multiplier)
-        return footprint_of(deployment, ram)
+        return known if known is not None else round(estimate * self.settings.vram_multiplier)
+
+    async def _load_with_more(
+        self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: int, first: OutOfMemory
+    ) -> Loaded:
+        """Once more, with room for a raised estimate, which is remembered until a load can be measured.
+
+        Raises:
+            InsufficientMemory: so much can never be had.
+            OutOfMemory: it was not enough either.
+        """
+        self._room.give_back(deployment.id)
+        raised = min(size + max(size // 2, _LEAST_RAISE), self._most(deployment))
+        if raised <= size:
+            raise InsufficientMemory(_starved(size, "That is all there is for models.", first)) from first
+        again = f"It is tried again with {raised // _MIB} MiB."
+        self._decisions.note(deployment.id, "starved", _starved(size, again, first))
+        try:
+            self._room.check(deployment.id, footprint_of(deployment, raised))
+        except InsufficientMemory as error:
+            raise InsufficientMemory(_starved(size, error.message, first)) from first
+        self._footprints.remember(deployment, raised)  # a small write, and a rare one
+        try:
+            return await self._load(stack, resident, deployment, raised)
+        except OutOfMemory as error:
+            raise OutOfMemory(_starved(size, f"So it did with {raised // _MIB} MiB.", error)) from error
 
     async def _wait_for_room(self, resident: Resident, deployment: Deployment, need: Footprint) -> None:
         self._room.check(deployment.id, need)
@@ -100,7 +131,13 @@ class Lifecycle:
                 retry_after=30,
             ) from error
 
-    async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment) -> Loaded:
+    def _most(self, deployment: Deployment) -> int:
+        """Bytes that could be set aside for it in an empty house."""
+        axes = [axis for axis in footprint_of(deployment, 0) if not axis.startswith("models")]
+        return min((self._room.ledger.capacity[axis] for axis in axes), default=0)
+
+    async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: int) -> Loaded:
+        await self._wait_for_room(resident, deployment, footprint_of(deployment, size))
         self._decisions.note(deployment.id, "loads", "It was asked for, and there is room.")
         resident.since = now()
         async with self._progressing(resident, self.settings.load_timeout):
@@ -108,13 +145,15 @@ class Lifecycle:
         self._decisions.note(deployment.id, "ready", f"It answers after {now() - resident.since:.3f} s.")
         return loaded
 
-    async def _measure(self, resident: Resident, deployment: Deployment) -> None:
-        """What it really takes replaces the estimate, now and after a restart."""
+    async def _measure(self, resident: Resident) -> None:
+        """What it really takes replaces the estimate, now and after a restart; it is asked again as it grows."""
+        deployment = resident.deployment
         pid = resident.loaded.pid if resident.loaded else None
         size = await asyncio.to_thread(measured, pid) if pid is not None else None
-        if size is not None:
+        if size and deployment is not None:
             self._room.ledger.settle(deployment.id, footprint_of(deployment, size))
             await asyncio.to_thread(self._footprints.remember, deployment, size)
+            self._room.relieve(deployment.id)
             self._room.review()
 
     @asynccontextmanager
@@ -154,17 +193,34 @@ class Lifecycle:
             if resident.state is ResidentState.DRAINING and not resident.leases:
                 return "It was asked to, and its last request has ended."
             left = resident.idle_left()
+            if left is not None and left <= 0 and resident.terms.refreshed:
+                await self._ask_how_it_is(resident)
+                resident.refreshed_at = now()
+                continue
             if left is not None and left <= 0:
                 resident.drain()
                 return f"It was idle for {resident.ttl:g} s."
+            silence = self._silence_left(resident)
+            if silence is not None and silence <= 0:
+                limit = self.settings.wedge_timeout
+                resident.ended(f"The engine runs, but for {limit:g} s it wrote nothing to those who waited for it.")
+                continue
             if now() >= ask_at:
                 await self._ask_how_it_is(resident)
+                await self._measure(resident)
                 ask_at = now() + self.settings.health_interval
                 continue
             resident.wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(ask_at - now(), inf if left is None else left)):
+                async with asyncio.timeout(min(ask_at - now(), _or_ever(left), _or_ever(silence))):
                     await resident.wake.wait()
+
+    def _silence_left(self, resident: Resident) -> float | None:
+        """Seconds until an engine that owes an answer has been silent for too long; None while it owes none."""
+        assert resident.loaded is not None, "only what is loaded is listened to"
+        engine, limit = resident.loaded.engine, self.settings.wedge_timeout
+        silence = engine.silence if limit and isinstance(engine, Pulses) else 0.0
+        return limit - silence if silence else None
 
     async def _ask_how_it_is(self, resident: Resident) -> None:
         """An engine that runs but does not answer so often in a row is as good as gone, and is made so."""
@@ -174,3 +230,11 @@ class Lifecycle:
         resident.unanswered = 0 if await resident.loaded.engine.healthy() else resident.unanswered + 1
         if resident.unanswered >= _UNANSWERED:
             resident.ended(f"The engine runs, but did not answer {_UNANSWERED} health checks in a row.")
+
+
+def _or_ever(seconds: float | None) -> float:
+    return inf if seconds is None else seconds
+
+
+def _starved(size: int, then: str, error: OutOfMemory) -> str:
+    return f"Memory ran out while it loaded with {size // _MIB} MiB set aside for it. {then}\n{error.message}"

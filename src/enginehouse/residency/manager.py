@@ -5,17 +5,20 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+from msgspec import structs
+
 from enginehouse.engines.base import Engine
-from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
+from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
 from enginehouse.residency.decisions import Decisions
+from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
-from enginehouse.residency.policy import Footprint, Rules, Standing, fits
+from enginehouse.residency.policy import Footprint, Rules, Standing, bytes_by_pool, fits, tidy
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
@@ -58,10 +61,10 @@ class Residency:
             ByteLedger(capacity_of(settings, ram)),
             _rules(settings),
             standing=self._standing,
-            evict=lambda victim: self._residents[victim].dismiss(),
+            evict=lambda victim: self._residents[victim].dismiss(Cause.ROOM),
             decisions=self.decisions,
         )
-        footprints = footprints or Footprints(None, "")
+        self._footprints = footprints = footprints or Footprints(None, "")
         self._lifecycle = Lifecycle(launchers, settings, footprints, self._room, self.decisions)
         self._tasks = asyncio.TaskGroup()
         self._closing = False
@@ -75,7 +78,7 @@ class Residency:
         """Let every lease end, then stop every engine; after an error or a cancel, stop them at once."""
         self._closing = True
         for resident in self._residents.values():
-            resident.dismiss(_shutting_down())
+            resident.dismiss(Cause.SHUTDOWN, _shutting_down())
             if error[0] is not None and resident.task is not None:
                 resident.task.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -86,12 +89,15 @@ class Residency:
         return self._closing
 
     @asynccontextmanager
-    async def lease(self, deployment: Deployment, terms: Terms = USUAL) -> AsyncGenerator[Lease]:
+    async def lease(
+        self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True
+    ) -> AsyncGenerator[Lease]:
         """The deployment's engine, loaded first if it has to be; N callers at once cause one load.
 
         Args:
             deployment: what to use; when it differs from what runs under the same id, that drains first.
             terms: how long it stays, and how it stands against others.
+            counted: whether this is a caller's request, to be seen in the figures.
 
         Raises:
             InsufficientMemory: it would not fit with all else gone.
@@ -103,7 +109,10 @@ class Residency:
         asked = now()
         resident = self._resident(deployment.id)
         resident.terms, resident.ttl = terms, self._ttl(terms.ttl)
-        loaded = resident.take(deployment) or await self._join(resident, deployment)
+        ready = resident.take(deployment)
+        if counted:
+            resident.figures.was_asked(found=ready is not None)
+        loaded = ready or await self._join(resident, deployment)
         try:
             yield Lease(engine=loaded.engine, waited=now() - asked)
         finally:
@@ -113,7 +122,7 @@ class Residency:
 
     async def load(self, deployment: Deployment, terms: Terms = USUAL) -> ResidentStatus:
         """Bring it into memory; returns when it is ready."""
-        async with self.lease(deployment, terms):
+        async with self.lease(deployment, terms, counted=False):
             return self.status(deployment)
 
     def load_soon(self, deployment: Deployment, terms: Terms = USUAL) -> None:
@@ -141,18 +150,35 @@ class Residency:
         resident = self._residents.get(deployment_id)
         if resident is None or resident.state in {ResidentState.OFF, ResidentState.FAILED}:
             return
-        resident.dismiss(Conflict("The model was unloaded while it was loading. Ask again to load it."))
+        resident.dismiss(
+            Cause.UNLOADED, Conflict("The model was unloaded while it was loading. Ask again to load it.")
+        )
         await resident.gone.wait()
 
     def dismiss(self, deployment_id: str, refusal: EnginehouseError) -> None:
         """The same without waiting for it; who waits for the deployment gets the refusal."""
         if resident := self._residents.get(deployment_id):
-            resident.dismiss(refusal)
+            removed = isinstance(refusal, ModelNotFound)
+            resident.dismiss(Cause.REMOVED if removed else Cause.UNLOADED, refusal)
 
     def has_room_beside(self, deployment_id: str) -> bool:
         """Whether as much as this one takes is free."""
         ledger = self._room.ledger
         return fits(ledger.entries.get(deployment_id, {}), ledger.free())
+
+    def tidy(self, excess: Footprint) -> Sequence[str]:
+        """So much less shall be taken, by pool: who has to leave for that begins to, and is told."""
+        standing = tuple(self._standing(self._room.ledger.entries))
+        leaving = tidy(standing, excess, self._room.rules, now())
+        for deployment_id in leaving:
+            self.decisions.note(deployment_id, "evicted", "It is idle, and memory shall be freed.")
+            self._residents[deployment_id].dismiss(Cause.CLEANUP)
+        return leaving
+
+    async def gone(self, deployment_id: str) -> None:
+        """Returns when no engine runs under this id."""
+        if resident := self._residents.get(deployment_id):
+            await resident.gone.wait()
 
     def replace(self, deployment: Deployment) -> None:
         """A deployment was configured anew: what runs drains, waiters get the new one."""
@@ -160,7 +186,7 @@ class Residency:
         if resident is not None and resident.wanted != deployment:
             resident.wanted = deployment
             resident.forgive()
-            resident.dismiss()
+            resident.dismiss(Cause.EDITED)
 
     def adopt(self, settings: ResidencySettings) -> None:
         """New limits count from the next decision on; what is beyond them leaves when others need room."""
@@ -170,19 +196,28 @@ class Residency:
         self._room.review()
 
     @property
+    def settings(self) -> ResidencySettings:
+        """The limits that count now."""
+        return self._settings
+
+    @property
     def memory(self) -> ByteLedger:
         """Who takes what; to be read, not written."""
         return self._room.ledger
 
     async def came_down(self, deployment_id: str) -> bool:
-        """Whether its engine process ends within a moment: the broken connection may be seen before the end."""
+        """Whether its engine has ended or ends within a moment: the broken connection may be seen before the end.
+
+        One that is known to be at its end is waited for, since it may take its time to go.
+        """
         resident = self._residents.get(deployment_id)
         if resident is None or resident.is_elsewhere:
             return False
+        down = resident.state is ResidentState.LOADING  # whoever noticed first has begun its next life already
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_GASP):
-                await resident.gone.wait()
-        return resident.gone.is_set() and resident.error is not None
+            async with asyncio.timeout(None if resident.ended_by_itself else _LAST_GASP):
+                down = down or await resident.gone.wait()
+        return down and resident.state is not ResidentState.OFF
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """How it stands now."""
@@ -191,7 +226,7 @@ class Residency:
             return ResidentStatus(
                 id=deployment.id, model=deployment.model, engine=deployment.engine, state=ResidentState.OFF
             )
-        return resident.status(deployment)
+        return self._with_memory(resident.status(deployment))
 
     def explain(self, deployment_id: str) -> str | None:
         """Why a request for it would wait now; None when it would not."""
@@ -213,6 +248,25 @@ class Residency:
         resident = self._residents.get(deployment_id)
         return resident.loaded.engine if resident and resident.loaded else None
 
+    def known_bytes(self, deployment: Deployment) -> int:
+        """What it took the last time it was measured; 0 when it never was."""
+        return self._footprints.known(deployment) or 0
+
+    def figures(self, deployment_id: str) -> Figures:
+        """What was counted and measured of it; to be read, not written."""
+        resident = self._residents.get(deployment_id)
+        return resident.figures if resident else Figures()
+
+    def answered(self, deployment_id: str, seconds: float) -> None:
+        """Its engine answered a caller's request to the end, and took so long for it."""
+        if resident := self._residents.get(deployment_id):
+            resident.figures.answered(seconds)
+
+    def warmed_up(self, deployment_id: str, warm_up: WarmUp) -> None:
+        """A warm-up of it has ended."""
+        if resident := self._residents.get(deployment_id):
+            resident.figures.warm_up = warm_up
+
     def log(self, deployment_id: str) -> EventStream[str]:
         """The last lines its engine process wrote, over all of its lives, and those to come.
 
@@ -224,7 +278,7 @@ class Residency:
     def _resident(self, deployment_id: str) -> Resident:
         if self._closing:
             raise _shutting_down()
-        return self._residents.setdefault(deployment_id, Resident(self._on_change))
+        return self._residents.setdefault(deployment_id, Resident(self._tell))
 
     async def _join(self, resident: Resident, deployment: Deployment) -> Loaded:
         resident.check_cool_down()
@@ -254,6 +308,17 @@ class Residency:
         await self._lifecycle.run(resident)
         if resident.waiters and not self._closing:
             self._start_if_off(resident)
+
+    def _tell(self, status: ResidentStatus) -> None:
+        self._on_change(self._with_memory(status))
+
+    def _with_memory(self, status: ResidentStatus) -> ResidentStatus:
+        entry = self._room.ledger.entries.get(status.id)
+        if not entry:
+            return status
+        pools = bytes_by_pool([entry])
+        ram = pools.pop("ram", 0)
+        return structs.replace(status, ram=ram, vram=sum(pools.values()))
 
     def _standing(self, entries: Mapping[str, Footprint]) -> Iterable[Standing]:
         return [self._residents[name].standing(name, size) for name, size in entries.items()]

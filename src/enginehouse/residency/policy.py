@@ -12,7 +12,18 @@ from msgspec import Struct
 
 from enginehouse.types import Priority
 
-__all__ = ["Eviction", "Footprint", "Plan", "Rules", "Standing", "Want", "fits", "plan"]
+__all__ = [
+    "Eviction",
+    "Footprint",
+    "Plan",
+    "Rules",
+    "Standing",
+    "Want",
+    "bytes_by_pool",
+    "fits",
+    "plan",
+    "tidy",
+]
 
 Footprint: TypeAlias = Mapping[str, int]
 """How much of each axis something takes; an axis that is not named is not touched."""
@@ -103,6 +114,40 @@ def plan(wants: Sequence[Want], standing: Sequence[Standing], free: Footprint, r
         waits=state.waits,
         again_at=min(state.deadlines, default=None),
     )
+
+
+def tidy(standing: Sequence[Standing], excess: Footprint, rules: Rules, now: float) -> tuple[str, ...]:
+    """Who leaves so that less is taken: idle ones only, the least worth first, and no more than it takes.
+
+    Args:
+        standing: everything that takes room.
+        excess: bytes too many, by pool; what is leaving already is counted as gone.
+        rules: a model younger than `min_residency` stays.
+        now: seconds, on the clock of `ready_since`.
+    """
+    left = _minus(excess, bytes_by_pool(s.size for s in standing if s.leaving))
+    chosen: list[Standing] = []
+    for one in sorted((s for s in standing if _is_spare(s, rules, now)), key=_worth):
+        if any(left.get(pool, 0) > 0 for pool in bytes_by_pool([one.size])):
+            chosen.append(one)
+            left = _minus(left, bytes_by_pool([one.size]))
+    # The dearest first: who turns out not to be needed stays.
+    for one in reversed(tuple(chosen)):
+        without = _plus(left, bytes_by_pool([one.size]))
+        if all(without.get(pool, 0) <= 0 for pool in excess):
+            chosen.remove(one)
+            left = without
+    return tuple(one.id for one in chosen)
+
+
+def bytes_by_pool(sizes: Iterable[Footprint]) -> dict[str, int]:
+    """Bytes by the memory they lie in: `ram.utility` is a share of `ram`; a number of models is no bytes."""
+    pools: dict[str, int] = {}
+    for axis, amount in _sum(sizes).items():
+        if not axis.startswith("models") and amount:
+            pool = axis.removesuffix(".utility")
+            pools[pool] = pools.get(pool, 0) + amount
+    return pools
 
 
 class _State:
@@ -200,6 +245,11 @@ def _fixed(resident: Standing) -> str:
 
 def _overlap(resident: Standing, want: Want) -> bool:
     return bool(resident.size.keys() & want.need.keys())
+
+
+def _is_spare(resident: Standing, rules: Rules, now: float) -> bool:
+    held = resident.pinned or resident.busy or resident.leaving or resident.loading
+    return not held and now >= resident.ready_since + rules.min_residency
 
 
 def _worth(resident: Standing) -> tuple[bool, int, float, float, str]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import USUAL, Loaded
+from enginehouse.residency.figures import Cause, Figures
 from enginehouse.residency.policy import Footprint, Standing
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, ResidentState
@@ -42,6 +43,10 @@ class ResidentStatus(Struct, frozen=True, kw_only=True):
     """How many copies are ready, where there may be several."""
     idle_seconds: float | None = None
     """Since the end of its last request, when it is ready and idle."""
+    ram: int | None = None
+    """Bytes of main memory it holds, or has reserved; None when it holds nothing."""
+    vram: int | None = None
+    """The same on all GPUs together."""
 
 
 class Resident:
@@ -67,6 +72,9 @@ class Resident:
         self.gone = asyncio.Event()
         """Set while no engine runs."""
         self.dismissed = False
+        self.cause = Cause.IDLE
+        """Why this life ends: by itself, unless somebody dismisses it."""
+        self.figures = Figures()
         self.ended_by_itself: str | None = None
         self.unanswered = 0
         """Health checks in a row that got no answer."""
@@ -82,6 +90,8 @@ class Resident:
         self._not_before = 0.0
         self._crashes: deque[float] = deque(maxlen=_CRASHES)
         self.since = self.last_used = 0.0
+        self.refreshed_at = 0.0
+        """When its TTL began anew without a request."""
         self.load_seconds: float | None = None
         self.log: EventStream[str] = EventStream(kept=_KEPT_LOG_LINES)
         self.on_progress: Callable[[], None] | None = None
@@ -109,7 +119,7 @@ class Resident:
         if self.state is not ResidentState.READY or self.ended_by_itself:
             return None
         if self.deployment != deployment:
-            self.dismiss()
+            self.dismiss(Cause.EDITED)
             return None
         self._lend()
         return self.loaded
@@ -128,6 +138,7 @@ class Resident:
         self.task = task
         self.deployment = self.wanted
         self.dismissed = False
+        self.cause = Cause.IDLE
         self.ended_by_itself = self.error = None
         self.unanswered = 0
         self.since = now()
@@ -140,12 +151,13 @@ class Resident:
         self.last_used = now()
         self.load_seconds = self.last_used - self.since
         self._failures = 0
+        self.figures.was_loaded()
         for waiter in self._pending():
             self._lend()
             waiter.set_result(loaded)
         self.state = ResidentState.READY
 
-    def dismiss(self, refusal: EnginehouseError | None = None) -> None:
+    def dismiss(self, cause: Cause, refusal: EnginehouseError | None = None) -> None:
         """It shall leave: a load under way is stopped, a ready one admits no new lease and drains.
 
         With a refusal everybody who waits for it is told so; without one they wait for its next life.
@@ -155,6 +167,7 @@ class Resident:
         if self.dismissed or self.state in _AT_REST:
             return
         self.dismissed = True
+        self.cause = cause
         if self.state is ResidentState.LOADING and self.task is not None:
             self.task.cancel()
         self.drain()
@@ -170,14 +183,17 @@ class Resident:
         self.wake.set()
 
     def end(self, failure: EnginehouseError | None) -> None:
-        """This life is over. A failure answers every waiter; without one they wait for the next life."""
+        """This life is over. A failed load answers every waiter; after a crash they wait for the next life, unless
+        there has been one too many."""
         if failure is not None:
             self._cool_down(failure, crashed=self.loaded is not None)
+        if self.loaded is not None:
+            self.figures.departures[Cause.FAILED if failure else self.cause] += 1
         self.loaded = None
         self.leases = 0
         self.error = failure
         self.state = ResidentState.FAILED if failure else ResidentState.OFF
-        if failure is not None:
+        if failure is not None and self._not_before > now():
             self.refuse(failure)
         self.gone.set()
 
@@ -243,7 +259,7 @@ class Resident:
         """Seconds until it has been idle for its TTL, or None when it may stay for ever."""
         if not self.ttl:
             return None
-        return self.ttl if self.leases else self.last_used + self.ttl - now()
+        return self.ttl if self.leases else max(self.last_used, self.refreshed_at) + self.ttl - now()
 
     def status(self, deployment: Deployment) -> ResidentStatus:
         """A picture of now."""

@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
 from msgspec import Struct
 
 from enginehouse.residency.base import Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import ByteLedger
 from enginehouse.residency.policy import Footprint, Rules, Standing, Want, plan
+from enginehouse.types import Priority
 
 __all__ = ["Room"]
+
+log = structlog.get_logger()
 
 
 class _Claim(Struct, frozen=True, eq=False):
@@ -80,6 +84,20 @@ class Room:
         """Its memory is free again."""
         self.ledger.release(deployment_id)
         self.review()
+
+    def relieve(self, grown: str) -> None:
+        """Where something grew beyond the budget idle residents leave, if that helps; what answers stays."""
+        free = self.ledger.free()
+        over = {axis: 0 for axis, left in free.items() if left < 0}
+        if not over:
+            return
+        log.warning("memory_over_budget", model=grown, bytes={axis: -free[axis] for axis in over})
+        at = asyncio.get_running_loop().time()
+        want = Want(id=grown, need=over, since=at, priority=Priority.HIGH)
+        standing = tuple(self._standing(self.ledger.entries))
+        for eviction in plan([want], standing, free, self.rules, at).evictions:
+            self._decisions.note(eviction.id, "evicted", f"{grown!r} grew beyond the budget.", other=grown)
+            self._evict(eviction.id)
 
     def review(self) -> None:
         """Something changed: who waits may get room now, or somebody may have to leave for them."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -10,13 +11,13 @@ from enginehouse.errors import SettingsError
 from enginehouse.settings import environment, flags, legacy
 from enginehouse.settings.document import Document, read
 from enginehouse.settings.keys import dotted
-from enginehouse.settings.mistakes import Places, explain, refuse
+from enginehouse.settings.mistakes import Mistake, Places, explain, refuse
 from enginehouse.settings.paths import located, sourced
-from enginehouse.settings.schema import Settings
+from enginehouse.settings.schema import ModelSettings, Settings
 from enginehouse.settings.tree import Tree, filled, get, is_tree, leaves, merged
 from enginehouse.settings.values import Reading
 
-__all__ = ["load", "locate"]
+__all__ = ["load", "locate", "read_model"]
 
 
 def locate(explicit: Path | None, environ: Mapping[str, str], folder: Path | None = None) -> Path | None:
@@ -83,6 +84,26 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if not mistakes:
             return settings
     raise refuse(str(path) if path else "The environment", dict.fromkeys(mistakes))
+
+
+def read_model(id_: str, entry: Mapping[str, Any], *, default_slots: int) -> ModelSettings:
+    """Read one entry of `models` that stands in no file, by the same rules and with the same sentences.
+
+    Args:
+        id_: Its id.
+        entry: What would stand below the id.
+        default_slots: `admission.default_slots`, by which `flags` are read.
+
+    Raises:
+        SettingsError: It is wrong; the message lists every mistake, `param` is the first key.
+    """
+    data = flags.applied({"models": {id_: dict(entry)}, "admission": {"default_slots": default_slots}})
+    try:
+        return Settings.model_validate(data, context=Reading(environ={})).models[id_]
+    except ValidationError as error:
+        found = explain(error, Places({}, {}, {}), lambda _: ())
+        listed = [Mistake(mistake.path[2:] or ("id",), mistake.text) for mistake in found]
+    raise SettingsError("\n".join(map(str, listed)), param=dotted(listed[0].path))
 
 
 def _origins(data: Tree, file: Tree, places: Places) -> dict[str, str]:

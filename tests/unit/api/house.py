@@ -2,25 +2,38 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
+from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
+from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Gateway
+from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity
+from enginehouse.core.listing import Listing
+from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.warmups import WarmUps
+from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings
+from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings, Settings
 from enginehouse.telemetry.events import EventStream
-from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher, FakeMachine
 from enginehouse.types import Deployment, EngineName, Kind, Model
+
+MIB = 1024 * 1024
+RAM = 1000 * MIB
+WEIGHTS = {"tiny": 200 * MIB, "org/big:8b": 300 * MIB}
 
 
 def model(name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, **changes):
@@ -28,12 +41,18 @@ def model(name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, **changes):
     return Model(id=name, kind=kind, deployments=(deployment,), aliases=(f"{name}-alias",))
 
 
+async def here(work, *args):
+    """Simulated time has no threads."""
+    return work(*args)
+
+
 class Door:
     """What a test talks to."""
 
-    def __init__(self, app, engine, launcher, residency, rest, changes, stopping, catalogue):
+    def __init__(self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine):
         self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
-        self.rest, self.changes, self.stopping, self.catalogue = rest, changes, stopping, catalogue
+        self.rest, self.changes, self.stopping = rest, changes, stopping
+        self.catalogue, self.registry, self.machine = catalogue, registry, machine
 
     def caller(self, method, path, body=b"", **headers):
         return Caller(self.app, method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -46,31 +65,60 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(chunks=(), *, status=200, load_seconds=0.0, keys=(), failure=None, admission=None, **server):
+async def open_door(
+    chunks=(),
+    *,
+    folder=None,
+    settings=None,
+    status=200,
+    load_seconds=0.0,
+    keys=(),
+    failure=None,
+    admission=None,
+    memory=(),
+    **server,
+):
     engine = FakeEngine(chunks, status=status)
-    launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure)
+    launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure, weights=WEIGHTS)
     launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
     changes, stopping = EventStream(kept=50), asyncio.Event()
-    async with Residency(launchers, ResidencySettings(), on_change=changes.publish) as residency:
+    limits = ResidencySettings(**{"vram_multiplier": 1, **dict(memory)})
+    async with Residency(launchers, limits, ram=RAM, on_change=changes.publish) as residency:
         gates = Admission(admission or AdmissionSettings())
-        copies = Copies(gates, residency, ResidencySettings())
-        face = OpenAIFace(Gateway(catalogue, gates, residency, copies))
+        copies = Copies(gates, residency, limits)
+        gateway, machine = Gateway(catalogue, gates, residency, copies), FakeMachine(RAM)
+        face, warm_ups = OpenAIFace(gateway), WarmUps(gateway, residency)
+        holdings, cleanup = Holdings(residency, copies, machine), Cleanup(residency, machine)
         hot = {
             "/v1/chat/completions": face.chat,
             "/v1/completions": face.completion,
             "/v1/embeddings": face.embeddings,
         }
+        listing = Listing(catalogue, residency, copies, changes.publish)
+        registry = Registry(
+            RegistryFile((folder or Path("/nowhere")) / "registered-models.json"),
+            listing,
+            Settings.model_validate(settings or {}),
+            lambda source, sha256: None,
+            aside=here,
+        )
+        if folder is not None:
+            await registry.open()
         rest = framework_app(
             [
-                health_router(catalogue, residency, ResidencySettings()),
+                health_router(catalogue, residency, holdings, cleanup),
+                vram_router(catalogue, holdings),
+                model_cache_router(catalogue, residency, copies, holdings, warm_ups, cleanup),
                 queue_router(catalogue, gates),
                 residents_router(
                     catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
                 ),
                 models_router(catalogue, copies),
+                registration_router(registry, copies),
             ]
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))
-        yield Door(door, engine, launcher, residency, rest, changes, stopping, catalogue)
+        async with warm_ups:
+            yield Door(door, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine)

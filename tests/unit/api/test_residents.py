@@ -44,6 +44,8 @@ async def test_load_answers_when_it_is_ready(door):
         "waiting_requests": 0,
         "load_time_seconds": 2.0,
         "idle_seconds": 0.0,
+        "ram_mb": 200.0,
+        "vram_mb": 0.0,
     }
     assert asyncio.get_running_loop().time() == pytest.approx(2)
 

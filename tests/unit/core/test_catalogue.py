@@ -123,13 +123,23 @@ def test_a_replacement_says_what_is_different():
 def test_a_refused_replacement_changes_nothing():
     catalogue = Catalogue([model("a", "x")])
     before = catalogue.models()
-    with pytest.raises(Conflict, match="'x'"):
-        catalogue.replace("api", [model("b", origin="api"), model("c", "x", origin="api")])
+    with pytest.raises(Conflict, match="'y'"):
+        catalogue.replace("api", [model("b", "y", origin="api"), model("c", "y", origin="api")])
     assert catalogue.models() is before
     assert catalogue.replace("api", [model("b", origin="api")]).added == ("b",)
     with pytest.raises(SettingsError, match="'b'"):
-        catalogue.replace("settings", [model("b")])
+        catalogue.replace("settings", [model("b"), model("c", "b")])
     assert [found.id for found in catalogue.models()] == ["a", "b"]
+
+
+def test_the_configuration_hides_what_was_registered_and_gives_it_back():
+    registered = model("b", origin="api")
+    catalogue = Catalogue([registered])
+    stated = model("b", name="stated")
+    assert catalogue.replace("settings", [stated]) == Change(changed=("b",))
+    assert catalogue.resolve("b") is stated
+    catalogue.replace("settings", [])
+    assert catalogue.resolve("b") is registered
 
 
 def test_models_of_another_origin_are_a_mistake_of_the_program():
@@ -139,7 +149,7 @@ def test_models_of_another_origin_are_a_mistake_of_the_program():
 
 # Whatever is replaced by whatever --------------------------------------------------------------------------
 
-RANK = {"settings": 0, "api": 0, "models_dir": 1, "default": 2}
+RANK = {"settings": 0, "api": 1, "models_dir": 2, "default": 3}
 names = st.sampled_from(["a", "b", "c", "a@1", "a@2", "b@1", "load"])
 models = st.builds(lambda id_, aliases: (id_, tuple(aliases)), names, st.lists(names, max_size=2, unique=True))
 steps = st.lists(st.tuples(st.sampled_from(sorted(RANK)), st.lists(models, max_size=3)), max_size=8)
@@ -152,7 +162,7 @@ def claims(found):
 def contradict(given):
     """Whether two models of one rank, neither hidden by a better one, claim one name; or a name is reserved."""
     shown = []
-    for rank in (0, 1, 2):
+    for rank in (0, 1, 2, 3):
         taken = set().union(*map(claims, shown))
         level = [found for found in given if RANK[found.origin] == rank and found.id not in taken]
         wanted = [name for found in level for name in claims(found) - taken]

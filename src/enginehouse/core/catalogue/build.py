@@ -12,7 +12,7 @@ from enginehouse.errors import SettingsError
 from enginehouse.settings.schema import ModelSettings, ProviderSettings, Settings
 from enginehouse.types import Deployment, EngineName, Instances, Kind, Model, Price
 
-__all__ = ["Common", "build_model", "declared", "from_settings"]
+__all__ = ["Common", "build_model", "common_of", "declared", "from_settings"]
 
 LOCAL = frozenset({EngineName.LLAMA_SERVER, EngineName.ONNX})
 """Engines that run here and need files."""
@@ -55,7 +55,17 @@ def from_settings(
     Raises:
         SettingsError: an entry says too little; the message names its key.
     """
-    common = Common(
+    common = common_of(settings, started)
+    known = cards or {}
+    return tuple(
+        build_model(id_, stated, common, card=known.get(id_), origin=origin(id_, settings))
+        for id_, stated in declared(settings).items()
+    )
+
+
+def common_of(settings: Settings, started: int = 0) -> Common:
+    """What the settings say of all models."""
+    return Common(
         slots=settings.admission.default_slots,
         providers={
             EngineName.OPENAI: settings.openai,
@@ -64,11 +74,6 @@ def from_settings(
         },
         preload=frozenset(settings.residency.preload),
         started=started,
-    )
-    known = cards or {}
-    return tuple(
-        build_model(id_, stated, common, card=known.get(id_), origin=origin(id_, settings))
-        for id_, stated in declared(settings).items()
     )
 
 

@@ -11,7 +11,7 @@ from enginehouse.types import Model
 
 __all__ = ["Catalogue", "Change"]
 
-RANKS = {"settings": 0, "api": 0, "models_dir": 1, "default": 2}
+RANKS = {"settings": 0, "api": 1, "models_dir": 2, "default": 3}
 """Who wins a name two sources claim: the lower. Two claims of one rank are a mistake."""
 
 FEEDS = {"settings": frozenset({"settings", "default"})}
@@ -66,9 +66,18 @@ class Catalogue:
         except KeyError:
             raise ModelNotFound(name[:LONGEST], near(name, self._index.names)) from None
 
+    def find(self, id_: str) -> Model | None:
+        """The model of this very id, if it is there."""
+        model = self._index.names.get(id_)
+        return model if model is not None and model.id == id_ else None
+
     def models(self) -> tuple[Model, ...]:
         """All models that can be asked for, sorted by id."""
         return self._index.models
+
+    def given(self, origin: str) -> tuple[Model, ...]:
+        """What this origin has, shown or not."""
+        return tuple(model for model in self._given if model.origin == origin)
 
     def replace(self, origin: str, models: Iterable[Model]) -> Change:
         """Swap all models of one origin; with `settings`, those of `default` as well.

@@ -13,7 +13,7 @@ from enginehouse.errors import ModelLoadFailed, SourceError
 from enginehouse.settings.schema import ModelSettings, Settings
 from enginehouse.types import Model, Source
 
-__all__ = ["Locate", "enrich"]
+__all__ = ["Locate", "enrich", "read_cards"]
 
 log = structlog.get_logger()
 

@@ -1,13 +1,15 @@
 """The client side of a running llama-server, the bundled one or the user's own."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self, cast
 
 import msgspec
 
 from enginehouse.engines.base import Call, Reply
 from enginehouse.engines.llama_server.fold import Fold
+from enginehouse.engines.llama_server.pulse import Heard, Pulse
 from enginehouse.engines.openai_http import OpenAIHttp, error_from_reply
 from enginehouse.engines.sse import data_of, whole_frames
 from enginehouse.errors import EngineError, EnginehouseError, UpstreamDied, UpstreamRefused
@@ -21,12 +23,25 @@ _TRUE = msgspec.Raw(b"true")
 
 
 class LlamaServer(OpenAIHttp):
-    """A llama-server that answers; satisfies `Engine`, `Forwards` and `Tokenizes`.
+    """A llama-server that answers; satisfies `Engine`, `Forwards`, `Pulses` and `Tokenizes`.
 
     Generations are always asked for as streams with progress frames, whatever the caller wants. A llama-server
     learns that its reader has gone only when it writes, and while it reads a long prompt or computes an unstreamed
     answer it writes nothing; the frames give it the occasion, and tell a slow prefill from a wedged engine.
     """
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool and begin to listen for the engine's pulse."""
+        self._pulse = Pulse(asyncio.get_running_loop().time)
+        return await super().__aenter__()
+
+    @property
+    def silence(self) -> float:
+        """Seconds in which it owed tokens or progress and wrote to nobody, since it last wrote anything.
+
+        Embeddings do not count: while they are computed nothing can be written.
+        """
+        return self._pulse.silence
 
     @asynccontextmanager
     async def forward(self, call: Call) -> AsyncGenerator[Reply]:
@@ -41,13 +56,16 @@ class LlamaServer(OpenAIHttp):
         if not call.stream:
             fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}')
         asked = msgspec.structs.replace(call, body=msgspec.json.encode(fields), stream=True)
-        async with super().forward(asked) as reply:
+        async with AsyncExitStack() as stack:
+            with self._pulse:
+                reply = await stack.enter_async_context(super().forward(asked))
+            heard = Heard(reply, self._pulse)
             if reply.status != 200:
-                yield reply
+                yield heard
             elif call.stream:
-                yield reply if wants_progress else _Streamed(reply)
+                yield heard if wants_progress else _Streamed(heard)
             else:
-                yield _Folded(reply)
+                yield _Folded(heard)
 
     async def tokenize(self, text: str) -> Sequence[int]:
         """The model's own token ids."""

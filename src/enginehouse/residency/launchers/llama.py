@@ -93,6 +93,7 @@ class LlamaLauncher:
             address = f"http://127.0.0.1:{plan.port}"
             engine = await stack.enter_async_context(self._client(address, plan, deployment))
             await _until_it_answers(engine, process, deployment.model)
+        process.serve()
         return Loaded(engine=engine, pid=process.pid, port=int(address.rpartition(":")[2]))
 
     def _client(self, address: str, plan: ChildPlan, deployment: Deployment) -> LlamaServer:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
 
-from enginehouse.errors import ModelLoadFailed
+from enginehouse.errors import ModelLoadFailed, OutOfMemory
 from enginehouse.residency.base import Watcher
 
 __all__ = ["EngineProcess", "engine_process"]
@@ -19,6 +19,9 @@ _LAST_WORDS = 0.5
 """Seconds after its end in which a process's output must have been read; somebody else may hold the pipe open."""
 
 
+_STARVED = ("out of memory", "failed to allocate", "unable to allocate", "insufficient memory", "bad_alloc")
+
+
 class EngineProcess(asyncio.SubprocessProtocol):
     """A child that is watched by callbacks alone, so that no task has to be owned for it."""
 
@@ -27,7 +30,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
         self._partial = {1: b"", 2: b""}
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        self._stopping = False
+        self._serving = self._stopping = False
         self.announcement: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The first line on standard output, or ModelLoadFailed when the process ends without one."""
         self._exited = asyncio.Event()
@@ -77,6 +80,16 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if not self.announcement.done():
             self.announcement.set_exception(self.failure())
             self.announcement.exception()  # nobody may be waiting for it, and that is no error
+        if self._serving:
+            self._tell_the_end()
+
+    def serve(self) -> None:
+        """From now on its end is told; until now it was a failed load, which is raised to who loads."""
+        self._serving = True
+        if self.exited:
+            self._tell_the_end()
+
+    def _tell_the_end(self) -> None:
         if not self._stopping:
             self._watcher.ended(self.failure().message)
 
@@ -90,7 +103,11 @@ class EngineProcess(asyncio.SubprocessProtocol):
         """Why it ended, in its own last words."""
         code = self._transport.get_returncode() if self._transport else None
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        return ModelLoadFailed(f"The engine process {how}. Its last lines:\n{self.last_lines()}")
+        told = f"The engine process {how}. Its last lines:\n{self.last_lines()}"
+        # Nobody but the kernel kills an engine that we do not stop: it does so when memory runs out.
+        killed = code == -signal.SIGKILL and not self._stopping
+        starved = killed or any(_tells_of_memory(line) for line in self._lines)
+        return OutOfMemory(told) if starved else ModelLoadFailed(told)
 
     def last_lines(self) -> str:
         """The end of its output; warnings and errors when there are any, since the rest is chatter."""
@@ -139,6 +156,12 @@ async def engine_process(
         await process.stop(grace)
 
 
+def _tells_of_memory(line: str) -> bool:
+    """What llama.cpp, its backends and C++ itself say when an allocation fails."""
+    return any(words in line.lower() for words in _STARVED)
+
+
 def _tells_of_trouble(line: str) -> bool:
     """llama.cpp marks its lines with a level letter; other programs say it in words."""
-    return " E " in line or " W " in line or "error" in line.lower() or "fail" in line.lower()
+    marked = " E " in line or " W " in line or "error" in line.lower() or "fail" in line.lower()
+    return marked or _tells_of_memory(line)

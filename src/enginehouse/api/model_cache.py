@@ -1,0 +1,264 @@
+"""The model cache's face: which models are in memory, how well that serves, and room made by hand.
+
+Its clients know its bodies and its errors from before; what it shows and does is what the other routes show and do.
+"""
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+
+from enginehouse.api.model_cache_bodies import (
+    CachedModelDetail,
+    CachedModels,
+    CacheStats,
+    CleanupReport,
+    CleanupSummary,
+    Loaded,
+    MemoryBefore,
+    ModelStats,
+    Refusal,
+    Stats,
+    SystemStats,
+    Unloaded,
+    Warmed,
+)
+from enginehouse.api.model_cache_views import cached_model, detail, mib, performance, summary, usage, warmed
+from enginehouse.api.wire import status_of
+from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import Copies
+from enginehouse.core.holdings import Holdings
+from enginehouse.core.identity import require_admin
+from enginehouse.core.warmups import WarmUps
+from enginehouse.errors import EnginehouseError, InvalidRequest
+from enginehouse.residency.base import terms_of
+from enginehouse.residency.cleanup import CleanedUp, Cleanup
+from enginehouse.residency.manager import Residency
+from enginehouse.types import Principal
+
+__all__ = ["is_model_cache", "model_cache_router", "refusal"]
+
+_FIXED = frozenset({"/models", "/stats", "/cleanup", "/predict"})
+
+_Refusals = dict[int | str, dict[str, Any]]
+_UNKNOWN: _Refusals = {404: {"description": "No such model.", "model": Refusal}}
+_WRONG: _Refusals = {400: {"description": "A parameter is wrong, or this model cannot do it.", "model": Refusal}}
+_FORBIDDEN: _Refusals = {403: {"description": "This wants the role `admin`.", "model": Refusal}}
+_UNLOADABLE: _Refusals = {
+    409: {"description": "It was unloaded while it was loading.", "model": Refusal},
+    503: {"description": "It cannot be loaded; the engine's own last lines say why.", "model": Refusal},
+    504: {"description": "It was still loading when the time was over.", "model": Refusal},
+    507: {"description": "It does not fit in memory even with all else gone.", "model": Refusal},
+}
+
+Wait = Annotated[
+    bool, Query(description="`false` answers 202 at once; how it went is seen in `GET /models/{name}`.")
+]
+Force = Annotated[bool, Query(description="Every idle model leaves, however much memory there is.")]
+
+
+def is_model_cache(path: str) -> bool:
+    """Whether a path is one of this face's, so that it wants this face's errors."""
+    return path in _FIXED or path.startswith("/models/")
+
+
+def refusal(error: EnginehouseError) -> dict[str, Any]:
+    """An error as this face tells it."""
+    body = Refusal(error=error.message, code=error.code.upper(), timestamp=_now())
+    return body.model_dump(mode="json")
+
+
+class _Route(APIRoute):
+    """Answers errors in this face's shape."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's own handler, with an eye on what it raises."""
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except EnginehouseError as error:
+                return _refused(error)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"][1:]))
+                return _refused(InvalidRequest(f"{where}: {first['msg']}"))
+
+        return handled
+
+
+def _refused(error: EnginehouseError) -> JSONResponse:
+    headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
+    return JSONResponse(refusal(error), status_code=status_of(error), headers=headers)
+
+
+async def _admin(request: Request) -> None:
+    principal: Principal = request.state.principal
+    require_admin(principal)
+
+
+def model_cache_router(
+    catalogue: Catalogue,
+    residency: Residency,
+    copies: Copies,
+    holdings: Holdings,
+    warm_ups: WarmUps,
+    cleanup: Cleanup,
+) -> APIRouter:
+    """`/models…`, `/stats` and `/cleanup`."""
+    router = APIRouter(tags=["model cache"], route_class=_Route)
+    _add_models(router, catalogue, holdings)
+    _add_management(router, catalogue, residency, copies, holdings)
+    _add_warm_up(router, catalogue, residency, warm_ups)
+    _add_memory(router, catalogue, residency, holdings, cleanup)
+    return router
+
+
+def _add_models(router: APIRouter, catalogue: Catalogue, holdings: Holdings) -> None:
+    @router.get("/models")
+    async def models() -> CachedModels:
+        """Every model and its place in memory."""
+        every = {model.id: (model, holdings.of(model)) for model in catalogue.models()}
+        return CachedModels(
+            models={id_: cached_model(model, holding) for id_, (model, holding) in every.items()},
+            cache_summary=summary([holding for _, holding in every.values()], holdings),
+            timestamp=_now(),
+        )
+
+    @router.get("/models/{model_name:path}", responses=_UNKNOWN)
+    async def model_info(model_name: str) -> CachedModelDetail:
+        """One model by id, alias or `name@version`, with what was measured of it."""
+        model = catalogue.resolve(model_name)
+        return detail(model, holdings.of(model), _now())
+
+
+def _add_management(
+    router: APIRouter, catalogue: Catalogue, residency: Residency, copies: Copies, holdings: Holdings
+) -> None:
+    admins = [Depends(_admin)]
+
+    @router.post(
+        "/models/{model_name:path}/load", dependencies=admins, responses={**_UNKNOWN, **_FORBIDDEN, **_UNLOADABLE}
+    )
+    async def load(model_name: str) -> Loaded:
+        """Into memory; answers when it is ready."""
+        model = catalogue.resolve(model_name)
+        await residency.load(model.deployments[0], terms_of(model))
+        holding = holdings.of(model)
+        return Loaded(
+            message=f"Model {model.id} loaded successfully",
+            model_name=model.id,
+            load_time_seconds=round(holding.status.load_seconds or 0.0, 3),
+            memory_usage_mb=mib(holding.bytes),
+            timestamp=_now(),
+        )
+
+    @router.post("/models/{model_name:path}/unload", dependencies=admins, responses={**_UNKNOWN, **_FORBIDDEN})
+    async def unload(model_name: str) -> Unloaded:
+        """Out of memory, once its running requests have ended; a load under way is stopped."""
+        model = catalogue.resolve(model_name)
+        held = holdings.of(model).bytes
+        await copies.unload(model)
+        return Unloaded(
+            message=f"Model {model.id} unloaded successfully" if held else f"Model {model.id} was not in memory",
+            model_name=model.id,
+            memory_freed_mb=mib(held),
+            timestamp=_now(),
+        )
+
+
+def _add_warm_up(router: APIRouter, catalogue: Catalogue, residency: Residency, warm_ups: WarmUps) -> None:
+    @router.post(
+        "/models/{model_name:path}/warmup",
+        dependencies=[Depends(_admin)],
+        response_model=Warmed,
+        responses={
+            **_UNKNOWN,
+            **_FORBIDDEN,
+            **_WRONG,
+            **_UNLOADABLE,
+            202: {"description": "It has begun, and goes on in the background.", "model": Warmed},
+        },
+    )
+    async def warm_up(model_name: str, *, wait: Wait = True) -> Response | Warmed:
+        """Real requests of low priority, one after the other; goes on when its caller hangs up."""
+        model = catalogue.resolve(model_name)
+        if wait:
+            return warmed(model, await warm_ups.run(model), _now())
+        warm_ups.begin(model)
+        begun = Warmed(
+            message=f"Warm-up of model {model.id} has begun",
+            model_name=model.id,
+            warmup_requests=residency.settings.warmup_requests,
+            warmup_time_seconds=None,
+            avg_response_time_ms=None,
+            warmup_status="running",
+            timestamp=_now(),
+        )
+        return JSONResponse(begun.model_dump(mode="json"), status_code=202)
+
+
+def _add_memory(
+    router: APIRouter, catalogue: Catalogue, residency: Residency, holdings: Holdings, cleanup: Cleanup
+) -> None:
+    started = datetime.now(UTC)
+
+    @router.get("/stats")
+    async def stats() -> Stats:
+        """Memory, how well it is used, and what clean-ups did; counted since the service started."""
+        every = {model.id: holdings.of(model) for model in catalogue.models()}
+        cache = CacheStats(
+            total_models=len(every),
+            cached_models=sum(holding.is_held for holding in every.values()),
+            memory_usage=usage(holdings, residency.settings.memory_threshold),
+            performance=performance(holdings.figures(catalogue.models())),
+            models={
+                id_: ModelStats(
+                    cached=holding.is_held,
+                    memory_usage_mb=mib(holding.bytes),
+                    access_count=holding.figures.asked,
+                    hit_rate=round(holding.figures.hit_rate or 0.0, 4),
+                )
+                for id_, holding in every.items()
+            },
+        )
+        system = SystemStats(
+            uptime_seconds=int((_now() - started).total_seconds()),
+            last_cleanup=cleanup.last.at if cleanup.last else None,
+            cleanup_count=cleanup.count,
+            memory_cleanup_mb=mib(cleanup.freed),
+        )
+        return Stats(cache_stats=cache, system_stats=system, timestamp=_now())
+
+    @router.post("/cleanup", dependencies=[Depends(_admin)], responses={**_FORBIDDEN, **_WRONG})
+    async def clean_up(*, force: Force = False) -> CleanupReport:
+        """Idle models leave while memory is above its threshold; answers when they have left."""
+        done = await cleanup.now(force=force)
+        return CleanupReport(
+            message="Memory cleanup completed",
+            cleanup_summary=CleanupSummary(
+                models_unloaded=len(done.models),
+                memory_freed_mb=mib(done.freed),
+                models_affected=list(done.models),
+                cleanup_reason=_reason(done, force=force),
+            ),
+            memory_usage=MemoryBefore(
+                before_mb=mib(done.before), after_mb=mib(done.after), freed_mb=mib(done.freed)
+            ),
+            timestamp=_now(),
+        )
+
+
+def _reason(done: CleanedUp, *, force: bool) -> Any:
+    if done.exceeded:
+        return "memory_threshold_exceeded"
+    return "forced" if force else "below_memory_threshold"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
