@@ -146,7 +146,7 @@ async def test_a_redis_that_takes_no_writes_is_one_that_is_gone(own_server):
         own_server.client.config_set("min-replicas-to-write", 1)
         await crowd.work("meanwhile", 0.1)
         assert not crowd.stores[0].up
-        with pytest.raises(StoreUnavailable, match="NOREPLICAS|replicas"):
+        with pytest.raises(StoreUnavailable, match=r"NOREPLICAS|replicas"):
             await crowd.stores[0].ping()
         own_server.client.config_set("min-replicas-to-write", 0)
         await until(lambda: crowd.stores[0].up)

@@ -81,7 +81,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     waiting: list[int] = []
     """The place of each of `Moves.waiting`; -1 for one that the line does not know."""
     turns: list[str] = []
-    """Tickets of this replica that were let in by this step, in order, before any of `joined`; nobody is told again."""
+    """Tickets of this replica that this step let in, in order, before any of `joined`; it is told here alone."""
     slots: int
     active: int = 0
     """How many run."""
