@@ -12,6 +12,7 @@ from typing import Literal
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from enginehouse.core.admission.gate import Gate
 from enginehouse.core.admission.pace import Pace
@@ -78,7 +79,7 @@ class SharedGate:
         self._alone: Gate | None = None
         self._comes_back = False
         self._outcome = Outcome(slots=slots)
-        self._stats = QueueStats(depth={}, service_time=Pace().service)
+        self._stats = QueueStats(scope="shared", slots=slots, depth={}, service_time=Pace().service)
         self._renew_at = self._look_at = 0.0
         self._bell = asyncio.Event()
         if not lines.up:
@@ -182,7 +183,7 @@ class SharedGate:
 
     def stats(self) -> QueueStats:
         """All replicas' numbers when they were last asked for; this replica's own while the store is away."""
-        return self._stats if self._alone is None else self._alone.stats()
+        return self._stats if self._alone is None else replace(self._alone.stats(), scope="alone")
 
     # What the store's side calls -----------------------------------------------------------------------
 
@@ -200,6 +201,7 @@ class SharedGate:
         try:
             outcome = await self._lines.step(self._name, said.moves)
         except StoreUnavailable:
+            self._ends[:0] = said.moves.ends  # to be said again: what has ended must not hold a slot by its lease
             self.go_alone()
             return
         if self._alone is None:
@@ -416,6 +418,7 @@ def _stats(outcome: Outcome, figures: Figures) -> QueueStats:
     if outcome.service is not None:
         pace.served(outcome.service)
     return QueueStats(
+        scope="shared",
         slots=outcome.slots,
         active=outcome.active,
         depth=dict(zip(Priority, figures.depth, strict=True)),
