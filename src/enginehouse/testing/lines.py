@@ -168,7 +168,7 @@ class _Shared:
             self._counts["served"] -= ran
 
     def _admit(self, slots: int, now: float) -> None:
-        while now >= self._hold and len(self._running) < slots and (ticket := self._line.head(now)) is not None:
+        while (ticket := self._line.head(now)) is not None and now >= self._hold and len(self._running) < slots:
             waiter = self._waiters.pop(ticket)
             self._line.serve(ticket)
             self._run(ticket, waiter.until, now - waiter.came)
@@ -188,12 +188,12 @@ class _Shared:
             self._counts["rejected"] += 1
         else:
             waiter = _Waiter(join=join, owner=replica, came=now - join.waited, until=now + moves.lease)
-            late = any(other.came > waiter.came for other in self._waiters.values())
+            late = any(_entered(other, now, moves.aging) > waiter.came for other in self._waiters.values())
             self._waiters[join.id] = waiter
             self._stand([waiter] if not late else self._from_the_start())
 
     def _from_the_start(self) -> list[_Waiter]:
-        """Somebody comes who asked earlier than others: all stand anew by the time they asked."""
+        """Somebody asked before others came to where they stand: all stand anew by their times, turns too."""
         self._line = Line(self._line.aging)
         return sorted(self._waiters.values(), key=lambda waiter: waiter.came)
 
@@ -223,6 +223,11 @@ class _Shared:
             timed_out=self._counts["timed_out"],
             left=self._counts["left"],
         )
+
+
+def _entered(waiter: _Waiter, now: float, aging: float) -> float:
+    """When it came into the class in which it stands now."""
+    return waiter.came + aging * min(waiter.join.level, (now - waiter.came) // aging)
 
 
 def _until(told: float | tuple[int, float]) -> float:
