@@ -111,11 +111,11 @@ async def test_nothing_stays_in_redis_when_all_have_gone(server):
 async def test_who_waits_in_redis_when_it_goes_runs_here_and_comes_back(own_server):
     async with replicas(own_server, share=0.5) as crowd:
         with structlog.testing.capture_logs() as logs:
-            calls = [await crowd.come(number, 4, at=number % 2, slots=4) for number in range(40)]
+            calls = [await crowd.come(number, 2, at=number % 2, slots=4) for number in range(28)]
             own_server.stop()
             await until(lambda: not any(store.up for store in crowd.stores))
-            calls += [crowd.start(f"alone {number}", 4, at=number % 2, slots=4) for number in range(4)]
-            await crowd.pause(6)
+            calls += [crowd.start(f"alone {number}", 2, at=number % 2, slots=4) for number in range(4)]
+            await crowd.pause(3)
             assert 1 <= crowd.running <= 4
             own_server.start()
             await until(lambda: all(store.up for store in crowd.stores))

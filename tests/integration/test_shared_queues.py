@@ -106,11 +106,11 @@ class House:
     """Two replicas, and threads in which callers wait for them."""
 
     def __init__(self, redis, upstream, replicas, pool):
-        self.redis, self.upstream, self.replicas, self._pool = redis, upstream, replicas, pool
+        self.redis, self.upstream, self.replicas, self.pool = redis, upstream, replicas, pool
 
     def ask(self, at, model, name, seconds=""):
         """The status of the answer, some day; None when the replica died."""
-        return self._pool.submit(self._status, at, model, f"{'ab'[at]}-{name} {seconds}".strip())
+        return self.pool.submit(self._status, at, model, f"{'ab'[at]}-{name} {seconds}".strip())
 
     def _status(self, at, model, content):
         body = {"model": model, "messages": [{"role": "user", "content": content}]}
@@ -146,7 +146,8 @@ def running(tmp_path_factory):
         replicas = [Service(folder, _config(folder, redis, upstream)) for folder in folders]
         pool = stack.enter_context(ThreadPoolExecutor(64))
         for replica in replicas:
-            stack.enter_context(replica)
+            stack.push(replica)
+        list(pool.map(Service.start, replicas))
         yield House(redis, upstream, replicas, pool)
         upstream.let_go()
 
@@ -230,6 +231,17 @@ def test_without_redis_each_replica_goes_on_with_its_share_until_it_is_back(hous
     for at in range(2):
         house.until(at, lambda at=at: _crowd(house.line(at, "four")) == 0)
         assert "Traceback" not in house.replicas[at].log()
+
+
+def test_a_service_starts_without_redis_and_finds_it_later(house, tmp_path):
+    house.redis.stop()
+    with Service(tmp_path, _config(tmp_path, house.redis, house.upstream)) as late:
+        alone = House(house.redis, house.upstream, [late], house.pool)
+        _expect(alone, 0, status="degraded", redis="down", scope="alone", slots=2)
+        assert alone.ask(0, "four", "alone", 0.01).result() == 200
+        house.redis.start()
+        _expect(alone, 0, status="healthy", redis="up", scope="shared", slots=4)
+        assert alone.ask(0, "four", "shared", 0.01).result() == 200
 
 
 def _expect(house, at, *, status, redis, scope, slots):

@@ -31,7 +31,7 @@ class MemoryLines:
         """How often a step was asked for."""
         self._memory = memory
         self._name = name
-        self._delay = delay
+        self.delay = delay
         self._listener: Listener | None = None
 
     def listen(self, listener: Listener) -> None:
@@ -59,8 +59,8 @@ class MemoryLines:
         return outcome
 
     async def _way(self) -> None:
-        if self._delay:
-            await asyncio.sleep(self._delay)
+        if self.delay:
+            await asyncio.sleep(self.delay)
         if not self.up:
             raise StoreUnavailable("The plug is pulled.")
 

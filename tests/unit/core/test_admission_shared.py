@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.settings.schema import AdmissionSettings
@@ -83,6 +84,17 @@ async def test_two_replicas_have_one_line(crowd):
     assert crowd.order == list(range(20))
     assert crowd.most == 2
     assert (await crowd.stats(0)).served == (await crowd.stats(1)).served == 20
+
+
+@among(1)
+async def test_nobody_overtakes_while_a_step_takes_long(crowd):
+    calls = [await crowd.come("runs", 3)]
+    crowd.lines[0].delay = 0.5
+    calls.append(await crowd.come("first", 1))
+    calls.append(await crowd.come("second", 1))
+    crowd.lines[0].delay = 0.0
+    await asyncio.gather(*calls)
+    assert crowd.order == ["runs", "first", "second"]
 
 
 @among(2, max_queue_size=3)
@@ -304,10 +316,44 @@ async def test_a_gate_is_forgotten_when_it_is_empty(crowd):
 
 @among(1)
 async def test_models_that_run_here_stay_our_own(crowd):
-    local = upstream(name="local")
-    local = type(local)(**{**{f: getattr(local, f) for f in local.__struct_fields__}, "base_url": None})
-    async with crowd.admission.slot(local):
+    async with crowd.admission.slot(replace(upstream(), base_url=None)):
         assert crowd.lines[0].steps == 0
+
+
+@among(1)
+async def test_a_model_that_was_our_own_for_a_moment_has_the_same_line_as_before(crowd):
+    calls = [await crowd.come("runs", 2), await crowd.come("waits", 1)]
+    async with crowd.admission.slot(replace(upstream(), base_url=None)):
+        assert crowd.admission.stats("a").scope == "replica"
+    calls.append(await crowd.come("new", 1))
+    await asyncio.gather(*calls)
+    assert crowd.order == ["runs", "waits", "new"]
+    assert crowd.ran["new"] == pytest.approx(2.9)
+
+
+@among(2, share=0.5)
+async def test_the_numbers_say_whose_they_are(crowd):
+    calls = [await crowd.come(number, 2, at=number % 2, slots=4) for number in range(6)]
+    stats = await crowd.stats(0)
+    assert (stats.scope, stats.slots, stats.active, sum(stats.depth.values())) == ("shared", 4, 4, 2)
+    crowd.plug(0, up=False)
+    stats = await crowd.stats(0)
+    assert (stats.scope, stats.slots, stats.active, sum(stats.depth.values())) == ("alone", 2, 2, 1)
+    await asyncio.gather(*calls)
+
+
+@among(1)
+async def test_what_ended_as_the_store_went_holds_no_slot_when_it_is_back(crowd):
+    calls = [await crowd.come("ends", 0.5), await crowd.come("runs", 0.2)]
+    crowd.lines[0].delay = 0.01
+    await crowd.pause(0.405)  # what the first has said of its end is lost on the way
+    crowd.plug(0, up=False)
+    await asyncio.gather(*calls)
+    crowd.plug(0, up=True)
+    await crowd.work("next", 0.1)
+    assert crowd.ran["next"] < LEASE / 2
+    await crowd.pause(0.1)
+    assert (await crowd.stats()).active == 0
 
 
 @pytest.mark.parametrize("_run", range(4))

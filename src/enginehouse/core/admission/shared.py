@@ -275,11 +275,12 @@ class SharedGate:
     def _compose(self) -> "_Said":
         """What there is to say now; whatever comes while it is on its way is for the next step."""
         said = _Said(moves=self._bare_moves(), joining=list(self._new))
-        said.moves.joins = [self._join(ticket) for ticket in said.joining]
+        now = _now()
+        said.moves.joins = [self._join(ticket, now) for ticket in said.joining]
         said.moves.ends, self._ends = self._ends, []
         if self._comes_back:
             said.moves.settle = min(_SETTLE, self._lease)
-        if self._comes_back or _now() >= self._renew_at:
+        if self._comes_back or now >= self._renew_at:
             self._renew(said)
         self._new.clear()
         self._comes_back = False
@@ -304,14 +305,14 @@ class SharedGate:
             figures=figures,
         )
 
-    def _join(self, ticket: Ticket) -> Join:
+    def _join(self, ticket: Ticket, now: float) -> Join:
         place = self._places[ticket]
         place.sent = True
         return Join(
             id=place.id,
             level=_LEVELS[ticket.priority],
             tenant=blake2b(ticket.tenant.encode(), digest_size=8).hexdigest(),
-            waited=_now() - ticket.asked,
+            waited=now - ticket.asked if place.again else 0.0,
             again=place.again,
         )
 

@@ -23,7 +23,8 @@ class Join(Struct, frozen=True, kw_only=True):
     tenant: str
     """With whom it shares turns; letters and digits."""
     waited: float
-    """Seconds since it first asked, here or elsewhere; its place is the one it would have had then."""
+    """Seconds since it came, if it stood in line before; its place is the one it would have had then. Who comes for
+    the first time comes now (0): steps take unlike times, and still nobody overtakes at one replica."""
     again: bool = False
     """It has stood in line before, so that a full line does not refuse it."""
 
