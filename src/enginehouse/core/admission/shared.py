@@ -14,12 +14,12 @@ from uuid import uuid4
 from msgspec import Struct
 from msgspec.structs import replace
 
+from enginehouse.core.admission.figures import queue_stats, service_time
 from enginehouse.core.admission.gate import Gate
-from enginehouse.core.admission.pace import Pace
 from enginehouse.core.admission.ticket import QueueStats, Ticket
 from enginehouse.errors import QueueFull, QueueTimeout, StoreUnavailable
 from enginehouse.settings.schema import AdmissionSettings
-from enginehouse.stores.kv import End, Figures, Join, Lines, Moves, Outcome
+from enginehouse.stores.kv import End, Join, Lines, Moves, Outcome
 from enginehouse.types import Priority
 
 __all__ = ["SharedGate"]
@@ -79,7 +79,7 @@ class SharedGate:
         self._alone: Gate | None = None
         self._comes_back = False
         self._outcome = Outcome(slots=slots)
-        self._stats = QueueStats(scope="shared", slots=slots, depth={}, service_time=Pace().service)
+        self._stats = QueueStats(scope="shared", slots=slots, depth={}, service_time=service_time(self._outcome))
         self._renew_at = self._look_at = 0.0
         self._bell = asyncio.Event()
         if not lines.up:
@@ -174,7 +174,7 @@ class SharedGate:
             return self._alone.expected_wait(position)
         seen = self._outcome
         surplus = max(0, seen.active - seen.slots)
-        return (position + surplus) * self._pace().service / seen.slots if position else 0.0
+        return (position + surplus) * service_time(seen) / seen.slots if position else 0.0
 
     def longest_wait(self) -> float:
         """Seconds for which the one that came first of those who wait here has waited; 0 when nobody waits."""
@@ -336,7 +336,7 @@ class SharedGate:
         pause = float("inf") if outcome.next is None else max(outcome.next, _LEAST_PAUSE)
         self._look_at = _now() + pause
         if outcome.figures is not None:
-            self._stats = _stats(outcome, outcome.figures)
+            self._stats = queue_stats(outcome, outcome.figures)
 
     def _see(self, ticket: Ticket, position: int) -> None:
         if (place := self._places.get(ticket)) is not None:
@@ -393,12 +393,6 @@ class SharedGate:
     def _own_slots(self) -> int:
         return max(1, int(self._slots * self._share))
 
-    def _pace(self) -> Pace:
-        pace = Pace()
-        if self._outcome.service is not None:
-            pace.served(self._outcome.service)
-        return pace
-
     def _retry_after(self) -> float:
         """When those who wait now will have been let in; by `queue_timeout` none of them waits any more."""
         return max(1.0, min(self.expected_wait(self._outcome.depth + 1), self.patience))
@@ -410,27 +404,6 @@ class _Said(Struct):
     moves: Moves
     joining: list[Ticket]
     renewing: list[Ticket] = []
-
-
-def _stats(outcome: Outcome, figures: Figures) -> QueueStats:
-    pace = Pace()
-    for seconds in figures.waits:
-        pace.waited(seconds)
-    if outcome.service is not None:
-        pace.served(outcome.service)
-    return QueueStats(
-        scope="shared",
-        slots=outcome.slots,
-        active=outcome.active,
-        depth=dict(zip(Priority, figures.depth, strict=True)),
-        wait_p50=pace.wait(0.5),
-        wait_p95=pace.wait(0.95),
-        service_time=pace.service,
-        served=figures.served,
-        rejected=figures.rejected,
-        timed_out=figures.timed_out,
-        left=figures.left,
-    )
 
 
 def _now() -> float:
