@@ -23,6 +23,7 @@ def test_the_line_is_told_by_priority_and_what_became_of_it():
             await asyncio.sleep(1)
             line = (await door.call("GET", "/v1/queue/stats")).json()["queues"]["tiny"]
             assert line["queued"] == {"high": 1, "normal": 0, "low": 1}
+            assert line["scope"] == "replica"
             assert (line["active"], line["slots"], line["total"], line["rejected"]) == (1, 1, 2, 1)
             await asyncio.gather(*calls)
             line = (await door.call("GET", "/v1/queue/stats")).json()["queues"]["tiny"]
