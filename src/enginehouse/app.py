@@ -6,7 +6,7 @@ residents (their leases end before their engines), then stores.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,7 @@ log = structlog.get_logger()
 _RETRY_SIDE_TASK = 5.0
 _REVIEW_COPIES = 0.5
 """Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
@@ -168,8 +169,8 @@ async def open_house(
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
-        machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
-        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
+        machine = _machine(settings.engines.llama_server.gpu_devices, environ)
+        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
         house = House(settings, artifacts, read, catalogue, residency, machine, changes, arrivals)
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)
@@ -181,6 +182,7 @@ def _residency(
     settings: Settings,
     launchers: Mapping[EngineName, Launcher],
     catalogue: Catalogue,
+    machine: Machine,
     changes: EventStream[Update],
 ) -> Residency:
     def tell(status: ResidentStatus) -> None:
@@ -189,8 +191,20 @@ def _residency(
             changes.publish(told_as_model(catalogue, residency, status))
 
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    residency = Residency(launchers, settings.residency, footprints=footprints, machine=machine, on_change=tell)
     return residency
+
+
+def _machine(visible: Sequence[int], environ: Mapping[str, str]) -> Machine:
+    """This one, with the GPUs that engines may see: those of the settings, else those of our own environment.
+
+    An environment that names them by anything but their numbers hides them from us: then GPUs are not counted.
+    """
+    named = environ.get(_VISIBLE_GPUS)
+    if visible or named is None:
+        return ThisMachine(visible, open_driver())
+    indices = [int(part) for part in named.split(",") if part.strip().isdecimal()]
+    return ThisMachine(indices, open_driver() if indices else None)
 
 
 def _launchers(
@@ -217,7 +231,8 @@ def _for_engines(environ: Mapping[str, str], gpus: Iterable[int]) -> Mapping[str
         name: value for name, value in environ.items() if not any(word in name.upper() for word in _SECRET_WORDS)
     }
     devices = ",".join(map(str, gpus))
-    return {**known, "CUDA_VISIBLE_DEVICES": devices} if devices else known
+    ordered = {**known, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # so that numbers mean what the driver's tools mean
+    return {**ordered, _VISIBLE_GPUS: devices} if devices else ordered
 
 
 @asynccontextmanager

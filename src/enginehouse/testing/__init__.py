@@ -2,7 +2,16 @@
 
 from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.clock import simulate
-from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher
 from enginehouse.testing.machine import FakeMachine
 
-__all__ = ["Answer", "Caller", "FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeMachine", "simulate"]
+__all__ = [
+    "Answer",
+    "Caller",
+    "FakeEmbedder",
+    "FakeEngine",
+    "FakeGpuLauncher",
+    "FakeLauncher",
+    "FakeMachine",
+    "simulate",
+]
