@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test check format bench soak docs lock clean
+.PHONY: help setup run test kills check format bench soak docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ run: $(VENV)/.local ## Fetch the default models and serve (HOST, PORT and CONFIG
 test: setup ## Run all tests: unit, then integration with the real bundled engine
 	$(BIN)/pytest tests/unit
 	$(BIN)/pytest tests/integration
+
+kills: setup ## Kill the process 200 times in the midst of writing usage, on SQLite and on PostgreSQL
+	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py
 
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -22,6 +22,7 @@ from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.systems import YARDSTICK
 from bench.turnover import turnover
+from bench.usage import usage_costs
 
 __all__ = ["app"]
 
@@ -99,6 +100,23 @@ def engine() -> None:
         name = f"{shape.slots} x {shape.context} {' '.join(shape.flags)}"
         sizes = f"{shape.estimated / _MIB:9.0f} {shape.measured / _MIB:9.0f}"
         print(f"{name:28} {sizes}  {shape.estimated / shape.measured:5.2f}")
+
+
+@app.command()
+def usage(
+    records: Annotated[int, typer.Option(min=1, help="How many records the month has.")] = 1_000_000,
+    url: Annotated[
+        str, typer.Option(help="An empty PostgreSQL database; else SQLite in a folder of its own.")
+    ] = "",
+    fsync: Annotated[bool, typer.Option("--fsync", help="SQLite waits for the disk.")] = False,
+) -> None:
+    """Measure questions about a month of usage, and writing a record."""
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        figures = asyncio.run(usage_costs(records, url, fsync, status.update))
+    print("     p50      p95  ms")
+    for figure in figures:
+        print(f"{figure.p50:8.2f} {figure.p95:8.2f}  {figure.name}")
 
 
 @app.command()

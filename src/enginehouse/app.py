@@ -1,7 +1,7 @@
 """Composition root: wires every room together, by hand, in one exit stack whose order is the shutdown's order.
 
 The only module that knows every other. Leaving the house stops what was started last first: side tasks, then
-residents (their leases end before their engines), then stores.
+what the ledger has not written yet, residents (their leases end before their engines), then stores.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
+from uuid import uuid4
 
 import structlog
 
@@ -18,20 +19,25 @@ from enginehouse import __version__
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
-from enginehouse.api.health import health_router
+from enginehouse.api.health import Ask, health_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import OpenAIFace
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
+from enginehouse.api.usage import usage_router
 from enginehouse.api.vram import vram_router
-from enginehouse.core.admission import Admission
+from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.warmups import WarmUps
@@ -49,6 +55,9 @@ from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts
+from enginehouse.stores.kv import RedisLines, RedisStore
+from enginehouse.stores.spool import Spool
+from enginehouse.stores.sql import Database, database_url, open_database, prepare
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -76,9 +85,13 @@ class House:
         read: ReadModels,
         catalogue: Catalogue,
         residency: Residency,
+        admission: Admission,
         machine: Machine,
         changes: EventStream[Update],
         arrivals: asyncio.Event,
+        dependencies: Mapping[str, Ask],
+        ledger: Ledger,
+        database: Database,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -87,9 +100,10 @@ class House:
         self.residency = residency
         self.changes = changes
         self.arrivals = arrivals
+        self.ledger = ledger
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
-        self._admission = Admission(settings.admission)
+        self._admission = admission
         self.copies = Copies(self._admission, residency, settings.residency)
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
@@ -106,13 +120,14 @@ class House:
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
-            health_router(catalogue, residency, holdings, self.cleanup),
+            health_router(catalogue, residency, holdings, self.cleanup, dependencies),
             vram_router(catalogue, holdings),
             model_cache_router(catalogue, residency, self.copies, holdings, self.warm_ups, self.cleanup),
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
             registration_router(self.registry, self.copies),
+            usage_router(UsageReports(database)),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -132,6 +147,7 @@ class House:
         self.residency.adopt(settings.residency)
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
+        self.ledger.adopt(_prices(settings))
         self.asgi.adopt(Identity(settings.auth), settings.server)
         self.show("settings", models)
         await self.registry.adopt(settings)
@@ -159,7 +175,9 @@ async def open_house(
         config: the file to watch for edits, if there is one.
 
     Raises:
-        SettingsError: the service would be open to strangers, or two models claim one name.
+        SettingsError: the service would be open to strangers, two models claim one name, a store's address cannot
+            be one, or the database's schema is not the one this version knows.
+        StoreUnavailable: the database cannot be reached.
     """
     check_exposure(settings.server, settings.auth)
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
@@ -169,13 +187,56 @@ async def open_house(
         arrivals = asyncio.Event()
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
+        store = await stack.enter_async_context(_redis(settings))
+        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        url = database_url(settings.stores.database_url, settings.data_dir)
+        database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
+        await prepare(database)
+        admission = await stack.enter_async_context(_admission(settings, store))
         machine = _machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
-        house = House(settings, artifacts, read, catalogue, residency, machine, changes, arrivals)
+        ledger = await stack.enter_async_context(_ledger(settings, database))
+        house = House(
+            settings,
+            artifacts,
+            read,
+            catalogue,
+            residency,
+            admission,
+            machine,
+            changes,
+            arrivals,
+            dependencies,
+            ledger,
+            database,
+        )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)
         await stack.enter_async_context(_side_tasks(house, environ, config))
         yield house
+
+
+@asynccontextmanager
+async def _redis(settings: Settings) -> AsyncGenerator[RedisStore | None]:
+    """The connection to Redis, whether it answers yet or not; None when none is configured."""
+    if settings.stores.redis_url:
+        async with RedisStore(settings.stores.redis_url, uuid4().hex) as store:
+            yield store
+    elif settings.stores.enable_queue:
+        raise SettingsError("stores.enable_queue wants a Redis: set stores.redis_url, or switch it off.")
+    else:
+        yield None
+
+
+@asynccontextmanager
+async def _admission(settings: Settings, store: RedisStore | None) -> AsyncGenerator[Admission]:
+    """The gates, all our own unless queues are shared."""
+    stores = settings.stores
+    if store is None or not stores.enable_queue:
+        yield Admission(settings.admission)
+    else:
+        async with SharedGates(RedisLines(store), lease=stores.queue_lease, share=stores.queue_share) as shared:
+            yield Admission(settings.admission, shared)
 
 
 def _residency(
@@ -205,6 +266,15 @@ def _machine(visible: Sequence[int], environ: Mapping[str, str]) -> Machine:
         return ThisMachine(visible, open_driver())
     indices = [int(part) for part in named.split(",") if part.strip().isdecimal()]
     return ThisMachine(indices, open_driver() if indices else None)
+
+
+def _ledger(settings: Settings, database: Database) -> Ledger:
+    spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
+    return Ledger(SqlBooks(database), spool, _prices(settings))
+
+
+def _prices(settings: Settings) -> Prices:
+    return Prices({name: model.price for name, model in settings.models.items()}, settings.prices)
 
 
 def _launchers(

@@ -8,6 +8,7 @@ it never holds a secret, a stack trace or a path outside the configured folders.
 from collections.abc import Sequence
 
 __all__ = [
+    "BudgetSpent",
     "CallerGone",
     "Conflict",
     "ContextLengthExceeded",
@@ -15,6 +16,7 @@ __all__ = [
     "EnginehouseError",
     "InsufficientMemory",
     "InvalidRequest",
+    "LedgerUnavailable",
     "LoadTimeout",
     "MissingCredentials",
     "ModelLoadFailed",
@@ -28,6 +30,8 @@ __all__ = [
     "SettingsError",
     "ShuttingDown",
     "SourceError",
+    "StoreError",
+    "StoreUnavailable",
     "UpstreamDied",
     "UpstreamRefused",
     "UpstreamTimeout",
@@ -104,6 +108,12 @@ class Conflict(EnginehouseError):
     code = "conflict"
 
 
+class BudgetSpent(EnginehouseError):
+    """What the caller may spend in this period is spent or promised; asking again at once will not help."""
+
+    code = "insufficient_quota"
+
+
 class CallerGone(EnginehouseError):
     """The caller went away; nobody reads this answer, only logs, telemetry and the ledger."""
 
@@ -155,6 +165,24 @@ class ShuttingDown(EnginehouseError):
     """The service is on its way out and takes no new work."""
 
     code = "shutting_down"
+
+
+class StoreError(EnginehouseError):
+    """The database refused what it was given; the message names the database, never its password."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached right now; the same may work later."""
+
+    code = "store_unavailable"
+
+
+class LedgerUnavailable(EnginehouseError):
+    """Nothing can be recorded, neither in the database nor on the local disk, so nothing is generated."""
+
+    code = "ledger_unavailable"
 
 
 # What an engine did --------------------------------------------------------------------------------------

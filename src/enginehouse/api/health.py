@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypedDict
 
 import psutil
 import structlog
@@ -22,16 +23,36 @@ from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Model, ResidentState
 
-__all__ = ["health_router"]
+__all__ = ["Ask", "health_router"]
 
 log = structlog.get_logger()
 
 _MIB = 1024 * 1024
 _PATIENCE = 5.0
-"""Seconds an engine may take to say how it is."""
+"""Seconds an engine, or what we depend on, may take to say how it is."""
 
 
-def health_router(catalogue: Catalogue, residency: Residency, holdings: Holdings, cleanup: Cleanup) -> APIRouter:
+class Dependency(TypedDict):
+    """How something we depend on answered."""
+
+    status: str
+    """`up` or `down`."""
+    latency_ms: float
+    detail: str | None
+    """What is wrong."""
+
+
+Ask: TypeAlias = Callable[[], Awaitable[None]]
+"""Asks something we depend on; raises one of our errors when it is not there."""
+
+
+def health_router(
+    catalogue: Catalogue,
+    residency: Residency,
+    holdings: Holdings,
+    cleanup: Cleanup,
+    dependencies: Mapping[str, Ask] = MappingProxyType({}),
+) -> APIRouter:
     """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`."""
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
@@ -53,7 +74,8 @@ def health_router(catalogue: Catalogue, residency: Residency, holdings: Holdings
         """Whether it is well; 503 when it is not."""
         memory = holdings.ram()
         states = _states(catalogue, residency)
-        status = _judge(states, closing=residency.closing)
+        asked = await _ask_dependencies(dependencies)
+        status = _judge(states, asked.values(), closing=residency.closing)
         body = {
             "status": status,
             "cache_status": "operational",
@@ -67,7 +89,7 @@ def health_router(catalogue: Catalogue, residency: Residency, holdings: Holdings
             "total_models": len(catalogue.models()),
             "cache_hit_rate": round(holdings.figures(catalogue.models()).hit_rate or 0.0, 4),
             "last_cleanup": cleanup.last.at.isoformat() if cleanup.last else None,
-            "dependencies": {},
+            "dependencies": asked,
             "timestamp": datetime.now(UTC).isoformat(),
         }
         return JSONResponse(body, status_code=503 if status == "unhealthy" else 200)
@@ -147,10 +169,33 @@ async def _ask(model: Model, engine: Engine) -> ModelHealth:
     )
 
 
-def _judge(states: Counter[ResidentState], *, closing: bool) -> str:
+async def _ask_dependencies(dependencies: Mapping[str, Ask]) -> dict[str, Dependency]:
+    """What each of them says, asked side by side."""
+    async with asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(_ask_dependency(ask), name=name) for name, ask in dependencies.items()}
+    return {name: task.result() for name, task in asked.items()}
+
+
+async def _ask_dependency(ask: Ask) -> Dependency:
+    began = time.perf_counter()
+    detail = None
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await ask()
+    except TimeoutError:
+        detail = f"It did not answer within {_PATIENCE:g} s."
+    except EnginehouseError as error:
+        detail = error.message
+    latency = round((time.perf_counter() - began) * 1000, 2)
+    return {"status": "up" if detail is None else "down", "latency_ms": latency, "detail": detail}
+
+
+def _judge(states: Counter[ResidentState], dependencies: Iterable[Dependency], *, closing: bool) -> str:
+    """None of what we depend on is needed to answer requests: without it we are degraded."""
     if closing:
         return "unhealthy"
-    return "degraded" if states[ResidentState.FAILED] else "healthy"
+    down = any(dependency["status"] == "down" for dependency in dependencies)
+    return "degraded" if down or states[ResidentState.FAILED] else "healthy"
 
 
 def _states(catalogue: Catalogue, residency: Residency) -> Counter[ResidentState]:

@@ -17,7 +17,11 @@ def queue_router(catalogue: Catalogue, admission: Admission) -> APIRouter:
 
     @router.get("/v1/queue/stats")
     async def queue_stats() -> dict[str, Any]:
-        """Each model's line now, and what became of those who stood in it; times are in milliseconds."""
+        """Each model's line now, and what became of those who stood in it; times are in milliseconds.
+
+        The numbers of a line that replicas share are those of all replicas.
+        """
+        await admission.survey(model.deployments[0] for model in catalogue.models())
         models = {model.id: _line(model.deployments[0], admission) for model in catalogue.models()}
         return {"queues": models, "total_queued": sum(line["total"] for line in models.values())}
 

@@ -22,6 +22,10 @@ app = typer.Typer(
     help="One self-hosted service for every model a team uses.",
 )
 app.add_typer(config.app, name="config")
+db = typer.Typer(no_args_is_help=True, help="The database's schema.")
+app.add_typer(db, name="db")
+usage = typer.Typer(no_args_is_help=True, help="What was used and what it cost.")
+app.add_typer(usage, name="usage")
 
 Config = Annotated[
     Path | None,
@@ -177,6 +181,89 @@ def chat_command(
         as_json=as_json,
     )
     raise typer.Exit(run_chat(options))
+
+
+@db.command("status")
+def db_status_command(file: Config = None, as_json: Json = False) -> None:
+    """Say whether the database is up to date; exit code 1 if not."""
+    from enginehouse.cli.database import run_status
+    from enginehouse.cli.effective import effective
+    from enginehouse.telemetry.logs import configure_logs
+
+    configure_logs("warning", "auto")
+    raise typer.Exit(run_status(effective(file).settings, as_json=as_json))
+
+
+@db.command("upgrade")
+def db_upgrade_command(file: Config = None, as_json: Json = False) -> None:
+    """Bring the database up to date. SQLite does so by itself when the service starts."""
+    from enginehouse.cli.database import run_upgrade
+    from enginehouse.cli.effective import effective
+    from enginehouse.telemetry.logs import configure_logs
+
+    configure_logs("warning", "auto")
+    raise typer.Exit(run_upgrade(effective(file).settings, as_json=as_json))
+
+
+Start = Annotated[
+    str | None, typer.Option(metavar="DATE", help="First day (UTC) or full hour; else 30 days before the end.")
+]
+End = Annotated[str | None, typer.Option(metavar="DATE", help="Last day (UTC), or hour of the end; else today.")]
+User = Annotated[str | None, typer.Option(metavar="ID", help="Only this user's.")]
+
+
+@usage.command("summary")
+def usage_summary_command(
+    file: Config = None,
+    start: Start = None,
+    end: End = None,
+    user: User = None,
+    by: Annotated[str, typer.Option(metavar="WHAT", help="user, model, key, tenant, tag, day or hour.")] = "model",
+    as_json: Json = False,
+) -> None:
+    """Show requests, tokens and cost."""
+    from enginehouse.cli.effective import effective
+    from enginehouse.cli.usage import GROUPS, Range, run_summary
+    from enginehouse.telemetry.logs import configure_logs
+
+    if by not in GROUPS:
+        raise typer.BadParameter(f"{by!r} is none of {', '.join(GROUPS)}.", param_hint="--by")
+    configure_logs("warning", "auto")
+    run_summary(effective(file).settings, Range(start, end, user), group_by=by, as_json=as_json)
+
+
+@usage.command("reprice")
+def usage_reprice_command(
+    since: Annotated[str, typer.Argument(metavar="DATE", help="First day (UTC) or full hour.")],
+    file: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Charge the records since a day anew, with the prices that count now; sums follow."""
+    from enginehouse.cli.effective import effective
+    from enginehouse.cli.usage import run_reprice
+    from enginehouse.telemetry.logs import configure_logs
+
+    configure_logs("warning", "auto")
+    run_reprice(effective(file).settings, since, as_json=as_json)
+
+
+@usage.command("export")
+def usage_export_command(
+    file: Config = None,
+    start: Start = None,
+    end: End = None,
+    user: User = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write here; else to standard output.")
+    ] = None,
+) -> None:
+    """Write every record as CSV."""
+    from enginehouse.cli.effective import effective
+    from enginehouse.cli.usage import Range, run_export
+    from enginehouse.telemetry.logs import configure_logs
+
+    configure_logs("warning", "auto")
+    run_export(effective(file).settings, Range(start, end, user), output)
 
 
 @app.command("doctor")

@@ -5,6 +5,7 @@ is the only place where a key is explained. Rooms get the smallest piece they ne
 """
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,10 +31,13 @@ __all__ = [
     "RESTART",
     "AdmissionSettings",
     "AuthSettings",
+    "BudgetSettings",
     "CacheSettings",
+    "DatedPriceSettings",
     "EngineSettings",
     "GenerationSettings",
     "InstanceSettings",
+    "LedgerSettings",
     "LimitSettings",
     "LlamaServerSettings",
     "LogSettings",
@@ -51,7 +55,18 @@ __all__ = [
 ]
 
 RESTART = frozenset(
-    {"server.host", "server.port", "log", "data_dir", "models_dir", "sources", "engines", "stores", "qdrant"}
+    {
+        "server.host",
+        "server.port",
+        "log",
+        "data_dir",
+        "models_dir",
+        "sources",
+        "engines",
+        "stores",
+        "ledger",
+        "qdrant",
+    }
 )
 """Keys, or whole sections, that are read once at start: a change of one waits for the next start."""
 
@@ -207,11 +222,18 @@ class StoreSettings(Section):
     """Databases. Empty means embedded: nothing to run beside the service."""
 
     database_url: SecretUrl = ""
-    """SQLAlchemy URL; empty is SQLite in the data directory."""
+    """`postgresql://user:password@host/name` or `sqlite:///file`; empty is SQLite in the data directory."""
+    fsync: bool = False
+    """Whether SQLite waits for the disk at every commit. Without it nothing is lost when the service dies, but a
+    power cut may cost the last seconds; with it a commit takes about half a millisecond longer."""
     redis_url: SecretUrl = ""
     """Redis URL; empty keeps shared state in the process."""
     enable_queue: bool = False
     """Whether queues of shared upstreams are global across replicas (wants Redis)."""
+    queue_lease: PositiveSeconds = 15.0
+    """Seconds after which the slots and places of a replica that died are free again in a global queue."""
+    queue_share: Fraction = 1.0
+    """Share of a global queue's slots that this replica runs on its own while Redis is away; at least one slot."""
 
 
 class QdrantSettings(Section):
@@ -247,6 +269,14 @@ class LimitSettings(Section):
     """Most requests that wait on the queued chat routes."""
 
 
+class LedgerSettings(Section):
+    """What is kept of who asked for what, and what it cost."""
+
+    spool_max_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024 * 1024
+    """Bytes of usage records that may wait on the local disk while the database is away; beyond that requests are
+    refused."""
+
+
 class PriceSettings(Section):
     """What a model costs, in US dollars; a key left out is unknown, not free."""
 
@@ -254,6 +284,32 @@ class PriceSettings(Section):
     """Dollars for a thousand input tokens, as a decimal string."""
     output_per_1k: Dollars | None = None
     """Dollars for a thousand output tokens, as a decimal string."""
+    cached_input_per_1k: Dollars | None = None
+    """Dollars for a thousand input tokens that the engine had already read; when left out, those of input."""
+    per_hour: Dollars | None = None
+    """Dollars for an hour of the engine's work, for models that cost time: the model's slots share it."""
+
+
+class DatedPriceSettings(PriceSettings):
+    """A price from a day on; it comes before the model's own `price` and before known providers' lists."""
+
+    model: str
+    """Id of the model."""
+    since: date
+    """First day, in UTC, on which it counts."""
+
+
+class BudgetSettings(Section):
+    """What may be spent in a period."""
+
+    scope: Literal["user", "key", "tenant"]
+    """Whose spending it limits."""
+    id: str = "*"
+    """Id of the user, key or tenant; `*` is each one that has no budget of its own for this period."""
+    period: Literal["day", "month", "total"] = "month"
+    """Time in which it may be spent; days and months are those of UTC."""
+    dollars: Dollars
+    """How much, as a decimal string."""
 
 
 class GenerationSettings(Section):
@@ -369,6 +425,12 @@ class Settings(Section):
     registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    prices: tuple[DatedPriceSettings, ...] = ()
+    """Prices from a day on, each with `model`, `since` (a date) and what a model's `price` has."""
+    budgets: tuple[BudgetSettings, ...] = ()
+    """What may be spent, each with `scope` (user, key or tenant), `id` (`*` is everyone without a budget of
+    its own), `period` (day, month or total) and `dollars`."""
     stores: StoreSettings = StoreSettings()
     qdrant: QdrantSettings = QdrantSettings()
     openai: ProviderSettings = ProviderSettings()

@@ -1,17 +1,23 @@
-"""Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine."""
+"""Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine, books."""
 
 from enginehouse.testing.asgi import Answer, Caller
+from enginehouse.testing.books import FakeBooks, FakeSpool
 from enginehouse.testing.clock import simulate
 from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher
+from enginehouse.testing.lines import MemoryLines, SharedMemory
 from enginehouse.testing.machine import FakeMachine
 
 __all__ = [
     "Answer",
     "Caller",
+    "FakeBooks",
     "FakeEmbedder",
     "FakeEngine",
     "FakeGpuLauncher",
     "FakeLauncher",
     "FakeMachine",
+    "FakeSpool",
+    "MemoryLines",
+    "SharedMemory",
     "simulate",
 ]

@@ -175,6 +175,10 @@ class Principal(Struct, frozen=True, kw_only=True):
     tier: str = "standard"
     tenant: str = ""
     """With whom the caller shares turns; when empty, nobody but itself."""
+    key: str = ""
+    """Id of the API key that was shown, never the key itself; empty when it was none of the stored ones."""
+    tags: tuple[str, ...] = ()
+    """Labels under which its usage is also summed up."""
 
 
 class Place(Protocol):

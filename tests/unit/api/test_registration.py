@@ -220,6 +220,27 @@ def test_who_runs_ends_first_and_who_waits_is_told_or_served_by_the_next(at_the_
     at_the_door(test)
 
 
+def test_who_waits_for_a_new_engine_of_a_model_that_goes_is_served_by_the_one_before(at_the_door):
+    async def test(door):
+        await made(door, "m@1")
+        await made(door, "m@2", slots=2)
+        door.engine.chunks = [5.0, b"{}"]
+        async with asyncio.TaskGroup() as group:
+            runs = group.create_task(door.post(CHAT, hello("m@2")))
+            await asyncio.sleep(0.1)
+            await door.call("PATCH", "/v1/models/m@2", {"context_length": 9})
+            moved = group.create_task(door.post(CHAT, hello("m")))
+            told = group.create_task(door.post(CHAT, hello("m@2")))
+            await asyncio.sleep(0.1)
+            assert (await door.call("DELETE", "/v1/models/m@2?wait=false")).status == 202
+        assert runs.result().status == 200
+        assert moved.result().headers["x-enginehouse-model"] == "m@1"
+        assert told.result().status == 404
+        assert door.launcher.loads == ["m@2", "m@1"]
+
+    at_the_door(test)
+
+
 def test_a_delete_that_waits_answers_when_the_last_request_has_ended(at_the_door):
     async def test(door):
         await made(door, "m")
@@ -246,6 +267,7 @@ def test_with_load_first_nobody_waits_for_a_cold_model(at_the_door):
             for name in ("prod", "m"):
                 assert (await door.post(CHAT, hello(name))).headers["x-enginehouse-model"] == "m@1"
             assert (await door.post("/v1/models", body)).status == 409
+            assert asyncio.get_running_loop().time() - before == pytest.approx(1)
         assert (moving.result().status, moving.result().json()["status"]) == (201, "ready")
         for name in ("prod", "m"):
             assert (await door.post(CHAT, hello(name))).headers["x-enginehouse-model"] == "m@2"

@@ -216,3 +216,14 @@ def test_changes_at_the_same_time_are_one_after_the_other(tmp_path):
     assert len(place.kept()) == 20
     assert [id_ for id_, found in place.kept().items() if found["aliases"]] == ["m@19"]
     assert place.catalogue.resolve("prod").id == "m@19"
+
+
+def test_what_the_configuration_hides_is_neither_patched_nor_deleted(tmp_path):
+    place = Place(tmp_path)
+    run(place.registry.register("a", entry(), Wishes()))
+    place.configure({"a": []})
+    for work in (place.registry.delete("a"), place.registry.patch("a", {"name": "x"}, Wishes())):
+        with pytest.raises(Conflict, match="configuration"):
+            run(work)
+    place.configure({})
+    assert place.catalogue.resolve("a").origin == "api"

@@ -1,6 +1,11 @@
 """The owner of every gate: where a request asks for its turn."""
 
-from enginehouse.core.admission.gate import Gate, QueueStats, Ticket
+from collections.abc import Iterable
+
+from enginehouse.core.admission.gate import Gate
+from enginehouse.core.admission.replica import SharedGates
+from enginehouse.core.admission.shared import SharedGate
+from enginehouse.core.admission.ticket import QueueStats, Ticket
 from enginehouse.errors import PermissionDenied
 from enginehouse.settings.schema import AdmissionSettings
 from enginehouse.types import Deployment, Principal, Priority
@@ -13,11 +18,14 @@ class Admission:
 
     Args:
         settings: how many may wait, for how long, how they age, and who may go first.
+        shared: where the gates of remote upstreams are, when several replicas share them; those of models that run
+            here are always our own.
     """
 
-    def __init__(self, settings: AdmissionSettings) -> None:
+    def __init__(self, settings: AdmissionSettings, shared: SharedGates | None = None) -> None:
         self._settings = settings
-        self._gates: dict[str, Gate] = {}
+        self._shared = shared
+        self._gates: dict[str, Gate | SharedGate] = {}
         self._forgotten: set[str] = set()
 
     def slot(
@@ -36,9 +44,7 @@ class Admission:
             priority: the class to wait in.
             tenant: with whom it shares turns inside a class.
         """
-        gate = self._gates.get(deployment.id)
-        if gate is None:
-            gate = self._gates[deployment.id] = Gate(slots or deployment.slots, self._settings)
+        gate = self._gate(deployment, slots or deployment.slots)
         self._forgotten.discard(deployment.id)
         gate.resize(slots or deployment.slots)
         return Ticket(gate, priority, tenant)
@@ -77,8 +83,33 @@ class Admission:
         for name in [name for name in self._forgotten if name not in self._gates or self._gates[name].idle]:
             self._gates.pop(name, None)
             self._forgotten.discard(name)
+            if self._shared is not None:
+                self._shared.close(name)
+
+    async def survey(self, deployments: Iterable[Deployment]) -> None:
+        """Ask for all replicas' numbers at those of these gates that are shared, for `stats`."""
+        for deployment in deployments:
+            if self._is_shared(deployment):
+                gate = self._gate(deployment, deployment.slots)
+                if isinstance(gate, SharedGate):
+                    await gate.survey()
 
     def stats(self, deployment_id: str) -> QueueStats | None:
         """How things are at one gate; None when nobody has asked there yet."""
         gate = self._gates.get(deployment_id)
         return gate.stats() if gate else None
+
+    def _gate(self, deployment: Deployment, slots: int) -> Gate | SharedGate:
+        """The gate of a deployment; one that has become remote, or local, has a new one."""
+        gate = self._gates.get(deployment.id)
+        if gate is None or isinstance(gate, SharedGate) != self._is_shared(deployment):
+            gate = self._gates[deployment.id] = self._open(deployment, slots)
+        return gate
+
+    def _open(self, deployment: Deployment, slots: int) -> Gate | SharedGate:
+        if self._shared is not None and self._is_shared(deployment):
+            return self._shared.open(deployment, slots, self._settings)
+        return Gate(slots, self._settings)
+
+    def _is_shared(self, deployment: Deployment) -> bool:
+        return self._shared is not None and deployment.base_url is not None

@@ -1,49 +1,15 @@
 """The gate of one deployment: it counts who runs, holds the line of who waits, and lets the next one in."""
 
 import asyncio
-from types import TracebackType
-
-from msgspec import Struct
+from collections.abc import Iterable
 
 from enginehouse.core.admission.pace import Pace
 from enginehouse.core.admission.policy import Line
+from enginehouse.core.admission.ticket import QueueStats, Ticket
 from enginehouse.errors import QueueFull, QueueTimeout
 from enginehouse.settings.schema import AdmissionSettings
-from enginehouse.types import Priority
 
-__all__ = ["Gate", "QueueStats", "Slot", "Ticket"]
-
-
-class Slot(Struct, frozen=True, kw_only=True):
-    """The right to run now on one of a deployment's parallel sequences."""
-
-    waited: float
-    """Seconds spent in the line."""
-
-
-class QueueStats(Struct, frozen=True, kw_only=True):
-    """A deployment's line at one instant, and what has become of all who asked."""
-
-    slots: int = 0
-    """How many may run at once."""
-    active: int = 0
-    """How many run."""
-    depth: dict[Priority, int]
-    """How many wait, by the priority they claimed."""
-    wait_p50: float | None = None
-    """Seconds that half of the last 512 who got a slot had waited at most; None before the first."""
-    wait_p95: float | None = None
-    """The same for 95 of 100."""
-    service_time: float
-    """Mean seconds a slot is held, the newest counting most; 1 before the first."""
-    served: int = 0
-    """How many got a slot."""
-    rejected: int = 0
-    """How many found the line full."""
-    timed_out: int = 0
-    """How many waited too long."""
-    left: int = 0
-    """How many went away while they waited."""
+__all__ = ["Gate"]
 
 
 class Gate:
@@ -87,7 +53,19 @@ class Gate:
         self._slots = slots
         self._admit()
 
-    def enter(self, ticket: "Ticket") -> bool:
+    def take_over(self, running: int, waiting: Iterable[Ticket]) -> None:
+        """Begin with those who came to another gate, and stood or ran there.
+
+        Args:
+            running: how many run already, be they more than the slots.
+            waiting: who waits, in the order they came; they keep their age, and however many they are they stay.
+        """
+        self.running = running
+        for ticket in waiting:
+            self._line.join(ticket, ticket.priority, ticket.tenant, ticket.asked)
+        self._admit()
+
+    def enter(self, ticket: Ticket) -> bool:
         """Run at once (True) or stand in line (False).
 
         Raises:
@@ -106,13 +84,13 @@ class Gate:
         self._line.join(ticket, ticket.priority, ticket.tenant, _now())
         return False
 
-    def expire(self, ticket: "Ticket") -> None:
+    def expire(self, ticket: Ticket) -> None:
         """Its time is up; one whose turn has come, or who is going anyway, is not concerned."""
         if not ticket.turn.done():
             self._line.leave(ticket)
             ticket.turn.set_result(False)
 
-    def withdraw(self, ticket: "Ticket") -> None:
+    def withdraw(self, ticket: Ticket) -> None:
         """It goes away; if its turn had come in the same tick, the next one gets it."""
         self.left += 1
         if not self._line.leave(ticket) and ticket.granted:
@@ -124,8 +102,9 @@ class Gate:
         self.served += 1
         self.pace.waited(waited)
 
-    def give_back(self, seconds: float) -> None:
-        """Somebody who ran that long has ended; the next one starts."""
+    def give_back(self, ticket: Ticket, seconds: float) -> None:
+        """It ran that long and has ended; the next one starts."""
+        del ticket
         self.pace.served(seconds)
         self.running -= 1
         self._admit()
@@ -135,7 +114,7 @@ class Gate:
         self.timed_out += 1
         return QueueTimeout(f"No slot came free within {self.patience:g} s.", retry_after=self._retry_after())
 
-    def position(self, ticket: "Ticket") -> int:
+    def position(self, ticket: Ticket) -> int:
         """1 for who goes next; 0 for who does not wait."""
         return self._line.ahead(ticket, _now()) + 1 if ticket in self._line else 0
 
@@ -176,73 +155,6 @@ class Gate:
     def _retry_after(self) -> float:
         """When those who wait now will have been let in; by `queue_timeout` none of them waits any more."""
         return max(1.0, min(self.expected_wait(len(self._line) + 1), self.patience))
-
-
-class Ticket:
-    """One request's place at a gate, from asking to leaving: `async with ticket as slot`, once.
-
-    Who holds the ticket may look at it while another task waits in that line.
-
-    Raises:
-        QueueFull: on entering; too many wait already.
-        QueueTimeout: on entering; waited longer than `admission.queue_timeout`.
-    """
-
-    __slots__ = ("_gate", "_started", "asked", "priority", "tenant", "turn")
-
-    asked: float
-    """When it came, in seconds of the loop's clock."""
-
-    turn: asyncio.Future[bool]
-    """While it waits: True once it may run, False once its time is up. The gate's own."""
-
-    def __init__(self, gate: Gate, priority: Priority, tenant: str) -> None:
-        self.priority = priority
-        self.tenant = tenant
-        self._gate = gate
-
-    @property
-    def position(self) -> int:
-        """1 for who goes next, as things are now; 0 before and after the wait."""
-        return self._gate.position(self)
-
-    @property
-    def expected_wait(self) -> float:
-        """Seconds until it may run, by its position and the measured service rate; 0 before and after the wait."""
-        return self._gate.expected_wait(self.position)
-
-    @property
-    def granted(self) -> bool:
-        """Whether its turn has come."""
-        return self.turn.done() and not self.turn.cancelled() and self.turn.result()
-
-    async def __aenter__(self) -> Slot:
-        self.asked = _now()
-        if not self._gate.enter(self):
-            await self._wait()
-        self._started = _now()
-        self._gate.started(self._started - self.asked)
-        return Slot(waited=self._started - self.asked)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gate.give_back(_now() - self._started)
-
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.turn = loop.create_future()
-        alarm = loop.call_later(self._gate.patience, self._gate.expire, self)
-        answered = False
-        try:
-            granted = await self.turn
-            answered = True
-        finally:
-            alarm.cancel()
-            if not answered:
-                self._gate.withdraw(self)
-        if not granted:
-            raise self._gate.timeout()
 
 
 def _now() -> float:

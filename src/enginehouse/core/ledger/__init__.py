@@ -1,0 +1,1 @@
+"""Who used what and what it cost: records, prices, sums, budgets and the questions asked of them."""

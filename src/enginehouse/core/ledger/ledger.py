@@ -1,0 +1,236 @@
+"""The ledger: one record a request, whatever becomes of it, durable before the answer's last byte goes out."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from msgspec import Struct
+
+from enginehouse.core.ledger.books import Books
+from enginehouse.core.ledger.prices import Prices, provider_of
+from enginehouse.core.ledger.record import UsageRecord, cleaned, new_id, sane_usage
+from enginehouse.core.ledger.writer import Backlog, Writer
+from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable
+from enginehouse.types import Deployment, Model, Request, Usage
+
+__all__ = ["Entry", "Ledger", "LedgerStats"]
+
+log = structlog.get_logger()
+
+_FLUSH_SECONDS = 10.0
+
+
+class LedgerStats(Struct, frozen=True, kw_only=True):
+    """How the ledger is."""
+
+    status: str
+    """`healthy`, `degraded` while records wait on the local disk, `unhealthy` when requests are refused."""
+    waiting: int
+    """Records that are in memory only; their callers wait for them."""
+    spooled: int
+    """Records that wait on the local disk."""
+    spool_bytes: int
+    lost: int
+    """Records that could be kept nowhere, since the start; each is in the log."""
+
+
+class Entry:
+    """What is known of one request so far; its end makes a record of it."""
+
+    def __init__(self, request: Request, face: str, ledger: "Ledger") -> None:
+        self.id = new_id()
+        """The record's id, under which a budget may hold something for it."""
+        self.usage: Usage | None = None
+        """Tokens so far, with every report of the engine's more; None as long as nobody has said anything."""
+        self.cache = ""
+        """`exact` or `semantic` when the answer came from there, which costs nothing."""
+        self.reserved = False
+        """Whether a budget holds something under this id; it is freed when the record is written."""
+        self._request = request
+        self._face = face
+        self._ledger = ledger
+        self._model: Model | None = None
+        self._deployment: Deployment | None = None
+        self._time = time.time_ns() // 1000
+        self._began = time.perf_counter()
+        self._ran_from: float | None = None
+        self._durable: asyncio.Future[None] | None = None
+
+    def resolved(self, model: Model, deployment: Deployment) -> None:
+        """Who is going to answer, as soon as the catalogue has said so."""
+        self._model, self._deployment = model, deployment
+
+    def running(self) -> None:
+        """The engine gets the request now: from here on it costs something."""
+        if self._ran_from is None:
+            self._ran_from = time.perf_counter()
+
+    def so_far(self) -> UsageRecord:
+        """The record as it would be now, with its cost: for the answer's own `cost` field."""
+        return self._ledger.charged(self._record("completed", ""))
+
+    async def settled(self) -> None:
+        """The answer is complete: make the record durable.
+
+        Call it once all tokens are counted, before the last byte goes out.
+
+        Raises:
+            LedgerUnavailable: it can be kept nowhere.
+        """
+        if self._durable is None:
+            self._durable = self._ledger.write(self._record("completed", ""))
+        await asyncio.shield(self._durable)
+
+    def closed(self, outcome: str, error: str = "") -> None:
+        """The request has ended in another way; the first end counts."""
+        if self._durable is None:
+            self._durable = self._ledger.write(self._record(outcome, error))
+
+    def _record(self, outcome: str, error: str) -> UsageRecord:
+        request, model, deployment = self._request, self._model, self._deployment
+        principal, phases = request.principal, request.timings
+        usage = sane_usage(self.usage or Usage())
+        now = time.perf_counter()
+        ran = None if self._ran_from is None else phases.upstream or now - self._ran_from
+        return UsageRecord(
+            id=self.id,
+            request_id=request.request_id,
+            time=self._time,
+            user_id=principal.user,
+            key_id=principal.key,
+            tenant=principal.tenant,
+            tier=principal.tier,
+            tags=principal.tags,
+            model=model.id if model else "",
+            version=(model.version if model else None) or "",
+            deployment=deployment.id if deployment else "",
+            engine=deployment.engine.value if deployment else "",
+            provider=provider_of(deployment) if deployment else "",
+            upstream_model=(deployment.upstream_model if deployment else None) or "",
+            slots=deployment.slots if deployment else 1,
+            face=self._face,
+            operation=request.operation.value,
+            stream=request.stream,
+            outcome=outcome,
+            error=error,
+            cache=self.cache,
+            input_tokens=usage.input,
+            cached_input_tokens=usage.cached_input,
+            output_tokens=usage.output,
+            reasoning_tokens=usage.reasoning,
+            estimated=usage.estimated,
+            queue_us=_microseconds(phases.queue),
+            load_us=_microseconds(phases.load),
+            ttft_us=_microseconds(phases.ttft),
+            upstream_us=_microseconds(ran),
+            total_us=round((now - self._began) * 1_000_000),
+            reserved=self.reserved,
+        )
+
+
+class Ledger:
+    """Records of usage; use as a context, whose end flushes what is left.
+
+    Args:
+        books: where records are kept for good.
+        spool: where they wait while the books are out of reach.
+        prices: what they cost.
+    """
+
+    def __init__(self, books: Books, spool: Backlog, prices: Prices) -> None:
+        self._writer = Writer(books, spool)
+        self._spool = spool
+        self._prices = prices
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "Ledger":
+        """Start committing, and carrying over what an earlier life left in the spool."""
+        await self._stack.enter_async_context(self._tasks())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Everything handed in becomes durable, in the database or in the spool, and the tasks end."""
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def record(self, request: Request, face: str) -> AsyncGenerator[Entry]:
+        """One request's entry: a record is written when the context ends, however it ends.
+
+        It ends completed when `settled` was called, or when nothing was raised; then the record is durable when
+        the context has ended.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded, so nothing may be generated.
+        """
+        self._check()
+        entry = Entry(request, face, self)
+        try:
+            yield entry
+        except (asyncio.CancelledError, GeneratorExit, CallerGone):
+            entry.closed("cancelled", CallerGone.code)
+            raise
+        except EnginehouseError as error:
+            entry.closed("failed", error.code)
+            raise
+        except BaseException:
+            entry.closed("failed", EnginehouseError.code)
+            raise
+        await entry.settled()
+
+    def write(self, record: UsageRecord) -> "asyncio.Future[None]":
+        """Charge a record and hand it in; the future is done when it is durable."""
+        return self._writer.put(self.charged(cleaned(record)))
+
+    def charged(self, record: UsageRecord) -> UsageRecord:
+        """A record with its cost."""
+        return record.charged(self._prices.money(record))
+
+    def adopt(self, prices: Prices) -> None:
+        """New prices count from the next record on."""
+        self._prices = prices
+
+    def stats(self) -> LedgerStats:
+        """How the ledger is."""
+        behind = self._writer.away or bool(self._spool.backlog)
+        return LedgerStats(
+            status="unhealthy" if self._spool.full else "degraded" if behind else "healthy",
+            waiting=self._writer.backlog,
+            spooled=self._spool.backlog,
+            spool_bytes=self._spool.size,
+            lost=self._writer.lost,
+        )
+
+    def _check(self) -> None:
+        if self._spool.full:
+            raise LedgerUnavailable(
+                f"The database is away and the local spool holds its limit of {self._spool.size} bytes. Bring the "
+                "database back, or raise ledger.spool_max_bytes.",
+                retry_after=5,
+            )
+
+    @asynccontextmanager
+    async def _tasks(self) -> AsyncGenerator[None]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._writer.run(), name="ledger writer"),
+                group.create_task(self._writer.catch_up(), name="ledger catch-up"),
+            ]
+            try:
+                yield
+            finally:
+                await self._flush()
+                for task in tasks:
+                    task.cancel()
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self._writer.idle()
+        except TimeoutError:
+            log.critical("ledger_not_flushed", records=self._writer.backlog)
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1_000_000)

@@ -1,0 +1,191 @@
+"""What a request costs: the price that counted on its day, and exact arithmetic.
+
+A price of the settings comes first (the latest dated one, then the model's own), then the public price list of a
+known provider. A model without any has no cost at all, which is not the same as costing nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from enginehouse.core.ledger.record import FREE, PICODOLLARS, Money, PriceRow, UsageRecord
+from enginehouse.settings.schema import DatedPriceSettings, PriceSettings
+from enginehouse.types import Deployment, EngineName
+
+__all__ = ["Prices", "provider_of"]
+
+log = structlog.get_logger()
+
+_QUARTER = 15 * 60
+"""Seconds for which a looked-up price is kept: the finest grain in which providers' prices change by the clock."""
+_PROVIDERS = {
+    EngineName.OPENAI: ("openai", "api.openai.com"),
+    EngineName.ANTHROPIC: ("anthropic", "api.anthropic.com"),
+}
+
+
+class _Tariff(Protocol):
+    """A price list's own arithmetic, in US dollars: (input, output)."""
+
+    def __call__(self, fresh: int, cached: int, output: int, /) -> tuple[Decimal, Decimal]: ...
+
+
+class _Rates(Struct, frozen=True, kw_only=True):
+    """A price ready for use."""
+
+    row: PriceRow
+    tariff: _Tariff
+    per_hour: Decimal | None = None
+
+
+class Prices:
+    """Finds prices.
+
+    Args:
+        models: each model's own price in the settings, by id.
+        dated: prices of the settings that begin on a day.
+    """
+
+    def __init__(self, models: Mapping[str, PriceSettings], dated: Iterable[DatedPriceSettings] = ()) -> None:
+        self._own = {model: price for model, price in models.items() if _says_something(price)}
+        self._dated = sorted((price for price in dated if _says_something(price)), key=lambda p: p.since)
+        self._find = lru_cache(maxsize=1024)(self._looked_up)
+        self._warned: set[str] = set()
+
+    def money(self, record: UsageRecord) -> Money | None:
+        """What a request cost; None when nobody knows its price, which is logged once a model."""
+        if record.cache or record.upstream_us is None:
+            return FREE
+        quarter = record.time // 1_000_000 // _QUARTER
+        rates = self._find(record.model, record.provider, record.upstream_model, quarter)
+        if rates is None:
+            self._warn(record)
+            return None
+        output = record.output_tokens + record.reasoning_tokens
+        paid_in, paid_out = rates.tariff(record.input_tokens, record.cached_input_tokens, output)
+        hours = Decimal(record.upstream_us or 0) / 3_600_000_000
+        by_time = hours * rates.per_hour / max(1, record.slots) if rates.per_hour is not None else Decimal(0)
+        input_cost, output_cost = _picodollars(paid_in), _picodollars(paid_out)
+        total = input_cost + output_cost + _picodollars(by_time)
+        return Money(input=input_cost, output=output_cost, total=total, price=rates.row)
+
+    def _looked_up(self, model: str, provider: str, upstream_model: str, quarter: int) -> _Rates | None:
+        when = datetime.fromtimestamp(quarter * _QUARTER, UTC)
+        dated = [p for p in self._dated if p.model == model and p.since <= when.date()]
+        if dated:
+            return _stated(model, dated[-1], "settings prices", dated[-1].since)
+        if model in self._own:
+            return _stated(model, self._own[model], "settings", None)
+        return _listed(model, provider, upstream_model or model, when) if provider else None
+
+    def _warn(self, record: UsageRecord) -> None:
+        if record.model not in self._warned:
+            self._warned.add(record.model)
+            log.warning(
+                "price_unknown", model=record.model, hint=f"set models.{record.model}.price, or an entry in prices"
+            )
+
+
+def provider_of(deployment: Deployment) -> str:
+    """Whose public price list counts for a deployment; empty for what runs here or at an unknown place."""
+    known = _PROVIDERS.get(deployment.engine)
+    if known is None:
+        return ""
+    name, host = known
+    if deployment.base_url is None or urlsplit(deployment.base_url).hostname == host:
+        return name
+    return _at(deployment.base_url)
+
+
+@lru_cache(maxsize=256)
+def _at(base_url: str) -> str:
+    from genai_prices.data_snapshot import get_snapshot  # 40 MB that only users of providers need
+
+    try:
+        return get_snapshot().find_provider(None, None, base_url).id
+    except LookupError:
+        return ""
+
+
+def _says_something(price: PriceSettings) -> bool:
+    return any((price.input_per_1k, price.output_per_1k, price.cached_input_per_1k, price.per_hour))
+
+
+def _stated(model: str, price: PriceSettings, source: str, since: date | None) -> _Rates:
+    """A price of the settings. Of one that names tokens, what it leaves out is not charged for."""
+    cached = price.cached_input_per_1k or price.input_per_1k
+    row = _row(
+        model=model,
+        source=source,
+        since=since.isoformat() if since else "",
+        input_per_1k=price.input_per_1k,
+        cached_input_per_1k=cached,
+        output_per_1k=price.output_per_1k,
+        per_hour=price.per_hour,
+    )
+    per_hour = Decimal(price.per_hour) if price.per_hour else None
+    return _Rates(row=row, tariff=_flat(price.input_per_1k, cached, price.output_per_1k), per_hour=per_hour)
+
+
+def _listed(model: str, provider: str, upstream_model: str, when: datetime) -> _Rates | None:
+    """A price of a provider's list, as genai-prices has it."""
+    from genai_prices import Usage, __version__
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, entry = get_snapshot().find_provider_model(upstream_model, None, provider, None)
+        price = entry.get_prices(when)
+    except LookupError:
+        return None
+
+    def tariff(input_tokens: int, cached: int, output: int) -> tuple[Decimal, Decimal]:
+        used = Usage(input_tokens=input_tokens + cached, cache_read_tokens=cached, output_tokens=output)
+        cost = price.calc_price(used)
+        return cost["input_price"], cost["output_price"]
+
+    source = f"genai-prices {__version__} {provider}/{entry.id}"
+    texts = [
+        str((Decimal(rate) / 1000).normalize() + 0) if isinstance(rate, Decimal) else None
+        for name in ("input_mtok", "cache_read_mtok", "output_mtok")
+        for rate in [getattr(price, name, None)]
+    ]
+    tiered = any(
+        not isinstance(getattr(price, name, None), Decimal | None) for name in ("input_mtok", "output_mtok")
+    )
+    row = _row(
+        model=model,
+        source=f"{source} (tiers)" if tiered else source,
+        since="",
+        input_per_1k=texts[0],
+        cached_input_per_1k=texts[1] or texts[0],
+        output_per_1k=texts[2],
+        per_hour=None,
+    )
+    flat = _flat(row.input_per_1k, row.cached_input_per_1k, row.output_per_1k)
+    return _Rates(row=row, tariff=tariff if tiered else flat)
+
+
+def _flat(input_per_1k: str | None, cached_per_1k: str | None, output_per_1k: str | None) -> _Tariff:
+    fresh, cached, written = (Decimal(text or 0) / 1000 for text in (input_per_1k, cached_per_1k, output_per_1k))
+
+    def tariff(input_tokens: int, cached_tokens: int, output: int) -> tuple[Decimal, Decimal]:
+        return input_tokens * fresh + cached_tokens * cached, output * written
+
+    return tariff
+
+
+def _row(**fields: str | None) -> PriceRow:
+    digest = hashlib.sha256(msgspec.json.encode(fields)).hexdigest()[:24]
+    return msgspec.convert({**fields, "id": digest}, PriceRow)
+
+
+def _picodollars(amount: Decimal) -> int:
+    return int((amount * PICODOLLARS).to_integral_value(ROUND_HALF_EVEN))

@@ -1,0 +1,187 @@
+"""What is kept of one request: who asked whom for what, how it ended, and what it cost."""
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from enginehouse.types import Usage
+
+__all__ = [
+    "FREE",
+    "PICODOLLARS",
+    "Money",
+    "PriceRow",
+    "UsageRecord",
+    "cleaned",
+    "day_of",
+    "dollars",
+    "first_id",
+    "from_row",
+    "new_id",
+    "row_of",
+    "sane_usage",
+]
+
+PICODOLLARS = 10**12
+"""Picodollars in a dollar: every list price is a whole number of them for each token, so that sums are exact."""
+_MOST_TOKENS = 10**9
+_MOST_MONEY = 10**18
+_LONGEST = 512
+
+
+class PriceRow(Struct, frozen=True, kw_only=True):
+    """A price as it was when somebody paid it; decimal strings in US dollars, None is not charged for."""
+
+    id: str
+    """Digest of all else, so that the same price is one row."""
+    model: str
+    source: str
+    """Where it is from: `settings`, `settings prices`, or the list's name, version and entry."""
+    since: str = ""
+    """First day, ISO, if it has one."""
+    input_per_1k: str | None = None
+    cached_input_per_1k: str | None = None
+    output_per_1k: str | None = None
+    per_hour: str | None = None
+
+
+class Money(Struct, frozen=True, kw_only=True):
+    """What a request cost, in picodollars; `total` also holds what was charged by time."""
+
+    input: int
+    output: int
+    total: int
+    price: PriceRow | None
+    """None for what is free by its nature: what no engine had to do."""
+
+
+FREE = Money(input=0, output=0, total=0, price=None)
+
+
+class UsageRecord(Struct, frozen=True, kw_only=True):
+    """One request. Token columns are disjoint; costs are picodollars, None when the price is unknown."""
+
+    id: str
+    """Ours, unique and in the order of time; writing the same id twice counts once."""
+    request_id: str
+    """The caller's or ours; a caller may use one twice."""
+    time: int
+    """Microseconds since 1970, UTC: when the request came."""
+    user_id: str
+    key_id: str = ""
+    tenant: str = ""
+    tier: str = ""
+    model: str = ""
+    """Our id of it; empty when the caller asked for one that is not there."""
+    version: str = ""
+    deployment: str = ""
+    engine: str = ""
+    provider: str = ""
+    """Whose price list counts; empty for what runs here."""
+    upstream_model: str = ""
+    face: str = ""
+    operation: str
+    stream: bool = False
+    outcome: str
+    """`completed`, `cancelled` or `failed`."""
+    error: str = ""
+    """The code of what went wrong."""
+    cache: str = ""
+    """`exact` or `semantic` when the answer came from there."""
+    tags: tuple[str, ...] = ()
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    """Whether we counted ourselves because the engine did not say."""
+    input_cost: int | None = None
+    output_cost: int | None = None
+    cost: int | None = None
+    price: PriceRow | None = None
+    slots: int = 1
+    """Sequences the deployment ran at once: they share a price by the hour."""
+    queue_us: int | None = None
+    load_us: int | None = None
+    ttft_us: int | None = None
+    upstream_us: int | None = None
+    """How long the engine had the request; None when it never did."""
+    total_us: int = 0
+    reserved: bool = False
+    """Whether a budget holds something for it."""
+
+    def charged(self, money: Money | None) -> "UsageRecord":
+        """The same with its cost; None is an unknown price, which is not nothing."""
+        if money is None:
+            return msgspec.structs.replace(self, input_cost=None, output_cost=None, cost=None, price=None)
+        return msgspec.structs.replace(
+            self,
+            input_cost=min(money.input, _MOST_MONEY),
+            output_cost=min(money.output, _MOST_MONEY),
+            cost=min(money.total, _MOST_MONEY),
+            price=money.price,
+        )
+
+
+_COLUMNS = tuple(name for name in UsageRecord.__struct_fields__ if name not in {"price", "reserved", "tags"})
+
+
+def new_id(now: float | None = None) -> str:
+    """A new id: the milliseconds since 1970 in 12 hex digits, and 20 random ones."""
+    return f"{int((time.time() if now is None else now) * 1000):012x}{os.urandom(10).hex()}"
+
+
+def first_id(when: datetime) -> str:
+    """What stands before every id of this time and later."""
+    return f"{max(0, int(when.timestamp() * 1000)):012x}"
+
+
+def row_of(record: UsageRecord) -> dict[str, Any]:
+    """The record as columns."""
+    row = {name: getattr(record, name) for name in _COLUMNS}
+    row["tags"] = msgspec.json.encode(record.tags).decode()
+    row["price_id"] = record.price.id if record.price else None
+    return row
+
+
+def cleaned(record: UsageRecord) -> UsageRecord:
+    """The same with texts that every database takes, and each tag once."""
+    texts = {name: _clean(value) for name in _COLUMNS if isinstance(value := getattr(record, name), str) and value}
+    tags = tuple(dict.fromkeys(_clean(tag) for tag in record.tags if tag))
+    return msgspec.structs.replace(record, **texts, tags=tags)
+
+
+def from_row(row: Mapping[str, Any]) -> UsageRecord:
+    """The record that was made a row of; its price is known by its id only."""
+    fields = {name: value for name, value in row.items() if name not in {"price_id", "tags"}}
+    return UsageRecord(**fields, tags=tuple(msgspec.json.decode(row["tags"], type=list[str])))
+
+
+def sane_usage(usage: Usage) -> Usage:
+    """Counts that a database can hold; what an engine reports beyond that is not to be believed, and marked so."""
+    counts = {name: getattr(usage, name) for name in ("input", "cached_input", "output", "reasoning")}
+    sane = {name: min(max(count, 0), _MOST_TOKENS) for name, count in counts.items()}
+    return Usage(**sane, estimated=usage.estimated or sane != counts)
+
+
+def dollars(picodollars: int | None) -> Decimal | None:
+    """Money for people, exact."""
+    return None if picodollars is None else Decimal(picodollars).scaleb(-12).normalize() + 0
+
+
+def day_of(seconds: int) -> str:
+    """The day in UTC, ISO."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL takes no NUL, and neither takes half a character; nobody needs more than half a kilobyte."""
+    if text.isascii() and text.isprintable() and len(text) <= _LONGEST:
+        return text
+    return text[:_LONGEST].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,202 @@
+"""Questions about usage, answered from the hourly and daily sums; no question reads records."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from enginehouse.core.ledger.record import day_of, dollars
+from enginehouse.core.ledger.rollups import PERIODS
+from enginehouse.errors import InvalidRequest
+from enginehouse.stores.sql import Database, usage
+from enginehouse.stores.sql.usage import MEASURES, Row
+
+__all__ = ["GROUPS", "Question", "UsageReports", "bounds", "encode"]
+
+GROUPS = ("user", "model", "key", "tenant", "tag", "day", "hour")
+"""What usage may be grouped by."""
+_USUAL_DAYS = 30
+
+encode = msgspec.json.Encoder(decimal_format="number").encode
+"""JSON with money as exact numbers."""
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What somebody wants to know."""
+
+    start: int
+    """First second, since 1970, UTC; the beginning of an hour."""
+    end: int
+    """First second after it; the beginning of an hour."""
+    user: str | None = None
+    """Whose usage; None is everybody's."""
+    operation: str | None = None
+    """Only this one, such as `embedding`."""
+    group_by: str | None = None
+
+    @property
+    def period(self) -> str:
+        """The widest sums that answer it."""
+        return "hour" if self.start % PERIODS["day"] or self.end % PERIODS["day"] else "day"
+
+
+class UsageReports:
+    """Answers questions about usage.
+
+    Args:
+        database: where the ledger's sums are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def summary(self, question: Question) -> dict[str, Any]:
+        """Totals, by model and by day, and by what was asked for; money is Decimal, None where no price is known.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        return await self._database.read(lambda connection: _summary(connection, question))
+
+    async def groups(self, question: Question) -> list[dict[str, Any]]:
+        """Only the groups; by day, unless the question says otherwise."""
+        return await self._database.read(
+            lambda connection: _groups(connection, question, question.group_by or "day")
+        )
+
+
+def bounds(start: str | None, end: str | None, now: datetime) -> tuple[int, int]:
+    """The range of time that two texts mean, in seconds since 1970, the end excluded.
+
+    Args:
+        start: `2024-01-31`, or a time on the full hour such as `2024-01-31T10:00:00Z`; 30 days before the end when
+            left out.
+        end: likewise; a date counts as a whole, a time is not in the range any more. Today when left out.
+        now: the present.
+
+    Raises:
+        InvalidRequest: no such date, not on the hour, or the end is before the start.
+    """
+    last = _moment("end_date", end or now.date().isoformat(), whole_day=True)
+    first = _moment("start_date", start, whole_day=False) if start else last - timedelta(days=_USUAL_DAYS)
+    if first >= last:
+        raise InvalidRequest("end_date is before start_date.", param="end_date")
+    return int(first.timestamp()), int(last.timestamp())
+
+
+def _moment(name: str, text: str, *, whole_day: bool) -> datetime:
+    try:
+        if len(text) == len("2024-01-31"):
+            midnight = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+            return midnight + timedelta(days=1) if whole_day else midnight
+        # A `+` of a query string that was not encoded has become a blank.
+        found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        moment = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(
+            f"{name} is {text!r}; it has to be a date such as 2024-01-31 or a time such as 2024-01-31T10:00:00Z.",
+            param=name,
+        ) from None
+    if moment.timestamp() % PERIODS["hour"]:
+        raise InvalidRequest(f"{name} is {text!r}; usage is kept by the hour, so give a full hour.", param=name)
+    return moment
+
+
+def _summary(connection: Connection, question: Question) -> dict[str, Any]:
+    days = _daily(_sums(connection, question, question.period, "total", by="start"))
+    models = _sums(connection, question, question.period, "model", by="value")
+    total = _totals(days)
+    answer: dict[str, Any] = {
+        "total_requests": total["requests"],
+        "total_tokens": _tokens(total),
+        "total_cost": _cost(total),
+        "requests_by_model": {row["value"]: row["requests"] for row in models},
+        "cost_by_model": {row["value"]: _cost(row) for row in models},
+        "daily_usage": [
+            {"date": day_of(row["start"]), "requests": row["requests"], "cost": _cost(row), "tokens": _tokens(row)}
+            for row in days
+        ],
+        **{name: total[name] for name in MEASURES if name.endswith("_tokens")},
+        "failed_requests": total["failed"],
+        "cancelled_requests": total["cancelled"],
+        "cached_requests": total["cache_hits"],
+        "unpriced_requests": total["unpriced"],
+        "start": _instant(question.start),
+        "end": _instant(question.end),
+    }
+    if question.group_by:
+        answer["group_by"] = question.group_by
+        answer["groups"] = _groups(connection, question, question.group_by)
+    return answer
+
+
+def _groups(connection: Connection, question: Question, by: str) -> list[dict[str, Any]]:
+    if by == "day":
+        rows = _daily(_sums(connection, question, question.period, "total", by="start"))
+        return [{"day": day_of(row["start"]), **_told(row)} for row in rows]
+    if by == "hour":
+        rows = _sums(connection, question, "hour", "total", by="start")
+        return [{"hour": _instant(row["start"]), **_told(row)} for row in rows]
+    rows = _sums(connection, question, question.period, by, by="value")
+    return [
+        {by: row["value"], **_told(row)} for row in sorted(rows, key=lambda row: (-row["cost"], -row["requests"]))
+    ]
+
+
+def _sums(connection: Connection, question: Question, period: str, dimension: str, *, by: str) -> list[Row]:
+    of_users = dimension == "user"
+    return usage.sums(
+        connection,
+        period=period,
+        user="" if of_users else question.user or "",
+        dimension=dimension,
+        start=question.start,
+        end=question.end,
+        by=by,
+        operation=question.operation,
+        value=question.user if of_users else None,
+    )
+
+
+def _daily(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Hours added up to the days of UTC; days stay as they are."""
+    days: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        start = row["start"] - row["start"] % PERIODS["day"]
+        day = days.setdefault(start, {"start": start, **dict.fromkeys(MEASURES, 0)})
+        for name in MEASURES:
+            day[name] += row[name]
+    return list(days.values())
+
+
+def _totals(rows: Sequence[Row]) -> dict[str, int]:
+    return {name: sum(row[name] for row in rows) for name in MEASURES}
+
+
+def _told(row: Row) -> dict[str, Any]:
+    return {
+        "requests": row["requests"],
+        **{name: row[name] for name in MEASURES if name.endswith("_tokens")},
+        "total_tokens": _tokens(row),
+        "cost": _cost(row),
+        "unpriced_requests": row["unpriced"],
+        "failed_requests": row["failed"],
+        "cancelled_requests": row["cancelled"],
+    }
+
+
+def _tokens(row: Mapping[str, Any]) -> int:
+    return sum(row[name] for name in MEASURES if name.endswith("_tokens"))
+
+
+def _cost(row: Mapping[str, Any]) -> Any:
+    """None when no request in it has a known price: not knowing is not nothing."""
+    unknown = row["requests"] > 0 and row["unpriced"] == row["requests"]
+    return None if unknown else dollars(row["cost"])
+
+
+def _instant(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,207 @@
+"""The connections to the database, and its errors in our words.
+
+A transaction is a plain function over a connection. SQLite runs it in a thread of ours, as a whole: handing each
+statement to a thread and back, as asynchronous drivers of SQLite do, takes ten times as long as the work.
+PostgreSQL runs the same function over asyncpg.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from enginehouse.errors import SettingsError, StoreError, StoreUnavailable
+from enginehouse.stores.sql.urls import place
+
+__all__ = ["Database", "open_database"]
+
+T = TypeVar("T")
+
+_BUSY_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
+_COMMAND_SECONDS = 60.0
+_READERS = 3
+
+
+class _Driver(Protocol):
+    """How one kind of database runs a transaction."""
+
+    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+        """Run it: committed when it returns, rolled back when it raises."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class Database:
+    """Runs transactions.
+
+    Args:
+        url: from `database_url`.
+        fsync: whether SQLite waits for the disk at each commit.
+    """
+
+    def __init__(self, url: URL, *, fsync: bool = False) -> None:
+        self.place = place(url)
+        """The database in words, without its password."""
+        self.embedded = url.get_backend_name() == "sqlite"
+        """Whether it is a file of ours, whose schema we may change ourselves."""
+        self._driver: _Driver = _Embedded(url, fsync=fsync) if self.embedded else _Server(url)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run a function over one consistent view of the data.
+
+        Raises:
+            StoreUnavailable, StoreError: the database cannot be reached, or refused the question.
+        """
+        with self._translated():
+            return await self._driver.run(work, writes=False)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run a function in a transaction: committed when it returns, rolled back when it raises.
+
+        Raises:
+            StoreUnavailable, StoreError: the database cannot be reached, or refused what it was given. Who was
+                cancelled, or lost the connection in the commit itself, does not know whether it counted.
+        """
+        with self._translated():
+            return await self._driver.run(work, writes=True)
+
+    async def ping(self) -> float:
+        """Seconds that a question takes.
+
+        Raises:
+            StoreUnavailable: nobody answers.
+        """
+        began = time.perf_counter()
+        await self.read(lambda connection: connection.execute(text("SELECT 1")))
+        return time.perf_counter() - began
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._driver.close()
+
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        """The drivers' errors in ours, without the values that were sent."""
+        try:
+            yield
+        except DBAPIError as error:
+            kind = StoreError if _is_refused(error) else StoreUnavailable
+            raise kind(f"{self.place}: {_first_line(error.orig)}", retry_after=5) from error
+        except (OSError, TimeoutError) as error:
+            raise StoreUnavailable(
+                f"{self.place} cannot be reached: {_first_line(error)}", retry_after=5
+            ) from error
+        except SQLAlchemyError as error:
+            raise StoreUnavailable(f"{self.place}: {type(error).__name__}", retry_after=5) from error
+        except OverflowError as error:
+            raise StoreError(f"{self.place} holds no number as large as this.") from error
+
+
+@asynccontextmanager
+async def open_database(url: URL, *, fsync: bool = False) -> AsyncGenerator[Database]:
+    """The database for as long as the context lasts; its schema is the business of `prepare`.
+
+    Raises:
+        SettingsError: the driver is not installed.
+    """
+    database = Database(url, fsync=fsync)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+class _Embedded:
+    """SQLite: one thread writes, a few read beside it."""
+
+    def __init__(self, url: URL, *, fsync: bool) -> None:
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        self._engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+        event.listen(self._engine, "connect", _prepared("FULL" if fsync else "NORMAL"))
+        self._writer = ThreadPoolExecutor(1, "database writer")
+        self._readers = ThreadPoolExecutor(_READERS, "database reader")
+
+    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+        """Run it in a thread."""
+        threads = self._writer if writes else self._readers
+        return await asyncio.get_running_loop().run_in_executor(threads, self._run, work, writes)
+
+    async def close(self) -> None:
+        """Let running transactions end, then close."""
+        await asyncio.to_thread(self._close)
+
+    def _run(self, work: Callable[[Connection], T], writes: bool) -> T:
+        with self._engine.connect() as connection, connection.begin():
+            # Who is going to write says so at once: a reader that turns writer could be refused half-way.
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            return work(connection)
+
+    def _close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+
+class _Server:
+    """PostgreSQL."""
+
+    def __init__(self, url: URL) -> None:
+        limits = {"timeout": _CONNECT_SECONDS, "command_timeout": _COMMAND_SECONDS}
+        try:
+            self._engine = create_async_engine(url, pool_pre_ping=True, connect_args=limits)
+        except (ModuleNotFoundError, NoSuchModuleError):
+            raise SettingsError(
+                "stores.database_url wants PostgreSQL's driver: pip install 'enginehouse[postgres]'."
+            ) from None
+
+    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
+        """Run it on a connection of the pool."""
+        async with self._engine.connect() as connection:
+            if not writes:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            async with connection.begin():
+                return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+def _prepared(synchronous: str) -> Callable[[Any, object], None]:
+    """What each new connection of SQLite is told."""
+    pragmas = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "temp_store=MEMORY")
+
+    def prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver shall not begin transactions of its own
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    return prepare
+
+
+def _is_refused(error: DBAPIError) -> bool:
+    """Whether it is the data's fault, so that the same will never work: PostgreSQL's classes 22 and 23.
+
+    All else may be mended from outside: a server that stops, a full disk, a missing right.
+    """
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if state:
+        return state[:2] in {"22", "23"}
+    unsendable = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    return unsendable or isinstance(error, DataError | IntegrityError)
+
+
+def _first_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,87 @@
+"""Books and a spool in memory, which survive the ledger's death and fail as they are told."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from enginehouse.core.ledger.record import UsageRecord
+from enginehouse.errors import StoreUnavailable
+
+__all__ = ["FakeBooks", "FakeSpool"]
+
+
+class FakeBooks:
+    """Keeps records by id.
+
+    Args:
+        fate: asked at each write: `ok`, `away` (nothing is kept), `unknown` (it is kept, and the writer hears that
+            it is not).
+    """
+
+    def __init__(self, fate: Callable[[], str] = lambda: "ok") -> None:
+        self.fate = fate
+        self.kept: dict[str, UsageRecord] = {}
+        self.transactions = 0
+
+    async def write(self, records: Sequence[UsageRecord]) -> None:
+        """Keep records; each is kept once."""
+        await asyncio.sleep(0)
+        fate = self.fate()
+        if fate == "away":
+            raise StoreUnavailable("away")
+        self.transactions += 1
+        for record in records:
+            self.kept.setdefault(record.id, record)
+        await asyncio.sleep(0)
+        if fate == "unknown":
+            raise StoreUnavailable("the connection broke in the commit")
+
+
+class FakeSpool:
+    """Parts of lines by number; `broken` makes appending fail."""
+
+    def __init__(self, limit: int = 10**6) -> None:
+        self.parts: dict[Path, list[bytes]] = {}
+        self.rejected: list[bytes] = []
+        self.limit = limit
+        self.broken = False
+        self._next = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(len(line) for lines in self.parts.values() for line in lines)
+
+    @property
+    def backlog(self) -> int:
+        """Lines."""
+        return sum(map(len, self.parts.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.size >= self.limit
+
+    async def append(self, lines: Sequence[bytes], /) -> None:
+        """Keep lines."""
+        await asyncio.sleep(0)
+        if self.broken:
+            raise OSError("no space")
+        self._next += 1
+        self.parts[Path(str(self._next))] = list(lines)
+        await asyncio.sleep(0)
+
+    async def oldest(self) -> tuple[Path, list[bytes]] | None:
+        """The first part."""
+        await asyncio.sleep(0)
+        return next(iter(self.parts.items()), None)
+
+    async def drop(self, path: Path, /) -> None:
+        """Forget a part."""
+        await asyncio.sleep(0)
+        self.parts.pop(path, None)
+
+    async def reject(self, lines: Sequence[bytes], /) -> Path:
+        """Set lines aside."""
+        self.rejected += lines
+        return Path("rejected")

@@ -1,0 +1,61 @@
+"""Which time two texts mean."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from enginehouse.core.ledger.sheets import as_csv
+from enginehouse.core.ledger.usage import Question, bounds
+from enginehouse.errors import InvalidRequest
+
+NOW = datetime(2024, 2, 10, 15, 30, tzinfo=UTC)
+
+
+def spoken(seconds):
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "after"),
+    [
+        ("2024-01-01", "2024-01-31", "2024-01-01 00", "2024-02-01 00"),
+        ("2024-01-31", "2024-01-31", "2024-01-31 00", "2024-02-01 00"),
+        (None, None, "2024-01-12 00", "2024-02-11 00"),
+        ("2024-02-09", None, "2024-02-09 00", "2024-02-11 00"),
+        (None, "2024-01-31", "2024-01-02 00", "2024-02-01 00"),
+        ("2024-01-01T10:00:00Z", "2024-01-01T12:00:00Z", "2024-01-01 10", "2024-01-01 12"),
+        ("2024-01-01T01:00:00+02:00", "2024-01-01", "2023-12-31 23", "2024-01-02 00"),
+        ("2024-01-01T01:00:00 02:00", "2024-01-01", "2023-12-31 23", "2024-01-02 00"),
+        ("2024-01-01T05:00", "2024-01-01", "2024-01-01 05", "2024-01-02 00"),
+    ],
+)
+def test_dates_are_days_of_utc_and_times_are_hours(start, end, first, after):
+    assert tuple(map(spoken, bounds(start, end, NOW))) == (first, after)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "param"),
+    [
+        ("yesterday", None, "start_date"),
+        ("2024-02-30", None, "start_date"),
+        ("2024-01-01", "31.01.2024", "end_date"),
+        ("2024-01-01T10:30:00Z", None, "start_date"),
+        ("2024-01-02", "2024-01-01", "end_date"),
+        ("0001-01-01T00:00:00+14:00", None, "start_date"),
+        ("9999-12-31", "9999-12-31", "end_date"),
+    ],
+)
+def test_other_texts_are_refused_by_name(start, end, param):
+    with pytest.raises(InvalidRequest) as caught:
+        bounds(start, end, NOW)
+    assert caught.value.param == param
+
+
+def test_days_are_enough_for_whole_days():
+    assert Question(start=0, end=86_400).period == "day"
+    assert Question(start=3600, end=86_400).period == "hour"
+
+
+def test_a_spreadsheet_runs_nothing():
+    assert as_csv([{"user": "=cmd()", "n": -1}, {"user": "a,b", "n": 2}]) == 'user,n\r\n\'=cmd(),-1\r\n"a,b",2\r\n'
+    assert as_csv([]) == ""
