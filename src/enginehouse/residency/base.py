@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from enginehouse.engines.base import Engine
-from enginehouse.residency.placement import Weight
+from enginehouse.engines.metadata import Weight
 from enginehouse.types import Deployment, Model, Priority
 
 __all__ = ["USUAL", "Launcher", "Lease", "Loaded", "Offloads", "Terms", "Watcher", "terms_of"]

@@ -12,12 +12,13 @@ import structlog
 from msgspec import structs
 
 from enginehouse.engines.base import Pulses
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import EnginehouseError, InsufficientMemory, LoadTimeout, ModelLoadFailed, OutOfMemory
 from enginehouse.residency.base import Launcher, Loaded, Offloads
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.machine import Machine
 from enginehouse.residency.memory import Footprints, measured
-from enginehouse.residency.placement import Weight, footprint_of, gpus_of, places
+from enginehouse.residency.placement import footprint_of, gpus_of, places
 from enginehouse.residency.policy import Footprint
 from enginehouse.residency.resident import Resident, now
 from enginehouse.residency.room import Room
@@ -103,7 +104,7 @@ class Lifecycle:
         known = self._footprints.known(deployment)
         # What was measured with GPUs says little of a machine without, and the other way round.
         if known is not None and bool(known.vram) == bool(estimate.vram):
-            return structs.replace(known, split=estimate.split)
+            return structs.replace(estimate, ram=known.ram, vram=known.vram)
         return estimate.times(self.settings.vram_multiplier)
 
     async def _estimate(self, resident: Resident, deployment: Deployment) -> Weight:
@@ -188,7 +189,7 @@ class Lifecycle:
     ) -> AbstractAsyncContextManager[Loaded]:
         launcher = self._launcher(deployment)
         if gpus and isinstance(launcher, Offloads):
-            return launcher.load_on(deployment, resident, gpus if size.split is None else {})
+            return launcher.load_on(deployment, resident, {} if size.fixed else gpus)
         return launcher.load(deployment, resident)
 
     async def _measure(self, resident: Resident) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 from msgspec import structs
 
 from enginehouse.engines.base import Engine
-from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
+from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
@@ -156,7 +156,7 @@ class Residency:
     async def unload(self, deployment_id: str) -> None:
         """Out of memory: running requests end first, a load under way is stopped. Returns when it is gone."""
         resident = self._residents.get(deployment_id)
-        if resident is None or resident.state in {ResidentState.OFF, ResidentState.FAILED}:
+        if resident is None or resident.at_rest:
             return
         resident.dismiss(
             Cause.UNLOADED, Conflict("The model was unloaded while it was loading. Ask again to load it.")
@@ -166,8 +166,14 @@ class Residency:
     def dismiss(self, deployment_id: str, refusal: EnginehouseError) -> None:
         """The same without waiting for it; who waits for the deployment gets the refusal."""
         if resident := self._residents.get(deployment_id):
-            removed = isinstance(refusal, ModelNotFound)
-            resident.dismiss(Cause.REMOVED if removed else Cause.UNLOADED, refusal)
+            resident.dismiss(Cause.UNLOADED, refusal)
+
+    def remove(self, deployment_id: str, refusal: EnginehouseError) -> None:
+        """Like `dismiss`, since its model is no more: when it is gone, all that was kept of it is forgotten."""
+        if resident := self._residents.get(deployment_id):
+            resident.removed = True
+            resident.dismiss(Cause.REMOVED, refusal)
+            self._forget_if_gone(deployment_id, resident)
 
     def has_room_beside(self, deployment_id: str) -> bool:
         """Whether as much as this one takes is free, there or on another GPU."""
@@ -310,7 +316,7 @@ class Residency:
                 resident.waiters.remove(waiter)
 
     def _start_if_off(self, resident: Resident) -> None:
-        if resident.state in {ResidentState.OFF, ResidentState.FAILED} and resident.wanted is not None:
+        if resident.at_rest and resident.wanted is not None:
             name = f"resident {resident.wanted.id}"
             resident.begin(self._tasks.create_task(self._live(resident), name=name))
 
@@ -318,6 +324,12 @@ class Residency:
         await self._lifecycle.run(resident)
         if resident.waiters and not self._closing:
             self._start_if_off(resident)
+        elif resident.deployment is not None:
+            self._forget_if_gone(resident.deployment.id, resident)
+
+    def _forget_if_gone(self, deployment_id: str, resident: Resident) -> None:
+        if resident.removed and resident.at_rest and self._residents.get(deployment_id) is resident:
+            del self._residents[deployment_id]
 
     def _tell(self, status: ResidentStatus) -> None:
         self._on_change(self._with_memory(status))

@@ -11,8 +11,8 @@ import msgspec
 import psutil
 import structlog
 
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import InsufficientMemory
-from enginehouse.residency.placement import Weight
 from enginehouse.residency.policy import Footprint, fits
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.types import Deployment

@@ -2,35 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
-
+from enginehouse.engines.metadata import Weight
 from enginehouse.residency.policy import Footprint
 from enginehouse.types import Deployment, EngineName, Kind
 
-__all__ = ["Weight", "elsewhere", "footprint_of", "gpus_of", "places"]
+__all__ = ["elsewhere", "footprint_of", "gpus_of", "places"]
 
 _UTILITY = {Kind.EMBEDDING, Kind.CLASSIFIER, Kind.RERANK}
 _REMOTE = {EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA}
-
-
-class Weight(Struct, frozen=True, kw_only=True):
-    """Bytes a deployment takes."""
-
-    ram: int
-    vram: int = 0
-    """On all GPUs together."""
-    split: tuple[float, ...] | None = None
-    """Shares of the visible GPUs, in order, where its flags say them; empty where they leave that to the engine,
-    which goes by the GPUs' sizes. None lets the house choose a place."""
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.ram + self.vram
-
-    def times(self, factor: float) -> "Weight":
-        """So much more or less of everything."""
-        return Weight(ram=round(self.ram * factor), vram=round(self.vram * factor), split=self.split)
 
 
 def footprint_of(deployment: Deployment, ram: int, vram: Mapping[int, int] | None = None) -> Footprint:
@@ -55,11 +34,10 @@ def places(deployment: Deployment, weight: Weight, gpus: Mapping[int, int]) -> t
     if not gpus or not weight.vram:
         return (footprint_of(deployment, weight.total),)
     by_size = _spread(weight.vram, gpus)
-    if weight.split is not None:
+    if weight.fixed:
         shares = dict(zip(sorted(gpus), weight.split, strict=False))
-        return (
-            footprint_of(deployment, weight.ram, _spread(weight.vram, shares) if any(shares.values()) else by_size),
-        )
+        there = _spread(weight.vram, shares) if any(shares.values()) else by_size
+        return (footprint_of(deployment, weight.ram, there),)
     alone = [footprint_of(deployment, weight.ram, {index: weight.vram}) for index in sorted(gpus)]
     together = [footprint_of(deployment, weight.ram, by_size)] if len(gpus) > 1 else []
     return (*alone, *together)

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.metadata import Weight
 from enginehouse.residency.base import Loaded, Watcher
-from enginehouse.residency.placement import Weight
 from enginehouse.types import Deployment
 
 __all__ = ["FakeEmbedder", "FakeEngine", "FakeGpuLauncher", "FakeLauncher", "FakeReply"]

@@ -28,7 +28,7 @@ from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings, Settings
 from enginehouse.telemetry.events import EventStream
-from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher, FakeMachine
+from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher, FakeMachine
 from enginehouse.types import Deployment, EngineName, Kind, Model
 
 MIB = 1024 * 1024
@@ -76,18 +76,23 @@ async def open_door(
     failure=None,
     admission=None,
     memory=(),
+    gpus=(),
+    offloaded=None,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
     launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure, weights=WEIGHTS)
+    if offloaded is not None:
+        launcher = FakeGpuLauncher(offloaded, load_seconds=load_seconds)
+    machine = FakeMachine(RAM, gpus)
     launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
     changes, stopping = EventStream(kept=50), asyncio.Event()
     limits = ResidencySettings(**{"vram_multiplier": 1, **dict(memory)})
-    async with Residency(launchers, limits, ram=RAM, on_change=changes.publish) as residency:
+    async with Residency(launchers, limits, machine=machine, on_change=changes.publish) as residency:
         gates = Admission(admission or AdmissionSettings())
         copies = Copies(gates, residency, limits)
-        gateway, machine = Gateway(catalogue, gates, residency, copies), FakeMachine(RAM)
+        gateway = Gateway(catalogue, gates, residency, copies)
         face, warm_ups = OpenAIFace(gateway), WarmUps(gateway, residency)
         holdings, cleanup = Holdings(residency, copies, machine), Cleanup(residency, machine)
         hot = {

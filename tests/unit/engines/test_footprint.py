@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.llama_server import divided_bytes, estimated_bytes
 from enginehouse.engines.llama_server.flags import understood_flags
-from enginehouse.engines.metadata import ModelCard
+from enginehouse.engines.metadata import ModelCard, Weight
 from enginehouse.types import Deployment, EngineName, Kind
 
 MIB = 1024 * 1024
@@ -34,7 +34,7 @@ def deployment(*flags, **changes):
 
 def test_by_default_everything_goes_to_the_gpus():
     divided = divided_bytes(deployment(), CARD)
-    assert (divided.ram, divided.vram, divided.split) == (PROGRAM, CARD.size + CACHE + BUFFERS, None)
+    assert divided == Weight(ram=PROGRAM, vram=CARD.size + CACHE + BUFFERS)
 
 
 @pytest.mark.parametrize("flags", [("-ngl", "99"), ("-ngl", "10"), ("--n-gpu-layers", "all"), ("-ngl", "-1")])
@@ -60,20 +60,21 @@ def test_a_cache_may_stay_in_main_memory():
 
 
 @pytest.mark.parametrize(
-    ("flags", "split"),
+    ("flags", "fixed", "split"),
     [
-        (("-ts", "3,1"), (3.0, 1.0)),
-        (("--tensor-split", "1/2"), (1.0, 2.0)),
-        (("-sm", "none"), (1.0,)),
-        (("-sm", "none", "-mg", "2"), (0.0, 0.0, 1.0)),
-        (("-mg", "1"), ()),
-        (("-sm", "row"), ()),
-        (("--device", "CUDA1"), ()),
-        ((), None),
+        (("-ts", "3,1"), True, (3.0, 1.0)),
+        (("--tensor-split", "1/2"), True, (1.0, 2.0)),
+        (("-sm", "none"), True, (1.0,)),
+        (("-sm", "none", "-mg", "2"), True, (0.0, 0.0, 1.0)),
+        (("-mg", "1"), True, ()),
+        (("-sm", "row"), True, ()),
+        (("--device=CUDA1",), True, ()),
+        ((), False, ()),
     ],
 )
-def test_flags_say_how_it_is_divided(flags, split):
-    assert divided_bytes(deployment(*flags), CARD).split == split
+def test_flags_say_how_it_is_divided(flags, fixed, split):
+    weight = divided_bytes(deployment(*flags), CARD)
+    assert (weight.fixed, weight.split) == (fixed, split)
 
 
 @given(st.integers(-1, 50), st.integers(1, 40), st.integers(0, 10**12))

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import EnginehouseError, InsufficientMemory
 from enginehouse.residency.base import Terms
 from enginehouse.residency.machine import Memory
 from enginehouse.residency.manager import Residency
 from enginehouse.residency.memory import Footprints, capacity_of
-from enginehouse.residency.placement import Weight, elsewhere, footprint_of, gpus_of, places
+from enginehouse.residency.placement import elsewhere, footprint_of, gpus_of, places
 from enginehouse.residency.policy import Rules, Standing, Want, fits, plan
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.testing import FakeGpuLauncher, FakeMachine, simulate
@@ -51,11 +52,13 @@ def test_what_lies_on_no_gpu_has_one_place():
 
 
 def test_flags_that_say_where_leave_no_choice():
-    assert places(A, Weight(ram=5, vram=40, split=(3, 1)), GPUS) == (
+    assert places(A, Weight(ram=5, vram=40, fixed=True, split=(3, 1)), GPUS) == (
         {"ram": 5, "models": 1, "vram.0": 30, "vram.1": 10},
     )
-    assert places(A, Weight(ram=5, vram=40, split=(0, 1)), GPUS) == ({"ram": 5, "models": 1, "vram.1": 40},)
-    assert places(A, Weight(ram=5, vram=40, split=()), GPUS) == (
+    assert places(A, Weight(ram=5, vram=40, fixed=True, split=(0, 1)), GPUS) == (
+        {"ram": 5, "models": 1, "vram.1": 40},
+    )
+    assert places(A, Weight(ram=5, vram=40, fixed=True), GPUS) == (
         {"ram": 5, "models": 1, "vram.0": 10, "vram.1": 30},
     )
 
@@ -202,7 +205,7 @@ def test_what_fits_on_no_single_gpu_is_divided():
 
 
 def test_flags_that_say_where_are_not_overruled():
-    launcher = FakeGpuLauncher({"a": Weight(ram=1, vram=80, split=(0, 1))})
+    launcher = FakeGpuLauncher({"a": Weight(ram=1, vram=80, fixed=True, split=(0, 1))})
 
     async def main():
         async with house_of(launcher) as house:
@@ -247,7 +250,8 @@ def test_no_axis_is_ever_over_its_budget(seed):
         name: Weight(
             ram=chance.randint(1, 60),
             vram=chance.choice([0, chance.randint(1, 130)]),
-            split=chance.choice([None, None, (1.0, 1.0), (0.0, 1.0), ()]),
+            fixed=chance.choice([False, True]),
+            split=chance.choice([(1.0, 1.0), (0.0, 1.0), ()]),
         )
         for name in "abcde"
     }

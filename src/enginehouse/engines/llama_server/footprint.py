@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import cast
 
-from msgspec import Struct
-
 from enginehouse.engines.llama_server.flags import understood_flags
-from enginehouse.engines.metadata import ModelCard
+from enginehouse.engines.metadata import ModelCard, Weight
 from enginehouse.types import Deployment
 
-__all__ = ["Divided", "divided_bytes", "estimated_bytes"]
+__all__ = ["divided_bytes", "estimated_bytes"]
 
 _BYTES: Mapping[str, float] = {
     "f32": 4,
@@ -34,43 +32,34 @@ _PLACING = frozenset({"-mg", "--main-gpu", "-sm", "--split-mode", "-dev", "--dev
 """Flags with which the user says where layers go."""
 
 
-class Divided(Struct, frozen=True, kw_only=True):
-    """Bytes in main memory, and on all GPUs together."""
-
-    ram: int
-    vram: int
-    split: tuple[float, ...] | None
-    """Shares of the visible GPUs where the flags say them; empty leaves that to llama.cpp, None leaves it open."""
-
-
 def estimated_bytes(deployment: Deployment, card: ModelCard) -> int:
     """Weights, key-value cache for the whole context of all slots, and the program, all in main memory."""
     return card.size + _PROGRAM + _cache(deployment, card)
 
 
-def divided_bytes(deployment: Deployment, card: ModelCard) -> Divided:
+def divided_bytes(deployment: Deployment, card: ModelCard) -> Weight:
     """The same on a machine with GPUs: as much there as the flags want, by default all of it."""
     flags = understood_flags(deployment.flags)
     blocks = card.layers or 1
     wanted = _number(flags, "gpu_layers", -1)
     layers = blocks + 1 if wanted < 0 else min(wanted, blocks + 1)  # the output is one more
     if not layers:
-        return Divided(ram=estimated_bytes(deployment, card), vram=0, split=None)
+        return Weight(ram=estimated_bytes(deployment, card))
     weights = round(card.size * layers / (blocks + 1))
     cache = _cache(deployment, card)
     moved = 0 if flags.get("no_kv_offload") else round(cache * min(layers, blocks) / blocks)
     ram = card.size - weights + _PROGRAM + cache - moved
-    return Divided(ram=ram, vram=weights + moved + _GPU_BUFFERS, split=_split(flags, deployment))
+    split = _split(flags)
+    fixed = bool(split) or not _PLACING.isdisjoint(flag.split("=")[0] for flag in deployment.flags)
+    return Weight(ram=ram, vram=weights + moved + _GPU_BUFFERS, fixed=fixed, split=split)
 
 
-def _split(flags: Mapping[str, object], deployment: Deployment) -> tuple[float, ...] | None:
+def _split(flags: Mapping[str, object]) -> tuple[float, ...]:
+    """Shares of the visible GPUs, where the flags say them."""
     if flags.get("split_mode") == "none":
-        main = _number(flags, "main_gpu", 0)
-        return (*[0.0] * main, 1.0)
-    if isinstance(shares := flags.get("tensor_split"), tuple):
-        return cast("tuple[float, ...]", shares)
-    given = {flag.split("=")[0] for flag in deployment.flags}
-    return () if given & _PLACING else None
+        return (*[0.0] * _number(flags, "main_gpu", 0), 1.0)
+    shares = flags.get("tensor_split")
+    return cast("tuple[float, ...]", shares) if isinstance(shares, tuple) else ()
 
 
 def _number(flags: Mapping[str, object], name: str, otherwise: int) -> int:

@@ -21,12 +21,11 @@ from enginehouse.engines.llama_server import (
     estimated_bytes,
     plan_child,
 )
-from enginehouse.engines.metadata import describe
+from enginehouse.engines.metadata import Weight, describe
 from enginehouse.errors import EngineError, ModelLoadFailed
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.residency.launchers.devices import lists_gpus
 from enginehouse.residency.launchers.process import EngineProcess, engine_process
-from enginehouse.residency.placement import Weight
 from enginehouse.types import Deployment, Source
 
 __all__ = ["Files", "LlamaLauncher"]
@@ -203,10 +202,9 @@ def _weight(deployment: Deployment, model: Path) -> int:
 
 def _divided(deployment: Deployment, model: Path) -> Weight | None:
     try:
-        estimate = divided_bytes(deployment, describe(model))
+        return divided_bytes(deployment, describe(model))
     except ModelLoadFailed:
         return None
-    return Weight(ram=estimate.ram, vram=estimate.vram, split=estimate.split)
 
 
 def _lost_the_port(message: str) -> bool:
