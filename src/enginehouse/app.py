@@ -6,7 +6,7 @@ what the ledger has not written yet, residents (their leases end before their en
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
-from enginehouse.residency.machine import Machine, ThisMachine, open_driver
+from enginehouse.residency.machine import Machine, this_machine
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
@@ -193,7 +193,7 @@ async def open_house(
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
         admission = await stack.enter_async_context(_admission(settings, store))
-        machine = _machine(settings.engines.llama_server.gpu_devices, environ)
+        machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
         ledger = await stack.enter_async_context(_ledger(settings, database))
         house = House(
@@ -254,18 +254,6 @@ def _residency(
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
     residency = Residency(launchers, settings.residency, footprints=footprints, machine=machine, on_change=tell)
     return residency
-
-
-def _machine(visible: Sequence[int], environ: Mapping[str, str]) -> Machine:
-    """This one, with the GPUs that engines may see: those of the settings, else those of our own environment.
-
-    An environment that names them by anything but their numbers hides them from us: then GPUs are not counted.
-    """
-    named = environ.get(_VISIBLE_GPUS)
-    if visible or named is None:
-        return ThisMachine(visible, open_driver())
-    indices = [int(part) for part in named.split(",") if part.strip().isdecimal()]
-    return ThisMachine(indices, open_driver() if indices else None)
 
 
 def _ledger(settings: Settings, database: Database) -> Ledger:

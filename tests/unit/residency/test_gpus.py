@@ -242,6 +242,23 @@ def test_an_engine_without_gpus_takes_main_memory():
     simulate(main())
 
 
+def test_an_estimate_is_multiplied_on_every_axis_and_what_was_measured_is_not():
+    footprints, known = Footprints(None, "1"), deployment("b", flags=("-c", "512"))
+    footprints.remember(known, Weight(ram=20, vram=40))
+    launcher = FakeGpuLauncher({name: Weight(ram=20, vram=40) for name in "ab"})
+
+    async def main():
+        how = ResidencySettings(max_memory_usage=1, utility_share=0, vram_multiplier=1.5)
+        launchers = {EngineName.LLAMA_SERVER: launcher}
+        async with Residency(launchers, how, footprints=footprints, machine=FakeMachine(1000, (100,))) as house:
+            for model in (A, known):
+                await house.load(model)
+            assert house.memory.entries["a"] == {"ram": 30, "models": 1, "vram.0": 60}
+            assert house.memory.entries["b"] == {"ram": 20, "models": 1, "vram.0": 40}
+
+    simulate(main())
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_no_axis_is_ever_over_its_budget(seed):
