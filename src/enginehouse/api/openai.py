@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TypeVar
-from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -128,10 +127,9 @@ class OpenAIFace:
 
     @asynccontextmanager
     async def _seat(self, exchange: Exchange, request: Request) -> AsyncGenerator[Seat]:
-        """A seat whose model is told in the answer's headers."""
+        """A seat; that no cache was asked is told in the answer's headers."""
         async with self._gateway.seat(request) as seat:
-            name = quote(seat.model.id, safe="/:@.").encode()
-            exchange.headers = [(b"x-enginehouse-model", name), (b"x-enginehouse-cache", b"bypass")]
+            exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
             yield seat
 
 

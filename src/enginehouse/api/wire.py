@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from enginehouse import errors
@@ -248,7 +249,10 @@ class Exchange:
         return f": queued position={place.position} expected_wait={place.expected_wait:.1f}s\n\n".encode()
 
     def _own_headers(self) -> RawHeaders:
-        return [*self.headers, (b"server-timing", self._server_timing())]
+        """Which model answers stands in the head even when that goes out while its caller still waits in a line."""
+        model = self.timings.model
+        named = [] if model is None else [(b"x-enginehouse-model", quote(model, safe="/:@.").encode())]
+        return [*named, *self.headers, (b"server-timing", self._server_timing())]
 
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""

@@ -81,6 +81,7 @@ class Gateway:
         """None when the model went away while the request waited: its name may mean another one by now."""
         model = self._catalogue.resolve(request.model)
         _check_kind(model, request.operation)
+        request.timings.model = model.id
         principal = request.principal
         self._admission.check_claim(principal, request.priority)
         ticket = self._admission.slot(

@@ -206,6 +206,8 @@ class Timings(Struct, kw_only=True):
     """From the engine having the request to its first byte for the caller."""
     upstream: float | None = None
     """From the engine having the request to the end of its answer."""
+    model: str | None = None
+    """Which model is to answer, once its name is resolved."""
     deployment: str | None = None
     """Which deployment it runs on, once that is decided."""
     place: Place | None = None
