@@ -299,6 +299,9 @@ async def test_a_model_that_comes_back_while_it_still_goes_is_loaded_again():
         await asyncio.sleep(1)
         assert house.status(deployment()).state is ResidentState.READY
         assert house.figures("a").loads == 2
+        await house.unload("a")
+        await asyncio.sleep(1)
+        assert house.figures("a").loads == 2  # it is there to stay, so what is known of it stays too
 
 
 @in_simulated_time
