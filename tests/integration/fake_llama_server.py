@@ -174,6 +174,7 @@ def main():
     for flag in ("--host", "--alias", "--script", "-m", "-c", "-np"):
         parser.add_argument(flag)
     parser.add_argument("--tensor-split")
+    parser.add_argument("--embedding", action="store_true")
     parser.add_argument("--port", type=int)
     flags = parser.parse_args()
     script = Script(Path(flags.script))

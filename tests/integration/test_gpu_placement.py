@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from enginehouse.engines.llama_server import device_list_command
 from enginehouse.residency.launchers.devices import lists_gpus
@@ -33,7 +34,7 @@ def engine_that_lists(folder, listed, code=0):
     program.write_text(
         f"""#!/bin/sh
 if [ "$1" = --list-devices ]; then echo x >> {folder}/asked; printf '%s\\n' '{listed}'; exit {code}; fi
-echo "$CUDA_VISIBLE_DEVICES" "$@" > {folder}/started
+echo "$CUDA_VISIBLE_DEVICES:" "$@" > {folder}/started
 exec {sys.executable} -I -S {FAKE} "$@"
 """
     )
@@ -69,7 +70,7 @@ def deployment(tmp_path, gguf, name, *flags):
 
 def started(tmp_path):
     visible, *argv = (tmp_path / "started").read_text().split()
-    return visible, argv
+    return visible.removesuffix(":"), argv
 
 
 async def test_a_model_is_started_on_the_gpu_where_it_has_room(tmp_path, gguf, house_of):
@@ -100,6 +101,14 @@ async def test_flags_that_say_where_are_left_as_they_are(tmp_path, gguf, house_o
         assert list(gpus_of(house.memory.entries["own"])) == [1]
         visible, argv = started(tmp_path)
         assert (visible, argv.count("--tensor-split")) == ("0,1", 1)
+
+
+async def test_an_embedder_that_fits_on_none_sees_none(tmp_path, gguf, house_of):
+    async with house_of(f"Available devices:\n{CARDS}") as house:
+        small = deployment(tmp_path, gguf, "small")
+        await house.load(structs.replace(small, kind=Kind.EMBEDDING, flags=(*small.flags, "--embedding")))
+        assert not gpus_of(house.memory.entries["small"])
+        assert started(tmp_path)[0] == ""
 
 
 async def test_an_engine_built_without_gpus_takes_main_memory(tmp_path, gguf, house_of):

@@ -109,10 +109,10 @@ class Offloads(Protocol):
     def load_on(
         self, deployment: Deployment, watcher: Watcher, gpus: Mapping[int, int]
     ) -> AbstractAsyncContextManager[Loaded]:
-        """Like `load`, and no other GPUs than these are used.
+        """Like `load`, which leaves GPUs to its flags, and no other GPUs than these are used.
 
         Args:
             gpus: bytes that were set aside for it, by GPU; over several it is divided in this proportion. Empty
-                leaves all that to its flags.
+                means that it lies in main memory.
         """
         ...

@@ -188,8 +188,8 @@ class Lifecycle:
         self, resident: Resident, deployment: Deployment, size: Weight, gpus: Mapping[int, int]
     ) -> AbstractAsyncContextManager[Loaded]:
         launcher = self._launcher(deployment)
-        if gpus and isinstance(launcher, Offloads):
-            return launcher.load_on(deployment, resident, {} if size.fixed else gpus)
+        if size.vram and not size.fixed and isinstance(launcher, Offloads):
+            return launcher.load_on(deployment, resident, gpus)
         return launcher.load(deployment, resident)
 
     async def _measure(self, resident: Resident) -> None:

@@ -28,6 +28,8 @@ def footprint_of(deployment: Deployment, ram: int, vram: Mapping[int, int] | Non
 def places(deployment: Deployment, weight: Weight, gpus: Mapping[int, int]) -> tuple[Footprint, ...]:
     """Where it may lie, the best place first: on one GPU, the first in order that has room, else over all of them.
 
+    A utility may also lie in main memory alone: it is small, and its share of a GPU may be smaller still.
+
     Args:
         gpus: bytes of each visible GPU, by index; without any, everything lies in main memory.
     """
@@ -40,7 +42,8 @@ def places(deployment: Deployment, weight: Weight, gpus: Mapping[int, int]) -> t
         return (footprint_of(deployment, weight.ram, there),)
     alone = [footprint_of(deployment, weight.ram, {index: weight.vram}) for index in sorted(gpus)]
     together = [footprint_of(deployment, weight.ram, by_size)] if len(gpus) > 1 else []
-    return (*alone, *together)
+    without = [footprint_of(deployment, weight.total)] if deployment.kind in _UTILITY else []
+    return (*alone, *together, *without)
 
 
 def gpus_of(footprint: Footprint) -> dict[int, int]:

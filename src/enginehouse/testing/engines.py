@@ -145,7 +145,7 @@ class FakeGpuLauncher(FakeLauncher):
         super().__init__(weights=weights, pid=pid, load_seconds=load_seconds)
         self.offloaded = offloaded
         self.places: dict[str, Mapping[int, int]] = {}
-        """Bytes by GPU with which each was last loaded; empty when its flags were to decide."""
+        """Bytes by GPU with which each was last loaded; not there when its flags were to decide."""
 
     async def offload(self, deployment: Deployment, watcher: Watcher) -> Weight | None:
         """As told."""

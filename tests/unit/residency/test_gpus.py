@@ -67,6 +67,7 @@ def test_a_utility_has_its_own_share_of_a_gpu():
     embedder = deployment("e", Kind.EMBEDDING)
     assert places(embedder, Weight(ram=5, vram=40), {0: 100}) == (
         {"ram.utility": 5, "models.utility": 1, "vram.0.utility": 40},
+        {"ram.utility": 45, "models.utility": 1},
     )
     assert gpus_of({"ram.utility": 5, "vram.0.utility": 40}) == {0: 40}
 
@@ -210,7 +211,7 @@ def test_flags_that_say_where_are_not_overruled():
     async def main():
         async with house_of(launcher) as house:
             await house.load(A)
-            assert launcher.places["a"] == {}
+            assert launcher.places == {}
             assert gpus_of(house.memory.entries["a"]) == {1: 80}
 
     simulate(main())
@@ -225,6 +226,18 @@ def test_more_than_all_gpus_is_refused_and_nobody_leaves():
             with pytest.raises(InsufficientMemory, match="GPU"):
                 await house.load(B)
             assert launcher.resident == {"a"}
+
+    simulate(main())
+
+
+def test_an_embedder_that_fits_on_no_gpu_lies_in_main_memory():
+    launcher = FakeGpuLauncher({"e": Weight(ram=1, vram=30)})
+
+    async def main():
+        async with house_of(launcher, gpus=(100,), utility_share=0.2) as house:
+            await house.load(deployment("e", Kind.EMBEDDING))
+            assert launcher.places == {"e": {}}
+            assert house.memory.entries["e"] == {"ram.utility": 31, "models.utility": 1}
 
     simulate(main())
 

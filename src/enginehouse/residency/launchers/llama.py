@@ -90,8 +90,6 @@ class LlamaLauncher:
         self, deployment: Deployment, watcher: Watcher, gpus: Mapping[int, int]
     ) -> AbstractAsyncContextManager[Loaded]:
         """The same; the process sees these GPUs only, and divides its layers among them as its room is divided."""
-        if not gpus:
-            return self._load(deployment, watcher, self._environ)
         order = sorted(gpus)
         if len(order) > 1:
             shares = ",".join(str(max(gpus[index] >> 20, 1)) for index in order)
