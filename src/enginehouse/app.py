@@ -50,7 +50,7 @@ from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
-from enginehouse.residency.machine import Machine, ThisMachine, open_driver
+from enginehouse.residency.machine import Machine, this_machine
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
@@ -69,6 +69,7 @@ log = structlog.get_logger()
 _RETRY_SIDE_TASK = 5.0
 _REVIEW_COPIES = 0.5
 """Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
@@ -190,8 +191,8 @@ async def open_house(
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
         admission = await stack.enter_async_context(_admission(settings, store))
-        machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
-        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
+        machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
+        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
         ledger = await stack.enter_async_context(_ledger(settings, database))
         house = House(
             settings,
@@ -240,6 +241,7 @@ def _residency(
     settings: Settings,
     launchers: Mapping[EngineName, Launcher],
     catalogue: Catalogue,
+    machine: Machine,
     changes: EventStream[Update],
 ) -> Residency:
     def tell(status: ResidentStatus) -> None:
@@ -248,7 +250,7 @@ def _residency(
             changes.publish(told_as_model(catalogue, residency, status))
 
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    residency = Residency(launchers, settings.residency, footprints=footprints, machine=machine, on_change=tell)
     return residency
 
 
@@ -288,7 +290,8 @@ def _for_engines(environ: Mapping[str, str], gpus: Iterable[int]) -> Mapping[str
         name: value for name, value in environ.items() if not any(word in name.upper() for word in _SECRET_WORDS)
     }
     devices = ",".join(map(str, gpus))
-    return {**known, "CUDA_VISIBLE_DEVICES": devices} if devices else known
+    ordered = {**known, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # so that numbers mean what the driver's tools mean
+    return {**ordered, _VISIBLE_GPUS: devices} if devices else ordered
 
 
 @asynccontextmanager

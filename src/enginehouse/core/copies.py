@@ -107,7 +107,7 @@ class Copies:
             if copy.id in keep:
                 self._residency.replace(keep[copy.id])
             else:
-                self._residency.dismiss(copy.id, ModelNotFound(before.id))
+                self._residency.remove(copy.id, ModelNotFound(before.id))
         if after is None:
             self._admission.forget(before.deployments[0].id)
         else:

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.engines.base import Call, Embedding, Reply
 from enginehouse.engines.http import taken
+from enginehouse.engines.metadata import Weight
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.types import Deployment
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeReply"]
+__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeGpuLauncher", "FakeLauncher", "FakeReply"]
 
 WHOLE = (
     b'{"id":"x","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],'
@@ -119,6 +120,7 @@ class FakeLauncher:
         unload_seconds: how long it takes to go.
         failure: raised at the end of every load, when given.
         weights: bytes by deployment id; nothing when not named.
+        pid: the process that is said to be its engine's.
     """
 
     def __init__(
@@ -129,8 +131,10 @@ class FakeLauncher:
         unload_seconds: float = 0.0,
         failure: Exception | None = None,
         weights: Mapping[str, int] | None = None,
+        pid: int | None = None,
     ) -> None:
         self.weights = weights or {}
+        self.pid = pid
         self.engine = engine or FakeEngine()
         self.load_seconds = load_seconds
         self.unload_seconds = unload_seconds
@@ -156,10 +160,35 @@ class FakeLauncher:
             raise self.failure
         self.resident.add(deployment.id)
         try:
-            yield Loaded(engine=self.engine)
+            yield Loaded(engine=self.engine, pid=self.pid)
         finally:
             await asyncio.sleep(self.unload_seconds)
             self.resident.discard(deployment.id)
+
+
+class FakeGpuLauncher(FakeLauncher):
+    """One whose engines can lie on GPUs, where `offloaded` says what of them does, by deployment id."""
+
+    def __init__(
+        self, offloaded: Mapping[str, Weight], *, pid: int | None = None, load_seconds: float = 1.0
+    ) -> None:
+        weights = {name: weight.total for name, weight in offloaded.items()}
+        super().__init__(weights=weights, pid=pid, load_seconds=load_seconds)
+        self.offloaded = offloaded
+        self.places: dict[str, Mapping[int, int]] = {}
+        """Bytes by GPU with which each was last loaded; not there when its flags were to decide."""
+
+    async def offload(self, deployment: Deployment, watcher: Watcher) -> Weight | None:
+        """As told."""
+        del watcher
+        return self.offloaded.get(deployment.id)
+
+    def load_on(
+        self, deployment: Deployment, watcher: Watcher, gpus: Mapping[int, int]
+    ) -> AbstractAsyncContextManager[Loaded]:
+        """Remember where, and load."""
+        self.places[deployment.id] = gpus
+        return self.load(deployment, watcher)
 
 
 def _unit(length: float) -> list[float]:

@@ -38,7 +38,16 @@ from enginehouse.settings.schema import (
     Settings,
 )
 from enginehouse.telemetry.events import EventStream
-from enginehouse.testing import Caller, FakeBooks, FakeEmbedder, FakeEngine, FakeLauncher, FakeMachine, FakeSpool
+from enginehouse.testing import (
+    Caller,
+    FakeBooks,
+    FakeEmbedder,
+    FakeEngine,
+    FakeGpuLauncher,
+    FakeLauncher,
+    FakeMachine,
+    FakeSpool,
+)
 from enginehouse.types import Deployment, EngineName, Kind, Model
 
 MIB = 1024 * 1024
@@ -89,21 +98,26 @@ async def open_door(
     failure=None,
     admission=None,
     memory=(),
+    gpus=(),
+    offloaded=None,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
     launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure, weights=WEIGHTS)
+    if offloaded is not None:
+        launcher = FakeGpuLauncher(offloaded, load_seconds=load_seconds)
+    machine = FakeMachine(RAM, gpus)
     launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
     changes, stopping = EventStream(kept=50), asyncio.Event()
     limits = ResidencySettings(**{"vram_multiplier": 1, **dict(memory)})
     async with (
-        Residency(launchers, limits, ram=RAM, on_change=changes.publish) as residency,
+        Residency(launchers, limits, machine=machine, on_change=changes.publish) as residency,
         AsyncExitStack() as stack,
     ):
         gates = Admission(admission or AdmissionSettings())
         copies = Copies(gates, residency, limits)
-        books, machine = FakeBooks(), FakeMachine(RAM)
+        books = FakeBooks()
         ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices({}, ())))
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(), clock, lambda: 1.0)

@@ -211,6 +211,9 @@ def test_who_runs_ends_first_and_who_waits_is_told_or_served_by_the_next(at_the_
             assert began.status == 202
             again = await door.post(CHAT, hello("m@2"))
             assert again.status == 404
+            await asyncio.wait([told])
+            assert asyncio.get_running_loop().time() == pytest.approx(1.1)  # at once; the one that runs goes on
+            assert not runs.done()
         assert runs.result().status == 200
         assert (told.result().status, told.result().json()["error"]["code"]) == (404, "model_not_found")
         assert moved.result().status == 200

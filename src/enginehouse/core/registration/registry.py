@@ -178,7 +178,7 @@ class Registry:
                 return await self._apply(id_, change, wishes)
         except EnginehouseError:
             if self._listing.catalogue.find(id_) is None:
-                self._listing.residency.dismiss(id_, ModelNotFound(id_))
+                self._listing.residency.remove(id_, ModelNotFound(id_))
             raise
         finally:
             self._loading.discard(id_)
