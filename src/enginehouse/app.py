@@ -29,7 +29,7 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
 from enginehouse.api.vram import vram_router
-from enginehouse.core.access import Access, open_access
+from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
@@ -197,7 +197,7 @@ async def open_house(
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
-        access = await stack.enter_async_context(open_access(settings, database))
+        access = await stack.enter_async_context(Access(settings, database))
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))

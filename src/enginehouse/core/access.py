@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
 
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import Identity
@@ -13,36 +14,45 @@ from enginehouse.core.identity.secret import key_secret
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import Database
 
-__all__ = ["Access", "open_access"]
+__all__ = ["Access"]
 
 
 class Access:
-    """The parts, made to fit."""
+    """The parts, made to fit; use as a context, in which what other replicas change is followed.
 
-    def __init__(self, settings: Settings, database: Database, keyring: Keyring) -> None:
-        self.identity = Identity(settings.auth, keyring)
-        self.keys = Keys(database, keyring.hasher, keyring)
+    Raises:
+        SettingsError: on making it, the secret of stored keys cannot be had; on entering, it is another one than
+            they were made with.
+        StoreUnavailable: on entering, the database is away.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        hasher = Hasher(key_secret(settings.auth, settings.data_dir))
+        self._keyring = Keyring(database, hasher, offline=settings.auth.key_offline)
+        self._stack = AsyncExitStack()
+        self.identity = Identity(settings.auth, self._keyring)
+        self.keys = Keys(database, hasher, self._keyring)
         self.audit = Audit(database)
 
     def adopt(self, settings: Settings) -> None:
         """New settings count from the next request on."""
         self.identity.adopt(settings.auth)
 
+    async def __aenter__(self) -> Self:
+        """Know every key, and go on knowing them."""
+        await self._keyring.look()
+        await self._stack.enter_async_context(self._following())
+        return self
 
-@asynccontextmanager
-async def open_access(settings: Settings, database: Database) -> AsyncGenerator[Access]:
-    """The same, with the task that follows what other replicas change.
+    async def __aexit__(self, *_: object) -> None:
+        """Stop following."""
+        await self._stack.aclose()
 
-    Raises:
-        SettingsError: the secret of stored keys cannot be had, or is another one than they were made with.
-        StoreUnavailable: the database is away.
-    """
-    hasher = Hasher(key_secret(settings.auth, settings.data_dir))
-    keyring = Keyring(database, hasher, offline=settings.auth.key_offline)
-    await keyring.look()
-    async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(keyring.run(), name="keys")
-        try:
-            yield Access(settings, database, keyring)
-        finally:
-            following.cancel()
+    @asynccontextmanager
+    async def _following(self) -> AsyncGenerator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self._keyring.run(), name="keys")
+            try:
+                yield
+            finally:
+                task.cancel()

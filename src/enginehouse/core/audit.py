@@ -1,5 +1,6 @@
 """Who managed what: every try to change something, and how it ended, in the log and in the database."""
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from enginehouse.core.ledger.record import new_id
 from enginehouse.errors import StoreError
 from enginehouse.stores.sql import Database, audit
 from enginehouse.types import Principal
@@ -60,10 +60,11 @@ class Audit:
             "role": principal.role,
         }
         about = {"action": action[:1000], "request_id": request_id, "status": status}
-        log.info("audit", **who, **about, **detail)
+        log.info("audit", **who, **about, detail=detail)
         if self._database is None:
             return
-        row = {**who, **about, "id": new_id(), "time": time.time_ns() // 1000}
+        now = time.time_ns() // 1000
+        row = {**who, **about, "id": f"{now:014x}{os.urandom(6).hex()}", "time": now}
         row["detail"] = msgspec.json.encode(detail).decode()
         try:
             await self._database.write(lambda connection: audit.add(connection, row))
