@@ -20,6 +20,7 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import Ask, health_router
+from enginehouse.api.keys import keys_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.openai import openai_faces
@@ -28,12 +29,13 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
 from enginehouse.api.vram import vram_router
+from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.gateway import Gateway, Seats
 from enginehouse.core.holdings import Holdings
-from enginehouse.core.identity import Identity, check_exposure
+from enginehouse.core.identity import check_exposure
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
@@ -93,6 +95,7 @@ class House:
         dependencies: Mapping[str, Ask],
         ledger: Ledger,
         database: Database,
+        access: Access,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -102,6 +105,7 @@ class House:
         self.changes = changes
         self.arrivals = arrivals
         self.ledger = ledger
+        self.access = access
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = admission
@@ -125,8 +129,9 @@ class House:
             models_router(catalogue, self.copies),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
+            keys_router(access.keys, access.audit),
         ]
-        self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
+        self.asgi = FrontDoor(hot, framework_app(routers), access.identity, settings.server, audit=access.audit)
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.
@@ -146,7 +151,8 @@ class House:
         self._admission.adopt(settings.admission)
         self.routes.adopt(settings.routing)
         self.ledger.adopt(_prices(settings))
-        self.asgi.adopt(Identity(settings.auth), settings.server)
+        self.access.adopt(settings)
+        self.asgi.adopt(self.access.identity, settings.server)
         self.show("settings", models)
         await self.registry.adopt(settings)
 
@@ -190,6 +196,7 @@ async def open_house(
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
+        access = await stack.enter_async_context(Access(settings, database))
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
@@ -207,6 +214,7 @@ async def open_house(
             dependencies,
             ledger,
             database,
+            access,
         )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)

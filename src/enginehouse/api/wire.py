@@ -30,6 +30,7 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.Conflict: 409,
     errors.RequestTooLarge: 413,
     errors.BudgetSpent: 429,
+    errors.RateLimitExceeded: 429,
     errors.CallerGone: 499,
     errors.QueueFull: 503,
     errors.QueueTimeout: 504,

@@ -86,6 +86,8 @@ class ServerSettings(Section):
     """TCP port; 0 takes a free one."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     """Largest request body that is read."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages that may call from a browser, such as `https://chat.example`; `*` is every page."""
     ping_interval: PositiveSeconds = 15.0
     """Seconds of silence after which a stream gets a comment ping."""
     shutdown_timeout: PositiveSeconds = 30.0
@@ -99,10 +101,27 @@ class AuthSettings(Section):
 
     api_keys: tuple[Secret, ...] = ()
     """Keys with role admin. Callers send one as `Authorization: Bearer` or `X-API-Key`."""
+    key_secret: Secret | None = None
+    """Secret with which stored keys are hashed; when left out, one is made in the data directory. Replicas that
+    share a database want the same one."""
+    key_offline: Seconds = 3600.0
+    """Seconds for which stored keys are still believed while the database is away."""
     jwt_secret: Secret | None = None
-    """Secret that signs callers' JSON web tokens."""
+    """Secret that signs callers' JSON web tokens with HS256, HS384 or HS512; at least 32 bytes."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256"] = "HS256"
     """The only algorithm a token may be signed with."""
+    jwks_url: str | None = None
+    """Where the issuer publishes its public keys, for RS256 and ES256."""
+    jwks_ttl: PositiveSeconds = 300.0
+    """Seconds after which these keys are fetched again."""
+    jwks_cooldown: PositiveSeconds = 30.0
+    """Seconds between two fetches, also when a token names a key that is not known."""
+    jwt_audience: str | None = None
+    """What a token's `aud` has to hold; without it a token that names an audience is refused."""
+    jwt_issuer: str | None = None
+    """What a token's `iss` has to be."""
+    jwt_leeway: Seconds = 10.0
+    """Seconds by which clocks may differ."""
 
 
 class LogSettings(Section):

@@ -1,11 +1,13 @@
 """The inner vocabulary: what a model, a deployment and a request are, in words every room shares."""
 
+import re
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 __all__ = [
+    "Allowance",
     "Deployment",
     "EngineName",
     "Instances",
@@ -16,6 +18,8 @@ __all__ = [
     "Price",
     "Principal",
     "Priority",
+    "Rate",
+    "Rates",
     "Request",
     "ResidentState",
     "Source",
@@ -178,6 +182,53 @@ class Usage(Struct, frozen=True, kw_only=True):
         return self.input + self.cached_input + self.cache_write + self.output + self.reasoning
 
 
+_UNITS = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
+_RATE = re.compile(r"(?P<count>\d{1,15})\s*/\s*(?:(?P<times>\d{1,6})\s*)?(?P<unit>second|minute|hour|day)s?")
+
+
+class Rate(Struct, frozen=True):
+    """So many in any span of so many seconds; in words `100/hour`, or `5/30 seconds`."""
+
+    count: int
+    seconds: int
+
+    @classmethod
+    def of(cls, text: str) -> "Rate":
+        """Read the words.
+
+        Raises:
+            ValueError: they are none.
+        """
+        found = _RATE.fullmatch(text.strip().lower())
+        if found is None or not int(found["count"]) or not int(found["times"] or 1):
+            raise ValueError(f"{text!r} is no rate; write 100/hour, 10/minute or 5/30 seconds")
+        return cls(int(found["count"]), int(found["times"] or 1) * _UNITS[found["unit"]])
+
+    def __str__(self) -> str:
+        """The words."""
+        unit = next(name for name, seconds in _UNITS.items() if self.seconds % seconds == 0)
+        times = self.seconds // _UNITS[unit]
+        return f"{self.count}/{unit}" if times == 1 else f"{self.count}/{times} {unit}s"
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """How much may be asked; what is None is not limited."""
+
+    requests: Rate | None = None
+    tokens: Rate | None = None
+    concurrent: int | None = None
+    """Requests that may run, or wait, at the same time."""
+
+
+class Allowance(Struct, frozen=True, kw_only=True):
+    """What may be spent in a period."""
+
+    dollars: str
+    """As a decimal string."""
+    period: str = "month"
+    """`day`, `month` or `total`."""
+
+
 class Principal(Struct, frozen=True, kw_only=True):
     """Who is calling."""
 
@@ -191,6 +242,12 @@ class Principal(Struct, frozen=True, kw_only=True):
     """Id of the API key that was shown, never the key itself; empty when it was none of the stored ones."""
     tags: tuple[str, ...] = ()
     """Labels under which its usage is also summed up."""
+    models: tuple[str, ...] = ()
+    """Names of the models it may use, with `*` for any ending; empty is all of them."""
+    limits: Rates = Rates()
+    """Its key's own, beside those of its tier."""
+    budget: Allowance | None = None
+    """Its key's own; it comes before what the settings say of keys in the same period."""
 
 
 class Place(Protocol):
