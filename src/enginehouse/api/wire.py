@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from enginehouse import errors
+from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
 
@@ -97,6 +98,8 @@ class Exchange:
         self.scope = scope
         self.request_id = request_id
         self.principal = principal
+        self.grant: Grant | None = None
+        """What it was given of its caller's limits; tell it what was spent."""
         self.timings = Timings()
         self.headers: RawHeaders = []
         """More headers for the answer, such as which model gave it."""
