@@ -27,10 +27,12 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
+from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
+from enginehouse.core.embedding import Embedder
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity, check_exposure
@@ -40,6 +42,7 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -58,6 +61,8 @@ from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, open_database, prepare
+from enginehouse.stores.vectors.base import VectorStore
+from enginehouse.stores.vectors.opening import open_vectors, server_url
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -91,6 +96,7 @@ class House:
         dependencies: Mapping[str, Ask],
         ledger: Ledger,
         database: Database,
+        vectors: VectorStore,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -127,6 +133,7 @@ class House:
             models_router(catalogue, self.copies),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
+            vectors_router(Vectors(vectors, Embedder(gateway), settings.vectors.max_payload_bytes)),
         ]
         self.asgi = FrontDoor(hot, framework_app(routers), Identity(settings.auth), settings.server)
 
@@ -187,10 +194,13 @@ async def open_house(
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
-        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        dependencies: dict[str, Ask] = {} if store is None else {"redis": store.ping}
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
+        vectors = await stack.enter_async_context(open_vectors(settings))
+        if server_url(settings.qdrant):
+            dependencies["qdrant"] = vectors.ping
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
@@ -208,6 +218,7 @@ async def open_house(
             dependencies,
             ledger,
             database,
+            vectors,
         )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)

@@ -63,7 +63,9 @@ class FrontDoor:
             return
         handler = self._hot.get(scope["path"])
         if handler is None:
-            scope["state"] = {**scope.get("state", {}), "principal": principal, "request_id": request_id}
+            # A route that reads line by line, and holds no more than a piece, may go without the limit.
+            own = {"principal": principal, "request_id": request_id, "unlimited": receive}
+            scope["state"] = {**scope.get("state", {}), **own}
             await self._rest(scope, _limited(receive, self._server.max_body_bytes), _timed(send))
             return
         if scope["method"] != "POST":
