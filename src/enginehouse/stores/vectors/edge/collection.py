@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["EdgeCollection", "write_durably"]
 
 _CURRENT = "current"
+"""File that names the folder of the shard in use."""
+_TALLY = "points"
+"""File that says how many points there are when everything is written down, and `changing` in between."""
+_CHANGING = "changing"
 _CARRIED = 500
 """Points that are carried over to the new graph at a time, between two requests."""
 _OVERSAMPLING = 2.0
@@ -85,8 +89,9 @@ class EdgeCollection:
             if leftover != self._place:
                 shutil.rmtree(leftover)
         self._shard = edge.EdgeShard.load(str(self._place), _config(shape, tuning))
-        self._shard.flush()
+        self._check_tally()
         self._unflushed = 0
+        self._flush()
         self._unbuilt = (self.points - self.indexed) * self._bytes
         self._changed = time.monotonic()
         self._build: Build | None = None
@@ -101,6 +106,7 @@ class EdgeCollection:
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[kind]))
         shard.flush()
         shard.close()
+        write_durably(folder / _TALLY, b"0")
         write_durably(folder / _CURRENT, b"shard-1")
 
     @property
@@ -216,7 +222,7 @@ class EdgeCollection:
         """Let go of it, with all written down."""
         if self._build is not None:
             self._build.give_up()
-        self._shard.flush()
+        self._flush()
         self._shard.close()
 
     def _params(self, find: Find) -> edge.SearchParams:
@@ -225,7 +231,19 @@ class EdgeCollection:
             hnsw_ef=find.ef, exact=find.exact, quantization=quantized if self.shape.quantization else None
         )
 
+    def _check_tally(self) -> None:
+        """A part of the index that is missing goes unnoticed by the index itself.
+
+        Raises:
+            ValueError: there are more or fewer points than when everything was last written down.
+        """
+        tally = (self._folder / _TALLY).read_text()
+        if tally != _CHANGING and int(tally) != self.points:
+            raise ValueError(f"it has {self.points} points and should have {int(tally)}")
+
     def _update(self, operation: edge.UpdateOperation, ids: Sequence[NativeId]) -> None:
+        if not self._unflushed:
+            write_durably(self._folder / _TALLY, _CHANGING.encode())
         self._shard.update(operation)
         self._changed = time.monotonic()
         self._unflushed += len(ids) * self._bytes
@@ -237,6 +255,7 @@ class EdgeCollection:
 
     def _flush(self) -> None:
         self._shard.flush()
+        write_durably(self._folder / _TALLY, str(self.points).encode())
         self._unflushed = 0
 
     def _worth_building(self, *, quiet: bool) -> bool:
@@ -284,7 +303,8 @@ class EdgeCollection:
         build.shard.flush()
         write_durably(self._folder / _CURRENT, build.target.name.encode())
         old, place = self._shard, self._place
-        self._shard, self._place, self._build, self._unflushed = build.shard, build.target, None, 0
+        self._shard, self._place, self._build = build.shard, build.target, None
+        self._flush()
         old.close()
         shutil.rmtree(place)
 
@@ -297,6 +317,11 @@ def write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _config(shape: Shape, tuning: Tuning) -> edge.EdgeConfig:

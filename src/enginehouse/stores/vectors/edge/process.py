@@ -34,10 +34,11 @@ class IndexProcess:
     Args:
         folder: where the collections are; one service at a time.
         tuning: how they work.
+        patience: seconds to wait for the folder; the process before this one may still be at its last request.
     """
 
-    def __init__(self, folder: Path, tuning: Tuning | None = None) -> None:
-        self._folder, self._tuning = folder, tuning or Tuning()
+    def __init__(self, folder: Path, tuning: Tuning | None = None, *, patience: float = 10.0) -> None:
+        self._folder, self._tuning, self._patience = folder, tuning or Tuning(), patience
         self._child: _Child | None = None
         self._raising = asyncio.Lock()
         self._tasks = asyncio.TaskGroup()
@@ -77,7 +78,7 @@ class IndexProcess:
             if self._child is None or not self._child.alive:
                 if self._child is not None:
                     log.error("vector_index_died", code=self._child.code)
-                self._child = await _raised(self._folder, self._tuning)
+                self._child = await _raised(self._folder, self._tuning, self._patience)
                 self._tasks.create_task(self._child.listen(), name="vector index")
             return self._child
 
@@ -158,7 +159,7 @@ class _Child:
                 waiting.set_exception(_died(self.code))
 
 
-async def _raised(folder: Path, tuning: Tuning) -> _Child:
+async def _raised(folder: Path, tuning: Tuning, patience: float) -> _Child:
     settings = msgspec.json.encode(tuning).decode()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -166,6 +167,7 @@ async def _raised(folder: Path, tuning: Tuning) -> _Child:
         "enginehouse.stores.vectors.edge.worker",
         str(folder),
         settings,
+        str(patience),
         str(os.getpid()),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -23,8 +23,6 @@ from enginehouse.stores.vectors.edge.tuning import Tuning
 __all__ = ["Shelf", "is_panic"]
 
 _CARD = "collection.json"
-_OPEN = 64
-"""Collections that are held open at a time."""
 
 
 class Shelf:
@@ -33,10 +31,11 @@ class Shelf:
     Args:
         root: the folder; a folder a scope, in it a folder a collection.
         tuning: how the collections work.
+        most_open: collections that are held open at a time.
     """
 
-    def __init__(self, root: Path, tuning: Tuning) -> None:
-        self._root, self._tuning = root, tuning
+    def __init__(self, root: Path, tuning: Tuning, most_open: int = 64) -> None:
+        self._root, self._tuning, self._most_open = root, tuning, most_open
         self._open: OrderedDict[Key, EdgeCollection] = OrderedDict()
         root.mkdir(parents=True, exist_ok=True)
         for leftover in (*root.glob("*/.new-*"), *root.glob("*/.gone-*")):
@@ -79,7 +78,7 @@ class Shelf:
         """
         if key not in self._open:
             self._open[key] = self._opened(key)
-            if len(self._open) > _OPEN:
+            if len(self._open) > self._most_open:
                 self._close_one()
         self._open.move_to_end(key)
         return self._open[key]
@@ -160,7 +159,7 @@ class Shelf:
             # Panics of the index are no `Exception`; one that is met here is about this collection only.
             if not isinstance(error, Exception) and not is_panic(error):
                 raise
-            raise _damaged(key, str(error)) from error
+            raise _damaged(key, str(error).replace(f"{self._root}/", "")) from error
 
     def _shape(self, key: Key) -> Shape:
         if not self._folder(key).exists():

@@ -1,4 +1,4 @@
-"""The process of the embedded index: `worker.py FOLDER TUNING PARENT`; requests come in, answers go out.
+"""The process of the embedded index: `worker.py FOLDER TUNING PATIENCE PARENT`; requests come in, answers go out.
 
 It is a process of its own because the index holds Python's global lock while it works, and because memory-mapped
 files end a process when the disk is full. It does one thing after the other, and ends when its standard input does.
@@ -25,8 +25,6 @@ __all__ = ["LOCKED", "Worker"]
 LOCKED = 75
 """Exit code: another process has the folder."""
 _PANICKED = 70
-_LOCK_PATIENCE = 10.0
-"""Seconds; the process before this one may still be at its last request."""
 _TICK = 0.05
 """Seconds between two looks at what goes on in the background."""
 _CHUNK = 1 << 20
@@ -92,11 +90,11 @@ def _write(frames: Iterator[bytes]) -> None:
             rest = rest[os.write(1, rest) :]
 
 
-def main(folder: Path, tuning: Tuning) -> None:
+def main(folder: Path, tuning: Tuning, patience: float) -> None:
     """Own the folder and serve; a panic of the index ends the process, and the next one opens it afresh."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / ".lock", timeout=_LOCK_PATIENCE)
+        lock = FileLock(folder / ".lock", timeout=patience)
         with lock:
             shelf = Shelf(folder, tuning)
             serve(Worker(shelf))
@@ -110,5 +108,5 @@ def main(folder: Path, tuning: Tuning) -> None:
 
 
 if __name__ == "__main__":
-    die_with(int(sys.argv[3]))
-    main(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Tuning))
+    die_with(int(sys.argv[4]))
+    main(Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Tuning), float(sys.argv[3]))
