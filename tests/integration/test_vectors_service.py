@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "vector-database.md"
 NOTES = {
     "coast.md": "# The coast\n\nThe keeper painted the door of the lighthouse green.\n\n"
     "Ships pass it at night on their way to the harbour.",
-    "bread.md": "# Bread\n\nThe dough of the village baker rises for three hours.\n\nHe bakes it in an oven of stone.",
+    "bread.md": "# Bread\n\nThe dough of the baker rises for three hours.\n\nHe bakes it in an oven of stone.",
     "birds.md": "# Birds\n\nIn autumn the geese fly south over the marshes.",
 }
 

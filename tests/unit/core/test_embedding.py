@@ -1,60 +1,41 @@
-"""Texts become vectors through the gateway, whichever kind of engine has the model."""
-
-import json
+"""Texts become vectors through the gateway, and count as their caller's usage."""
 
 import pytest
 
-from enginehouse.core.admission import Admission
-from enginehouse.core.catalogue import Catalogue
-from enginehouse.core.copies import Copies
 from enginehouse.core.embedding import Embedder
-from enginehouse.core.gateway import Gateway
 from enginehouse.core.vectors.batch import Asker
-from enginehouse.errors import InvalidRequest, ModelNotFound, UpstreamRefused
-from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import AdmissionSettings, ResidencySettings
-from enginehouse.testing import FakeEmbedder, FakeEngine, FakeLauncher
-from enginehouse.types import EngineName, Kind, Principal
-from tests.unit.api.house import RAM, model
+from enginehouse.errors import InvalidRequest, ModelNotFound
+from enginehouse.testing import FakeBooks, FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.types import EngineName, Principal
+from tests.unit.core.way import open_gateway
 
 ASKER = Asker(principal=Principal(user="ann"), request_id="r")
+MODELS = {
+    "here": {"source": "/x", "engine": "onnx", "kind": "embedding"},
+    "talks": {"source": "/y.gguf", "engine": "llama_server", "kind": "chat"},
+}
 
 
-async def embed(name, texts, engine=None):
+async def embed(name, texts, books=None):
     launchers = {
         EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0),
-        EngineName.OPENAI: FakeLauncher(engine or FakeEngine(()), load_seconds=0),
+        EngineName.LLAMA_SERVER: FakeLauncher(FakeEngine(()), load_seconds=0),
     }
-    catalogue = Catalogue(
-        [model("here", Kind.EMBEDDING, EngineName.ONNX), model("far", Kind.EMBEDDING, EngineName.OPENAI),
-         model("talks", Kind.CHAT, EngineName.OPENAI)]
-    )  # fmt: skip
-    limits = ResidencySettings(vram_multiplier=1)
-    async with Residency(launchers, limits, ram=RAM) as residency:
-        gates = Admission(AdmissionSettings())
-        gateway = Gateway(catalogue, gates, residency, Copies(gates, residency, limits))
-        return await Embedder(gateway)(name, texts, ASKER)
+    async with open_gateway(MODELS, launchers, books=books) as gateway:
+        return await Embedder(gateway, "vectors")(name, texts, ASKER)
 
 
-async def test_an_engine_that_embeds_is_asked_in_parts_and_in_order():
+async def test_texts_are_embedded_in_turns_and_in_order():
+    books = FakeBooks()
     texts = ["x" * (number % 40 + 1) for number in range(300)]
-    embedded = await embed("here", texts)
+    embedded = await embed("here", texts, books)
     lengths = [round(vector[0] / vector[1]) for vector in embedded.vectors]
     assert lengths == [len(text) for text in texts]
     assert embedded.tokens == sum(lengths)
-
-
-async def test_an_engine_that_speaks_openai_is_asked_in_its_words():
-    data = [{"index": 1, "embedding": [3, 4]}, {"index": 0, "embedding": [1, 2]}]
-    engine = FakeEngine([json.dumps({"data": data, "usage": {"prompt_tokens": 5}}).encode()])
-    embedded = await embed("far", ["a", "b"], engine)
-    assert (list(embedded.vectors), embedded.tokens) == ([[1, 2], [3, 4]], 5)
-
-
-@pytest.mark.parametrize("answer", [b"{}", b"nothing", b'{"data": [{"index": 0, "embedding": [1]}]}'])
-async def test_an_answer_in_another_shape_is_refused(answer):
-    with pytest.raises(UpstreamRefused):
-        await embed("far", ["a", "b"], FakeEngine([answer]))
+    records = books.kept.values()
+    assert len(records) == 3
+    assert sum(record.input_tokens for record in records) == embedded.tokens
+    assert {(record.user_id, record.face) for record in records} == {("ann", "vectors")}
 
 
 async def test_only_models_that_embed():

@@ -28,7 +28,9 @@ WORDS = ("red", "green", "blue")
 class Callers:
     """Stands in for the identity: the key is the caller's name."""
 
-    def principal(self, authorization, api_key):
+    open = False
+
+    async def principal(self, authorization, api_key):
         if api_key not in CALLERS:
             raise MissingCredentials("who?")
         return CALLERS[api_key]
