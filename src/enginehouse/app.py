@@ -31,11 +31,13 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
+from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
+from enginehouse.core.embedding import Embedder
 from enginehouse.core.gateway import Gateway, Seats
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import check_exposure
@@ -46,6 +48,7 @@ from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
+from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -64,6 +67,8 @@ from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, open_database, prepare
+from enginehouse.stores.vectors.base import VectorStore
+from enginehouse.stores.vectors.opening import open_vectors, server_url
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -99,6 +104,7 @@ class House:
         ledger: Ledger,
         database: Database,
         access: Access,
+        vectors: VectorStore,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -138,6 +144,7 @@ class House:
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
             keys_router(access.keys, access.audit),
+            vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
         self.asgi = FrontDoor(
             hot, framework_app(routers), access.identity, settings.server, audit=access.audit, limits=access.limits
@@ -202,13 +209,16 @@ async def open_house(
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
-        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        dependencies: dict[str, Ask] = {} if store is None else {"redis": store.ping}
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
         access = await stack.enter_async_context(Access(settings, database, store))
         if store is not None:
             dependencies = {**dependencies, "limits": access.limits.ask}
+        vectors = await stack.enter_async_context(open_vectors(settings))
+        if server_url(settings.qdrant):
+            dependencies = {**dependencies, "qdrant": vectors.ping}
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
@@ -227,6 +237,7 @@ async def open_house(
             ledger,
             database,
             access,
+            vectors,
         )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)

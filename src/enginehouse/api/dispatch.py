@@ -138,7 +138,8 @@ class FrontDoor:
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         """A route of the framework; what it manages is noted, however it ends."""
         detail: dict[str, Any] = {}
-        scope["state"] = {**scope.get("state", {}), **state, "audit": detail}
+        # A route that reads line by line, and holds no more than a piece, may go without the limit.
+        scope["state"] = {**scope.get("state", {}), **state, "audit": detail, "unlimited": receive}
         status = 500
 
         async def watched(message: Message) -> None:

@@ -53,6 +53,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "StoreSettings",
+    "VectorSettings",
 ]
 
 RESTART = frozenset(
@@ -67,6 +68,7 @@ RESTART = frozenset(
         "stores",
         "ledger",
         "qdrant",
+        "vectors",
     }
 )
 """Keys, or whole sections, that are read once at start: a change of one waits for the next start."""
@@ -277,12 +279,28 @@ class StoreSettings(Section):
 
 
 class QdrantSettings(Section):
-    """A Qdrant server; without a host, vectors are kept by the embedded index."""
+    """A Qdrant server; without a host or a URL, vectors are kept by the embedded index."""
 
+    url: SecretUrl = ""
+    """Its whole address, such as `https://qdrant.example:6333`; comes before `host`, `port` and `tls`."""
     host: str | None = None
     """Host name of the server."""
     port: Annotated[int, Field(ge=1, le=65535)] = 6333
     """Its HTTP port."""
+    tls: bool = False
+    """Whether it is spoken to over HTTPS."""
+    api_key: Secret | None = None
+    """Key that it wants."""
+
+
+class VectorSettings(Section):
+    """Collections of vectors."""
+
+    max_payload_bytes: Annotated[int, Field(gt=0)] = 65_536
+    """Most bytes of one point's payload, as JSON."""
+    fsync: bool = False
+    """Whether the embedded index waits for the disk at every change. Without it nothing is lost when the service
+    dies, but a power cut may cost the last second; with it each call takes some tens of milliseconds longer."""
 
 
 class CacheSettings(Section):
@@ -536,6 +554,7 @@ class Settings(Section):
     its own), `period` (day, month or total) and `dollars`."""
     stores: StoreSettings = StoreSettings()
     qdrant: QdrantSettings = QdrantSettings()
+    vectors: VectorSettings = VectorSettings()
     openai: ProviderSettings = ProviderSettings()
     anthropic: ProviderSettings = ProviderSettings()
     ollama: ProviderSettings = ProviderSettings()
