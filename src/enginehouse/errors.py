@@ -26,6 +26,7 @@ __all__ = [
     "PermissionDenied",
     "QueueFull",
     "QueueTimeout",
+    "RateLimitExceeded",
     "RequestTooLarge",
     "SettingsError",
     "ShuttingDown",
@@ -112,6 +113,12 @@ class BudgetSpent(EnginehouseError):
     """What the caller may spend in this period is spent or promised; asking again at once will not help."""
 
     code = "insufficient_quota"
+
+
+class RateLimitExceeded(EnginehouseError):
+    """The caller asks more often than it may, or too much at a time; `retry_after` is when it may again."""
+
+    code = "rate_limit_exceeded"
 
 
 class CallerGone(EnginehouseError):

@@ -4,15 +4,14 @@ An engine object stands for one *ready* deployment: it exists from the moment th
 launcher's context ends. Callers ask `isinstance(engine, Embeds)`; there are no capability flags.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from enginehouse.types import Operation
 from enginehouse.types.answer import Event
-from enginehouse.types.generation import Generation
+from enginehouse.types.generation import Dialect, Generation
 
 __all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Generates", "Pulses", "Reply", "Tokenizes"]
 
@@ -28,7 +27,7 @@ class Engine(Protocol):
 class Call(Struct, frozen=True, kw_only=True):
     """A request in an engine's own dialect, ready to be sent."""
 
-    operation: Operation
+    dialect: Dialect
     body: bytes
     """JSON as the caller wrote it, changed only where the face had to."""
     stream: bool
@@ -40,6 +39,8 @@ class Reply(Protocol):
 
     status: int
     headers: Mapping[str, str]
+    prompt_tokens: int | None
+    """Tokens of the prompt, as soon as the engine has told them; most tell them at the answer's end only."""
 
     def frames(self) -> AsyncIterator[bytes]:
         """Bytes as they arrive, in the engine's own chunks.
@@ -62,7 +63,12 @@ class Reply(Protocol):
 
 @runtime_checkable
 class Forwards(Protocol):
-    """Speaks OpenAI's dialect itself, so that bytes may pass through unread."""
+    """Speaks a client's dialect itself, so that bytes may pass through as they are."""
+
+    @property
+    def dialects(self) -> Collection[Dialect]:
+        """Those it speaks."""
+        ...
 
     def forward(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Send a call; leaving the context before the body's end cancels the generation upstream.

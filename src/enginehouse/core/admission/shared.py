@@ -113,6 +113,13 @@ class SharedGate:
         self._renew_at = 0.0
         self._bell.set()
 
+    def dissolve(self) -> None:
+        """What it leads to is gone, for this replica: everybody's turn comes now, to find that out."""
+        if self._alone is not None:
+            self._alone.dissolve()
+        for ticket in [ticket for ticket, place in self._places.items() if self._waits(ticket, place)]:
+            self._let_in(ticket)
+
     def enter(self, ticket: Ticket) -> bool:
         """Wait for the store's answer; run at once (True) only while it is away.
 
