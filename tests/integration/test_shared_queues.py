@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
@@ -109,15 +110,16 @@ class House:
         self.redis, self.upstream, self.replicas, self.pool = redis, upstream, replicas, pool
 
     def ask(self, at, model, name, seconds=""):
-        """The status of the answer, some day; None when the replica died."""
+        """The status of a whole answer, some day; what was said instead; None when the replica died."""
         return self.pool.submit(self._status, at, model, f"{'ab'[at]}-{name} {seconds}".strip())
 
     def _status(self, at, model, content):
-        body = {"model": model, "messages": [{"role": "user", "content": content}]}
+        body = {"model": model, "messages": [{"role": "user", "content": content}], "stream": True}
         try:
-            return self.replicas[at].call("/v1/chat/completions", body)[0]
-        except OSError:
+            status, said, _ = self.replicas[at].call("/v1/chat/completions", body)
+        except (OSError, HTTPException):
             return None
+        return status if "data: [DONE]" in said else said
 
     def line(self, at, model):
         return self.replicas[at].call("/v1/queue/stats")[1]["queues"][model]
