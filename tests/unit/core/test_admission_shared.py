@@ -290,9 +290,9 @@ async def test_one_that_comes_and_goes_stops_nobody(crowd):
 @among(1)
 async def test_who_goes_gives_back_what_it_holds(crowd):
     """The last one ends as the replica stops, and its slot is free without a lease having to end."""
-    async with SharedGates(MemoryLines(crowd.memory, "goes"), lease=LEASE, share=1.0) as shared:
-        async with Admission(AdmissionSettings(), shared).slot(upstream()):
-            waits = await crowd.come("waits", 1)
+    goes = SharedGates(MemoryLines(crowd.memory, "goes"), lease=LEASE, share=1.0)
+    async with goes, Admission(AdmissionSettings(), goes).slot(upstream()):
+        waits = await crowd.come("waits", 1)
     await waits
     assert crowd.ran["waits"] < 0.1
 
