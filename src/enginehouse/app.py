@@ -16,6 +16,7 @@ from uuid import uuid4
 import structlog
 
 from enginehouse import __version__
+from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
@@ -23,6 +24,8 @@ from enginehouse.api.health import Ask, health_router
 from enginehouse.api.keys import keys_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
+from enginehouse.api.ollama import ollama_faces
+from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
@@ -118,7 +121,11 @@ class House:
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
-        hot = openai_faces(gateway)
+        hot = {
+            **openai_faces(gateway),
+            **anthropic_faces(gateway),
+            **ollama_faces(gateway, catalogue, self.copies.unload),
+        }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
             health_router(catalogue, residency, holdings, self.cleanup, dependencies),
@@ -127,6 +134,7 @@ class House:
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
+            ollama_router(catalogue, self.copies),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
             keys_router(access.keys, access.audit),

@@ -18,7 +18,7 @@ from enginehouse.errors import EnginehouseError
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["GenerationFace", "Peeked"]
+__all__ = ["GenerationFace", "Peeked", "head_of"]
 
 
 class Peeked(Struct, frozen=True, kw_only=True):
@@ -66,23 +66,29 @@ class GenerationFace(Face):
             if asked.residence is not None:
                 await self.reside(exchange, asked)
                 return
-            await self._answer(exchange, body, _peeked(asked), lambda: asked.generation)
+            await self._answer(exchange, body, _peeked(asked), lambda: asked.generation, asked.generation)
 
     async def reside(self, exchange: Exchange, asked: Asked) -> None:
-        """A request that wants no answer, but a model in memory or out of it; only some dialects have it."""
+        """A request that wants no answer, but a model in memory or out of it; only Ollama's clients do."""
         raise NotImplementedError
 
     def broken(self, exchange: Exchange, error: EnginehouseError, status: int) -> bytes:
         """The end of a stream that went wrong, as the dialect writes it."""
-        return self._codec.writer(_head(exchange.timings.model or "", wants_usage=False)).fail(error, status)
+        return self._codec.writer(head_of(exchange.timings.model or "", wants_usage=False)).fail(error, status)
 
     async def _answer(
-        self, exchange: Exchange, body: bytes, peeked: Peeked, read: Callable[[], Generation]
+        self,
+        exchange: Exchange,
+        body: bytes,
+        peeked: Peeked,
+        read: Callable[[], Generation],
+        known: Generation | None = None,
     ) -> None:
         request = request_of(
             exchange, self._dialect.value, self._operation, peeked.model, body, stream=peeked.stream
         )
-        wording = Wording(self._dialect, self._codec, _head(peeked.model, wants_usage=peeked.wants_usage), read)
+        head = head_of(peeked.model, wants_usage=peeked.wants_usage, generation=known)
+        wording = Wording(self._dialect, self._codec, head, read)
         exchange.media_type = self._codec.media_type
         exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         async with (
@@ -107,5 +113,6 @@ def _peeked(asked: Asked) -> Peeked:
     return Peeked(model=asked.generation.model, stream=asked.stream, wants_usage=asked.wants_usage)
 
 
-def _head(model: str, *, wants_usage: bool) -> Head:
-    return Head(id=uuid4().hex, model=model, created=time.time(), wants_usage=wants_usage)
+def head_of(model: str, *, wants_usage: bool = True, generation: Generation | None = None) -> Head:
+    """A fresh answer's head."""
+    return Head(id=uuid4().hex, model=model, created=time.time(), wants_usage=wants_usage, generation=generation)

@@ -13,6 +13,7 @@ from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, patience
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.completions import OpenAICompletions
+from enginehouse.dialects.openai.responses import OpenAIResponses
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect
 
@@ -32,6 +33,7 @@ def openai_faces(gateway: Gateway) -> Mapping[str, Face]:
         "/v1/completions": GenerationFace(
             gateway, Dialect.OPENAI_COMPLETIONS, OpenAICompletions(), Operation.COMPLETION, completion
         ),
+        "/v1/responses": GenerationFace(gateway, Dialect.OPENAI_RESPONSES, OpenAIResponses(), Operation.CHAT),
         "/v1/embeddings": EmbeddingsFace(gateway),
     }
 

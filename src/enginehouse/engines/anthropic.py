@@ -33,7 +33,7 @@ class _Models(Struct):
 
 
 class AnthropicHttp:
-    """A server at a base URL; satisfies `Engine`, `Forwards` and `Generates`.
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates` and `Counts`.
 
     Args:
         base_url: root without the `/v1`, or with it.
@@ -85,7 +85,7 @@ class AnthropicHttp:
         ):
             yield events
 
-    async def count(self, generation: Generation, *, request_id: str = "") -> int:
+    async def count(self, generation: Generation, *, request_id: str) -> int:
         """How many tokens the prompt has, as the server counts.
 
         Raises:

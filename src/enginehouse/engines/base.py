@@ -13,7 +13,18 @@ from msgspec import Struct
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Generates", "Pulses", "Reply", "Tokenizes"]
+__all__ = [
+    "Call",
+    "Counts",
+    "Embedding",
+    "Embeds",
+    "Engine",
+    "Forwards",
+    "Generates",
+    "Pulses",
+    "Reply",
+    "Tokenizes",
+]
 
 
 class Engine(Protocol):
@@ -127,6 +138,20 @@ class Embeds(Protocol):
 
         Raises:
             InvalidRequest: a token id the model does not know.
+        """
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """Knows how long a prompt is without answering it."""
+
+    async def count(self, generation: Generation, *, request_id: str) -> int:
+        """Tokens of the prompt, template and tools included.
+
+        Raises:
+            InvalidRequest: it cannot be told what to count.
+            EngineError: it does not answer, or not with a number.
         """
         ...
 

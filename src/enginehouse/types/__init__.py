@@ -71,6 +71,10 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    COUNT = "count"
+    """The tokens of a prompt, and nothing of an answer."""
+    LOAD = "load"
+    """Nothing but the model in memory."""
 
 
 Source: TypeAlias = str | dict[str, str]

@@ -4,12 +4,15 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
+from enginehouse.api.ollama import ollama_faces
+from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
@@ -124,7 +127,11 @@ async def open_door(
         gateway = Gateway(Seats(catalogue, gates, residency, copies), routes, ledger)
         warm_ups = WarmUps(gateway, residency)
         holdings, cleanup = Holdings(residency, copies, machine), Cleanup(residency, machine)
-        hot = openai_faces(gateway)
+        hot = {
+            **openai_faces(gateway),
+            **anthropic_faces(gateway),
+            **ollama_faces(gateway, catalogue, copies.unload),
+        }
         listing = Listing(catalogue, residency, copies, changes.publish)
         registry = Registry(
             RegistryFile((folder or Path("/nowhere")) / "registered-models.json"),
@@ -145,6 +152,7 @@ async def open_door(
                     catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
                 ),
                 models_router(catalogue, copies),
+                ollama_router(catalogue, copies),
                 registration_router(registry, copies),
             ]
         )

@@ -13,14 +13,15 @@ from typing import Generic, TypeVar
 import structlog
 from msgspec import Struct
 
-from enginehouse.core.gateway.flows import Events, Flow, Frames
+from enginehouse.core.gateway.flows import Events, Flow, Frames, asked_of
+from enginehouse.core.gateway.meter import guessed_tokens
 from enginehouse.core.gateway.seats import Seat, Seats
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
 from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
-from enginehouse.engines.base import Embedding, Embeds
+from enginehouse.engines.base import Counts, Embedding, Embeds
 from enginehouse.errors import (
     EnginehouseError,
     InvalidRequest,
@@ -114,6 +115,16 @@ class Gateway:
             embedding = await anext(answering.pieces)
         return Embedded(embedding=embedding, seat=answering.seat, record=answering.so_far())
 
+    async def count(self, request: Request, generation: Generation) -> tuple[int, bool]:
+        """Tokens of a prompt, and whether that is an estimate because the engine does not count for us."""
+        async with self._run(request, _Count(request, generation)) as answering:
+            return await anext(answering.pieces)
+
+    async def bring_in(self, request: Request) -> None:
+        """Let the model be in memory; nothing is asked of it."""
+        async with self._run(request, _Nothing()) as answering:
+            await anext(answering.pieces)
+
     @asynccontextmanager
     async def _run(self, request: Request, flow: Flow[T]) -> AsyncGenerator[Answering[T]]:
         begun = False
@@ -188,6 +199,30 @@ class _Vectors:
         entry.usage = Usage(input=embedding.tokens)
         await entry.settled()
         yield embedding
+
+
+class _Count:
+    """The flow of a request to count: one piece."""
+
+    def __init__(self, request: Request, generation: Generation) -> None:
+        self._request = request
+        self._generation = generation
+
+    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
+        del entry  # it costs nothing
+        generation = asked_of(seat.model, seat.deployment, self._generation)
+        if isinstance(seat.engine, Counts):
+            yield await seat.engine.count(generation, request_id=self._request.request_id), False
+        else:
+            yield guessed_tokens(generation), True
+
+
+class _Nothing:
+    """The flow of a request that only wants the model in memory."""
+
+    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[None]:
+        del seat, entry
+        yield None
 
 
 class _Limit:

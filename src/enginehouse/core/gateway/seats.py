@@ -8,7 +8,7 @@ from msgspec import Struct
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
-from enginehouse.core.identity import SERVICE
+from enginehouse.core.identity import SERVICE, check_model
 from enginehouse.engines.base import Engine
 from enginehouse.errors import InvalidRequest, ModelNotFound
 from enginehouse.residency.manager import Residency
@@ -19,6 +19,7 @@ __all__ = ["Seat", "Seats"]
 _KINDS: Mapping[Operation, Kind] = {
     Operation.CHAT: Kind.CHAT,
     Operation.COMPLETION: Kind.CHAT,
+    Operation.COUNT: Kind.CHAT,
     Operation.EMBEDDING: Kind.EMBEDDING,
 }
 
@@ -65,9 +66,10 @@ class Seats:
 
         Raises:
             ModelNotFound, InvalidRequest: no such model, or it is for something else.
-            PermissionDenied: the caller's role may not claim this priority.
+            PermissionDenied: the caller may not use this model, or not claim this priority.
         """
         model = self.catalogue.resolve(name)
+        check_model(request.principal, model)
         _check_kind(model, request.operation)
         self._admission.check_claim(request.principal, request.priority)
         return model
@@ -111,7 +113,7 @@ class Seats:
 
 
 def _check_kind(model: Model, operation: Operation) -> None:
-    if model.kind is not _KINDS[operation]:
+    if operation in _KINDS and model.kind is not _KINDS[operation]:
         article = "an" if model.kind is Kind.EMBEDDING else "a"
         raise InvalidRequest(
             f"{model.id!r} is {article} {model.kind.value} model; it cannot be used for {operation.value}.",

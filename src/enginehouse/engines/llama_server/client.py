@@ -15,13 +15,14 @@ from enginehouse.engines.llama_server.fold import Fold
 from enginehouse.engines.llama_server.pulse import Heard, Pulse
 from enginehouse.engines.openai import OpenAIServer
 from enginehouse.errors import EngineError, UpstreamDied
-from enginehouse.types.generation import Dialect
+from enginehouse.types.generation import Dialect, Generation
 
 __all__ = ["LlamaServer"]
 
 _Object = dict[str, msgspec.Raw]
 _objects = msgspec.json.Decoder(_Object)
 _PROMPT = re.compile(rb'"prompt_progress":\{[^}]*"total":(\d+)')
+_encode = msgspec.json.encode
 _TRUE = msgspec.Raw(b"true")
 
 
@@ -74,6 +75,19 @@ class LlamaServer(OpenAIServer):
         """The model's own token ids."""
         answer = await self._ask("POST", "/tokenize", msgspec.json.encode({"content": text}))
         return cast("list[int]", answer["tokens"])
+
+    async def count(self, generation: Generation, *, request_id: str) -> int:
+        """Tokens of the prompt, written with the model's own chat template."""
+        del request_id  # these routes are the engine's own
+        if generation.prompt is not None:
+            texts = generation.prompt.texts
+            return sum([len(await self.tokenize(text)) if isinstance(text, str) else len(text) for text in texts])
+        asked = self._chat.write_request(generation, stream=False)
+        written = await self._ask("POST", "/apply-template", asked)
+        answer = await self._ask(
+            "POST", "/tokenize", _encode({"content": written["prompt"], "parse_special": True})
+        )
+        return len(cast("list[int]", answer["tokens"]))
 
     async def healthy(self) -> bool:
         """Whether `/health` answers 200 within five seconds."""
