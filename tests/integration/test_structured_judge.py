@@ -109,6 +109,16 @@ async def test_a_large_value_under_a_light_schema_is_judged_by_a_child_too():
     assert await schema.flaws([*range(60_000), -1]) == (Flaw("/60000", "-1 is less than the minimum of 0"),)
 
 
+async def test_what_is_known_to_be_wrong_is_wrong_even_if_it_takes_too_long_to_say_why():
+    """The validator tells of everything at once, and in many words."""
+    fields = {"type": "string"}
+    for _ in range(6):
+        fields = {"anyOf": [{"not": fields}, {"not": fields}]}
+    fields = {"items": fields}
+    schema = await Bench(seconds=0.01).look_over(fields)
+    assert await schema.flaws([1] * 100) == (Flaw("", "it does not meet the schema"),)
+
+
 async def test_many_patterns_and_many_parts_are_possible():
     fields = {"properties": {f"p{i}": {"type": "string", "pattern": f"^x{i}$"} for i in range(300)}}
     schema = await Bench().look_over(fields)

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-__all__ = ["MAX_FLAWS", "Unusable", "flaws_of", "validator_of"]
+__all__ = ["MAX_FLAWS", "Unusable", "flaws_of", "is_right", "validator_of"]
 
 MAX_FLAWS = 20
 """How many of an answer's flaws are told."""
@@ -44,12 +44,20 @@ def validator_of(schema: dict[str, Any]) -> jsonschema_rs.Validator:
         raise Unusable(_short(str(error))) from None
 
 
+def is_right(validator: jsonschema_rs.Validator, value: Any) -> bool:
+    """Whether a value meets the schema; one that is nested too deeply for the validator does not."""
+    try:
+        return validator.is_valid(value)
+    except ValueError:
+        return False
+
+
 def flaws_of(validator: jsonschema_rs.Validator, value: Any) -> Flaws:
     """Where a value breaks the schema, as JSON pointers with what is wrong there; the first of many."""
+    flaws: Flaws = []
+    if is_right(validator, value):
+        return flaws
     try:
-        if validator.is_valid(value):
-            return []
-        flaws: Flaws = []
         for error in validator.iter_errors(value):
             flaws.append((_pointer(error.instance_path), _short(error.message)))
             if len(flaws) == MAX_FLAWS:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from enginehouse.core.structured import judge
-from enginehouse.core.structured.judge import Unusable, flaws_of, validator_of
+from enginehouse.core.structured.judge import Unusable, flaws_of, is_right, validator_of
 from enginehouse.errors import InvalidRequest
 from enginehouse.types.generation import Json
 
@@ -22,7 +22,11 @@ _HEAVY = 2_000
 """Steps through a schema, every reference followed, from which on it is a child's business."""
 _PATTERNS = 4
 _BUDGET = 300_000
-"""Steps through the schema times characters of the value that are done here and now: some ten milliseconds."""
+"""Steps through the schema times characters of the value up to which it is said at once whether it is right."""
+_TELLING = 5_000
+"""The same for what is wrong: to tell that costs the validator a hundred times as much."""
+_MATCHING = 20
+"""Steps that a pattern is worth, by what the slowest one takes to match."""
 _MAX_CHAIN = 200
 _ELSEWHERE = frozenset({"$dynamicRef", "$recursiveRef", "$id", "$anchor", "$dynamicAnchor"})
 _PARAM = "json_schema"
@@ -59,11 +63,24 @@ class Schema:
             InvalidRequest: to tell takes longer than the bench sits; with such a schema it is the caller's fault.
         """
         text = msgspec.json.encode(value)
-        if self._validator is not None and self._weight * len(text) <= _BUDGET:
+        case = {"schema": self.fields, "value": msgspec.Raw(text)}
+        steps = self._weight * len(text)
+        if self._validator is None or steps > _BUDGET:
+            found = await self._bench.judge(case)
+        elif is_right(self._validator, value):
+            found = []
+        elif steps <= _TELLING:
             found = flaws_of(self._validator, value)
         else:
-            found = await self._bench.judge({"schema": self.fields, "value": msgspec.Raw(text)})
+            found = await self._told(case)
         return tuple(Flaw(path, message) for path, message in found)
+
+    async def _told(self, case: dict[str, Any]) -> list[tuple[str, str]]:
+        """What is wrong with a value that is known to be so, however long it takes to say what."""
+        try:
+            return await self._bench.judge(case)
+        except InvalidRequest:
+            return [("", "it does not meet the schema")]
 
 
 class Bench:
@@ -93,7 +110,7 @@ class Bench:
             await self.judge({"schema": msgspec.Raw(text)})
             return Schema(self, fields, weight, None)
         try:
-            return Schema(self, fields, weight, validator_of(fields))
+            return Schema(self, fields, max(weight, _MATCHING if patterns else 0), validator_of(fields))
         except Unusable as error:
             raise _refused(f"cannot be used: {error}") from None
 
