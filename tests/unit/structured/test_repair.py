@@ -157,11 +157,11 @@ def test_nothing_else_escapes(text):
     ],
 )
 def test_time_grows_with_the_length_alone(text):
-    began = time.perf_counter()
+    began = time.process_time()
     for candidate in candidates(text):
         with contextlib.suppress(ValueError):
             mend(candidate)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 JSON = '{"a": {"b": "} ] \\" {"}, "c": [1]}'
