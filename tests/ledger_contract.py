@@ -90,8 +90,9 @@ async def test_records_of_the_first_schema_are_summed_up_by_the_second(database)
     before = await cells(database)
 
     def back(connection):
-        for table in ("budget_reservations", "budget_accounts", "usage_rollups"):
-            connection.execute(text(f"DROP TABLE {table}"))
+        for table in reversed(METADATA.sorted_tables):
+            if table.name not in {"usage_records", "usage_prices"}:
+                connection.execute(text(f"DROP TABLE {table.name}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     await database.write(back)

@@ -26,6 +26,7 @@ __all__ = [
     "PermissionDenied",
     "QueueFull",
     "QueueTimeout",
+    "RateLimitExceeded",
     "RequestTooLarge",
     "SchemaValidationFailed",
     "SettingsError",
@@ -113,6 +114,21 @@ class BudgetSpent(EnginehouseError):
     """What the caller may spend in this period is spent or promised; asking again at once will not help."""
 
     code = "insufficient_quota"
+
+
+class RateLimitExceeded(EnginehouseError):
+    """The caller asks more often than it may, or too much at a time.
+
+    `retry_after` is when it may again, `told` how its limits stand: names and values that answers carry as well.
+    """
+
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, *, told: Sequence[tuple[str, str]] = (), retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.told = tuple(told)
 
 
 class CallerGone(EnginehouseError):

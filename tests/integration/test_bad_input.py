@@ -33,7 +33,9 @@ def test_a_body_of_20_mb(service):
 def test_a_chunked_body_of_20_mb(service):
     """Without a declared length the limit is found while reading."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
-        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         chunk = b"x" * 1_000_000
         for _ in range(20):
             connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))

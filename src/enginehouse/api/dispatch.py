@@ -3,29 +3,52 @@
 Here every request gets its id, its principal and its body limit, whichever way it takes.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import ASGIApp
 
 from enginehouse.api.dialect import error_body
+from enginehouse.api.guard import common_headers, credentials, for_browsers, is_public, tagged, token_of_socket
 from enginehouse.api.model_cache import is_model_cache, refusal
-from enginehouse.api.openai import answered
 from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id, status_of
-from enginehouse.core.identity import Identity
-from enginehouse.errors import EnginehouseError, MissingCredentials, RequestTooLarge
+from enginehouse.core.audit import Audit
+from enginehouse.core.identity import ANONYMOUS, check_page
+from enginehouse.core.limits import Grant, Limits
+from enginehouse.errors import (
+    EnginehouseError,
+    MissingCredentials,
+    RateLimitExceeded,
+    RequestTooLarge,
+    StoreUnavailable,
+)
 from enginehouse.settings.schema import ServerSettings
 from enginehouse.types import Principal
 
-__all__ = ["FrontDoor"]
+__all__ = ["FrontDoor", "Identifies"]
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
-PUBLIC = frozenset({"/", "/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", "/favicon.ico"})
-"""What may be read without a key."""
-_PUBLIC_FOLDERS = ("/static-offline-docs/",)
+_MANAGED = ("/v1/keys", "/v1/models", "/models/", "/v1/cache/", "/cleanup")
+"""Below these, what is no question is an action of management."""
+_QUESTIONS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Identifies(Protocol):
+    """Knows who is calling: `core.identity.Identity`."""
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody is asked for a key."""
+        ...
+
+    async def principal(self, authorization: str | None, api_key: str | None) -> Principal:
+        """Who holds these credentials; raises MissingCredentials."""
+        ...
 
 
 class FrontDoor:
@@ -34,37 +57,68 @@ class FrontDoor:
     Args:
         hot: handlers by path, all for POST.
         rest: the framework's application.
+        audit: keeps what was managed; only the log does when left out.
+        limits: how much callers may ask; nobody is limited when left out.
     """
 
     def __init__(
-        self, hot: Mapping[str, Handler], rest: ASGIApp, identity: Identity, server: ServerSettings
+        self,
+        hot: Mapping[str, Handler],
+        rest: ASGIApp,
+        identity: Identifies,
+        server: ServerSettings,
+        *,
+        audit: Audit | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._hot = hot
         self._rest = rest
-        self._identity = identity
-        self._server = server
+        self._audit = audit or Audit()
+        self._limits = limits
+        self.adopt(identity, server)
 
-    def adopt(self, identity: Identity, server: ServerSettings) -> None:
+    def adopt(self, identity: Identifies, server: ServerSettings) -> None:
         """New keys and limits count from the next request on."""
         self._identity = identity
         self._server = server
+        self._entrance = for_browsers(self._serve, server.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection's scope."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._entrance(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+        else:
             await self._rest(scope, receive, send)
-            return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = read_request_id(scope["headers"])
-        send = _tagged(send, request_id)
-        try:
-            principal = self._principal(scope)
-        except MissingCredentials as error:
-            await _refuse(_timed(send), error, scope["path"])
-            return
+        headers = common_headers(request_id)
+        send = tagged(send, headers)
+        async with AsyncExitStack() as stack:
+            try:
+                principal = await self._principal(scope)
+                grant = await stack.enter_async_context(self._admitted(principal, scope))
+            except EnginehouseError as error:
+                await _refuse(_timed(send), error, scope["path"])
+                return
+            headers += grant.headers
+            await self._route(scope, receive, send, principal, request_id, grant)
+
+    def _admitted(self, principal: Principal, scope: Scope) -> AbstractAsyncContextManager[Grant]:
+        """What the request is given of its caller's limits, while the context lasts."""
+        if self._limits is None or scope["method"] != "POST" or not self._limits.covers(scope["path"]):
+            return nullcontext(Grant("", (), None))
+        return self._limits.admit(principal, scope["path"])
+
+    async def _route(
+        self, scope: Scope, receive: Receive, send: Send, principal: Principal, request_id: str, grant: Grant
+    ) -> None:
         handler = self._hot.get(scope["path"])
         if handler is None:
-            scope["state"] = {**scope.get("state", {}), "principal": principal, "request_id": request_id}
-            await self._rest(scope, _limited(receive, self._server.max_body_bytes), _timed(send))
+            state = {"principal": principal, "request_id": request_id, "grant": grant}
+            await self._serve_rest(scope, receive, _timed(send), state)
             return
         if scope["method"] != "POST":
             await _refuse_method(_timed(send), scope["method"])
@@ -78,36 +132,63 @@ class FrontDoor:
             ping_interval=self._server.ping_interval,
             max_body=self._server.max_body_bytes,
         )
-        await answered(exchange, handler)
+        exchange.grant = grant
+        await handler(exchange)
 
-    def _principal(self, scope: Scope) -> Principal:
-        credentials: dict[bytes, str] = {
-            name: value.decode("latin-1")
-            for name, value in scope["headers"]
-            if name in {b"authorization", b"x-api-key"}
-        }
+    async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
+        """A route of the framework; what it manages is noted, however it ends."""
+        detail: dict[str, Any] = {}
+        scope["state"] = {**scope.get("state", {}), **state, "audit": detail}
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
         try:
-            return self._identity.principal(credentials.get(b"authorization"), credentials.get(b"x-api-key"))
-        except MissingCredentials:
-            if _is_public(scope["path"]):
-                return Principal(user="anonymous", role="anonymous", tier="basic")
+            await self._rest(scope, _limited(receive, self._server.max_body_bytes), watched)
+        finally:
+            if scope["method"] not in _QUESTIONS and scope["path"].startswith(_MANAGED):
+                action = f"{scope['method']} {scope['path']}"
+                await self._audit.note(state["principal"], action, state["request_id"], status, detail)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            principal = await self._principal(scope)
+        except EnginehouseError:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "invalid_api_key"})
+            return
+        state = {"principal": principal, "request_id": read_request_id(scope["headers"])}
+        scope["state"] = {**scope.get("state", {}), **state}
+        await self._rest(scope, receive, send)
+
+    async def _principal(self, scope: Scope) -> Principal:
+        """Who is calling.
+
+        Raises:
+            MissingCredentials, StoreUnavailable: nobody knows, and the route is not public.
+            PermissionDenied: it is a web page of somebody else, where no key is asked for.
+        """
+        if self._identity.open:
+            headers = dict(scope["headers"])
+            origin, host = headers.get(b"origin"), headers.get(b"host")
+            check_page(_text(origin), _text(host), self._server.cors_origins)
+        try:
+            authorization, api_key = credentials(scope["headers"])
+            if scope["type"] == "websocket" and authorization is None and api_key is None:
+                api_key = token_of_socket(scope)
+            return await self._identity.principal(authorization, api_key)
+        except (MissingCredentials, StoreUnavailable):
+            if scope["type"] == "http" and is_public(scope["path"]):
+                return ANONYMOUS
             raise
 
 
-def _is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith(_PUBLIC_FOLDERS)
-
-
-def _tagged(send: Send, request_id: str) -> Send:
-    """Every answer carries its request's id."""
-    header = (b"x-request-id", request_id.encode("latin-1"))
-
-    async def tagged(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), header]
-        await send(message)
-
-    return tagged
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _timed(send: Send) -> Send:
@@ -140,7 +221,12 @@ def _limited(receive: Receive, limit: int) -> Receive:
 
 async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
     body = refusal(error) if is_model_cache(path) else error_body(error)
-    await _send_json(send, status_of(error), body, [(b"www-authenticate", b"Bearer")])
+    headers = [(b"www-authenticate", b"Bearer")] if isinstance(error, MissingCredentials) else []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, RateLimitExceeded):
+        headers += [(name.encode(), value.encode()) for name, value in error.told]
+    await _send_json(send, status_of(error), body, headers)
 
 
 async def _refuse_method(send: Send, method: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from enginehouse import __version__
-from enginehouse.cli import config
+from enginehouse.cli import config, keys
 from enginehouse.errors import EnginehouseError, SettingsError
 
 __all__ = ["app", "main"]
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="One self-hosted service for every model a team uses.",
 )
 app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 app.add_typer(db, name="db")
 usage = typer.Typer(no_args_is_help=True, help="What was used and what it cost.")

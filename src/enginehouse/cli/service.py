@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from enginehouse.engines.sse import data_of, whole_frames
+from enginehouse.dialects.passing import data_of, whole_pieces
 from enginehouse.errors import EnginehouseError, MissingCredentials, UpstreamDied, UpstreamRefused, UpstreamTimeout
 from enginehouse.settings.schema import ServerSettings
 
@@ -134,7 +134,7 @@ async def payloads(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     Raises:
         UpstreamDied: the stream ended without an end.
     """
-    async for block in whole_frames(chunks):
+    async for block in whole_pieces(chunks):
         for frame in block.split(b"\n\n"):
             data = data_of(frame)
             if data == b"[DONE]":

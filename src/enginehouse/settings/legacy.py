@@ -28,7 +28,7 @@ M3: Moves = MappingProxyType(
     {
         "api.host": ("server.host",),
         "api.port": ("server.port",),
-        "api.cors_origins": (),
+        "api.cors_origins": ("server.cors_origins",),
         "api.rate_limit.requests_per_minute": ("limits.requests",),
         "api.rate_limit.redis_url": ("stores.redis_url",),
         "api.rate_limit_set_into_turn_off": (),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from enginehouse.settings.values import (
     Digest,
@@ -19,6 +19,7 @@ from enginehouse.settings.values import (
     Fraction,
     ModelId,
     PositiveSeconds,
+    RatesText,
     Reading,
     Seconds,
     Secret,
@@ -86,6 +87,8 @@ class ServerSettings(Section):
     """TCP port; 0 takes a free one."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     """Largest request body that is read."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages that may call from a browser, such as `https://chat.example`; `*` is every page."""
     ping_interval: PositiveSeconds = 15.0
     """Seconds of silence after which a stream gets a comment ping."""
     shutdown_timeout: PositiveSeconds = 30.0
@@ -99,10 +102,27 @@ class AuthSettings(Section):
 
     api_keys: tuple[Secret, ...] = ()
     """Keys with role admin. Callers send one as `Authorization: Bearer` or `X-API-Key`."""
+    key_secret: Secret | None = None
+    """Secret with which stored keys are hashed; when left out, one is made in the data directory. Replicas that
+    share a database want the same one."""
+    key_offline: Seconds = 3600.0
+    """Seconds for which stored keys are still believed while the database is away."""
     jwt_secret: Secret | None = None
-    """Secret that signs callers' JSON web tokens."""
+    """Secret that signs callers' JSON web tokens with HS256, HS384 or HS512; at least 32 bytes."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512", "RS256", "ES256"] = "HS256"
     """The only algorithm a token may be signed with."""
+    jwks_url: str | None = None
+    """Where the issuer publishes its public keys, for RS256 and ES256."""
+    jwks_ttl: PositiveSeconds = 300.0
+    """Seconds after which these keys are fetched again."""
+    jwks_cooldown: PositiveSeconds = 30.0
+    """Seconds between two fetches, also when a token names a key that is not known."""
+    jwt_audience: str | None = None
+    """What a token's `aud` has to hold; without it a token that names an audience is refused."""
+    jwt_issuer: str | None = None
+    """What a token's `iss` has to be."""
+    jwt_leeway: Seconds = 10.0
+    """Seconds by which clocks may differ."""
 
 
 class LogSettings(Section):
@@ -207,6 +227,24 @@ class AdmissionSettings(Section):
     """Roles that may ask for priority high; others are refused."""
 
 
+class RoutingSettings(Section):
+    """Servers elsewhere: whether to ask again, and when to leave one alone. Nothing is asked twice after its first
+    byte."""
+
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often the last server that is left is asked again after a failure that may pass."""
+    backoff: PositiveSeconds = 0.25
+    """Seconds before it is asked the second time; each further pause is twice as long, less up to half by lot."""
+    max_pause: PositiveSeconds = 10.0
+    """Most seconds of such a pause; a longer `Retry-After` is handed on to the caller."""
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    """Failures in a row after which a server is left alone."""
+    breaker_cooldown: PositiveSeconds = 30.0
+    """Seconds for which it is; then one request at a time tries it."""
+    max_retry_after: PositiveSeconds = 300.0
+    """Most seconds for which a server's own `Retry-After` is believed."""
+
+
 class ProviderSettings(Section):
     """A remote provider's address and key."""
 
@@ -216,6 +254,8 @@ class ProviderSettings(Section):
     """Key sent upstream; never shown."""
     organization: str | None = None
     """Organisation header, where the provider has one."""
+    project: str | None = None
+    """Project header, where the provider has one."""
 
 
 class StoreSettings(Section):
@@ -256,17 +296,42 @@ class CacheSettings(Section):
     """Seconds a semantic hit may be old."""
 
 
+_TIERS = {"premium": "1000/hour", "standard": "100/hour", "basic": "10/hour"}
+_ENDPOINTS = {
+    "/v1/llm/generate": "10/minute",
+    "/v1/llm/generate-embeddings": "20/minute",
+    "/v1/vector/search": "100/minute",
+}
+
+
 class LimitSettings(Section):
     """How much one caller may ask."""
 
+    tiers: dict[str, RatesText] = _TIERS
+    """By tier, for each of its users: `100/hour, 5000 tokens/minute, 3 at once`, or `unlimited`. What is left out
+    keeps its default. A tier that is not named has the limits of `standard`, or none for an admin."""
+    endpoints: dict[str, RatesText] = _ENDPOINTS
+    """By path, for each user who is no admin, beside all else. What is left out keeps its default."""
+    on_store_failure: Literal["local", "deny"] = "local"
+    """While Redis is away: `local` lets each replica count for itself, `deny` refuses requests that are limited."""
     requests: Annotated[int, Field(ge=1)] | None = None
-    """Requests a window; none means no limit."""
+    """Requests a window and user, whoever it is; none means no limit."""
     window: PositiveSeconds = 60.0
     """Length of that window in seconds."""
     requests_per_hour: Annotated[int, Field(ge=1)] = 100
     """Requests an hour and user on the queued chat routes."""
     chat_queue_size: Annotated[int, Field(ge=1)] = 50
     """Most requests that wait on the queued chat routes."""
+
+    @field_validator("tiers", mode="after")
+    @classmethod
+    def _with_usual_tiers(cls, value: dict[str, str]) -> dict[str, str]:
+        return _TIERS | value
+
+    @field_validator("endpoints", mode="after")
+    @classmethod
+    def _with_usual_endpoints(cls, value: dict[str, str]) -> dict[str, str]:
+        return _ENDPOINTS | value
 
 
 class LedgerSettings(Section):
@@ -338,6 +403,34 @@ class InstanceSettings(Section):
         return self
 
 
+class TimeoutSettings(Section):
+    """Limits of one answer; left out means none."""
+
+    connect: PositiveSeconds | None = None
+    """Seconds until the connection to a server elsewhere has to be there; 10 when left out."""
+    first_token: PositiveSeconds | None = None
+    """Seconds from asking the engine to the first piece of its answer."""
+    total: PositiveSeconds | None = None
+    """Seconds from asking the engine to the end of its answer."""
+
+
+class DeploymentSettings(Section):
+    """One more server of a model; what is left out is as the model says."""
+
+    engine: Literal[EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA] | None = None
+    """Which API it speaks; OpenAI's when left out."""
+    base_url: str | None = None
+    """Root of that API; the provider's own when left out."""
+    api_key: Secret | None = None
+    """Key for it."""
+    upstream_model: str | None = None
+    """What it calls the model."""
+    slots: Annotated[int, Field(ge=1)] | None = None
+    """Requests that run there at once."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Its share of the work."""
+
+
 class ModelSettings(Section):
     """One model. The key in `models` is its id; `name@version` gives it a version."""
 
@@ -381,11 +474,20 @@ class ModelSettings(Section):
     instances: InstanceSettings = InstanceSettings()
     """Copies of a local model, for more requests at once than `slots` of one engine serve well."""
     base_url: str | None = None
-    """Root of an OpenAI-compatible API, for `engine: openai`."""
+    """Root of the API, for `engine: openai` (any compatible server), `anthropic` and `ollama`."""
     api_key: Secret | None = None
     """Key for that API."""
     upstream_model: str | None = None
     """What that API calls the model."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Share of the work of this server, where `deployments` names more of them."""
+    deployments: tuple[DeploymentSettings, ...] = ()
+    """More servers of the same model: work goes to the one with the least to do for its weight, and to another one
+    when it fails before the first byte."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that answer in its stead when none of its servers can, in this order."""
+    timeouts: TimeoutSettings = TimeoutSettings()
+    """How long an answer may take; `request_timeout` limits the time between two pieces of it."""
 
     @model_validator(mode="after")
     def _digests_are_of_sources(self) -> Self:
@@ -422,6 +524,7 @@ class Settings(Section):
     engines: EngineSettings = EngineSettings()
     residency: ResidencySettings = ResidencySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    routing: RoutingSettings = RoutingSettings()
     registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()

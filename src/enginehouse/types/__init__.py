@@ -1,11 +1,13 @@
 """The inner vocabulary: what a model, a deployment and a request are, in words every room shares."""
 
+import re
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 __all__ = [
+    "Allowance",
     "Deployment",
     "EngineName",
     "Instances",
@@ -16,6 +18,8 @@ __all__ = [
     "Price",
     "Principal",
     "Priority",
+    "Rate",
+    "Rates",
     "Request",
     "ResidentState",
     "Source",
@@ -67,6 +71,10 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    COUNT = "count"
+    """The tokens of a prompt, and nothing of an answer."""
+    LOAD = "load"
+    """Nothing but the model in memory."""
 
 
 Source: TypeAlias = str | dict[str, str]
@@ -106,8 +114,18 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """The remote engine's key. Never shown."""
     upstream_model: str | None = None
     """What the remote engine calls the model, when it is not our id."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with every request, such as an organisation's name."""
+    weight: float = 1.0
+    """Its share of the work among the deployments of one model."""
     request_timeout: float | None = None
     """Seconds the engine may be silent; None takes the service's limit."""
+    connect_timeout: float | None = None
+    """Seconds until a connection has to be there; None takes the usual ones."""
+    first_token_timeout: float | None = None
+    """Seconds until the first piece of an answer has to be there."""
+    total_timeout: float | None = None
+    """Seconds until the whole of it has to be there."""
     defaults: tuple[tuple[str, str], ...] = ()
     """Generation parameters for requests that do not give them: name and JSON value."""
 
@@ -140,6 +158,8 @@ class Model(Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.NORMAL
     ttl: float | None = None
     """Idle seconds before it leaves memory; None takes the service's default, 0 means never."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that answer in its stead when none of its deployments can."""
     pinned: bool = False
     preload: bool = False
     instances: Instances = Instances()
@@ -166,6 +186,82 @@ class Usage(Struct, frozen=True, kw_only=True):
         return self.input + self.cached_input + self.cache_write + self.output + self.reasoning
 
 
+_UNITS = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
+_RATE = re.compile(r"(?P<count>\d{1,15})\s*/\s*(?:(?P<times>\d{1,6})\s*)?(?P<unit>second|minute|hour|day)s?")
+
+
+class Rate(Struct, frozen=True):
+    """So many in any span of so many seconds; in words `100/hour`, or `5/30 seconds`."""
+
+    count: int
+    seconds: int
+
+    @classmethod
+    def of(cls, text: str) -> "Rate":
+        """Read the words.
+
+        Raises:
+            ValueError: they are none.
+        """
+        found = _RATE.fullmatch(text.strip().lower())
+        if found is None or not int(found["count"]) or not int(found["times"] or 1):
+            raise ValueError(f"{text!r} is no rate; write 100/hour, 10/minute or 5/30 seconds")
+        return cls(int(found["count"]), int(found["times"] or 1) * _UNITS[found["unit"]])
+
+    def __str__(self) -> str:
+        """The words."""
+        unit = next(name for name, seconds in _UNITS.items() if self.seconds % seconds == 0)
+        times = self.seconds // _UNITS[unit]
+        return f"{self.count}/{unit}" if times == 1 else f"{self.count}/{times} {unit}s"
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """How much may be asked; what is None is not limited. In words `100/hour, 5000 tokens/minute, 3 at once`."""
+
+    requests: Rate | None = None
+    tokens: Rate | None = None
+    concurrent: int | None = None
+    """Requests that may run, or wait, at the same time."""
+
+    @classmethod
+    def of(cls, text: str) -> "Rates":
+        """Read the words; `unlimited` is no limit.
+
+        Raises:
+            ValueError: they are none, or say the same twice.
+        """
+        found: dict[str, Rate | int] = {}
+        for part in text.lower().split(",") if text.strip().lower() != "unlimited" else ():
+            name, value = _limit(part.strip())
+            if name in found:
+                raise ValueError(f"{text!r} limits {name} twice")
+            found[name] = value
+        return cls(**found)  # pyright: ignore[reportArgumentType] - each name has its own type
+
+    def __str__(self) -> str:
+        """The words."""
+        tokens = None if self.tokens is None else str(self.tokens).replace("/", " tokens/")
+        seats = None if self.concurrent is None else f"{self.concurrent} at once"
+        said = [str(part) for part in (self.requests, tokens, seats) if part is not None]
+        return ", ".join(said) or "unlimited"
+
+
+def _limit(text: str) -> tuple[str, Rate | int]:
+    if (seats := re.fullmatch(r"([1-9]\d{0,8})\s*at once", text)) is not None:
+        return "concurrent", int(seats[1])
+    without = re.sub(r"\s*tokens\s*/", "/", text)
+    return "requests" if without == text else "tokens", Rate.of(re.sub(r"\s*requests\s*/", "/", without))
+
+
+class Allowance(Struct, frozen=True, kw_only=True):
+    """What may be spent in a period."""
+
+    dollars: str
+    """As a decimal string."""
+    period: str = "month"
+    """`day`, `month` or `total`."""
+
+
 class Principal(Struct, frozen=True, kw_only=True):
     """Who is calling."""
 
@@ -179,6 +275,12 @@ class Principal(Struct, frozen=True, kw_only=True):
     """Id of the API key that was shown, never the key itself; empty when it was none of the stored ones."""
     tags: tuple[str, ...] = ()
     """Labels under which its usage is also summed up."""
+    models: tuple[str, ...] = ()
+    """Names of the models it may use, with `*` for any ending; empty is all of them."""
+    limits: Rates = Rates()
+    """Its key's own, beside those of its tier."""
+    budget: Allowance | None = None
+    """Its key's own; it comes before what the settings say of keys in the same period."""
 
 
 class Place(Protocol):
@@ -206,6 +308,8 @@ class Timings(Struct, kw_only=True):
     """From the engine having the request to its first byte for the caller."""
     upstream: float | None = None
     """From the engine having the request to the end of its answer."""
+    model: str | None = None
+    """Which model is to answer, once its name is resolved."""
     deployment: str | None = None
     """Which deployment it runs on, once that is decided."""
     place: Place | None = None
@@ -220,8 +324,10 @@ class Request(Struct, frozen=True, kw_only=True):
     """As the caller named it: id, alias or `name@version`."""
     principal: Principal
     request_id: str
-    body: bytes
-    """The call in OpenAI's dialect."""
+    body: bytes = b""
+    """The call as the caller wrote it, where its bytes may pass through."""
+    face: str = ""
+    """Which dialect or family of routes it came by."""
     stream: bool = False
     priority: Priority = Priority.NORMAL
     timeout: float | None = None

@@ -1,5 +1,6 @@
 """The small parts of the command line: who wins, the banner, the list of models."""
 
+import asyncio
 import io
 import shlex
 
@@ -56,11 +57,13 @@ def test_the_banner_is_for_terminals():
 
 def test_a_service_of_the_chats_own_is_for_the_chat_alone():
     open_to_all = Settings(
-        server=ServerSettings(host="0.0.0.0", port=80), auth=AuthSettings(api_keys=("team",), jwt_secret="j")
+        server=ServerSettings(host="0.0.0.0", port=80),
+        auth=AuthSettings(api_keys=("team",), jwt_secret="j", key_secret="the stored keys are hashed with this"),
     )
     mine = private(open_to_all, "mine")
     assert (mine.server.host, mine.server.port, mine.auth.jwt_secret) == ("127.0.0.1", 0, None)
-    assert Identity(mine.auth).principal("Bearer mine", None).role == "admin"
+    assert asyncio.run(Identity(mine.auth).principal("Bearer mine", None)).role == "admin"
+    assert mine.auth.key_secret == open_to_all.auth.key_secret
     assert [key.get_secret_value() for key in mine.auth.api_keys] == ["mine"]
     assert mine.server.max_body_bytes == open_to_all.server.max_body_bytes
 

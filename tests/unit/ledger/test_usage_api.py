@@ -25,7 +25,9 @@ class Known:
     def __init__(self, principal):
         self._principal = principal
 
-    def principal(self, *_):
+    open = False
+
+    async def principal(self, *_):
         return self._principal
 
 

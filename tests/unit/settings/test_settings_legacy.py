@@ -63,6 +63,7 @@ M4_PUBLISHED = """
 
 M3_VALUES = {
     "api.host": ("10.1.1.1", lambda s: s.server.host, "10.1.1.1"),
+    "api.cors_origins": (["http://a"], lambda s: s.server.cors_origins, ("http://a",)),
     "api.port": (9001, lambda s: s.server.port, 9001),
     "api.rate_limit.requests_per_minute": (7, lambda s: s.limits.requests, 7),
     "api.rate_limit.redis_url": ("redis://a", lambda s: s.stores.redis_url, "redis://a"),

@@ -66,7 +66,8 @@ def private(settings: Settings, key: str) -> Settings:
     server = settings.server.model_copy(
         update={"host": "127.0.0.1", "port": 0, "shutdown_timeout": STOP_SECONDS},
     )
-    return settings.model_copy(update={"server": server, "auth": AuthSettings(api_keys=(SecretStr(key),))})
+    auth = AuthSettings(api_keys=(SecretStr(key),), key_secret=settings.auth.key_secret)
+    return settings.model_copy(update={"server": server, "auth": auth})
 
 
 def _run(settings: Settings, environ: Mapping[str, str], listener: socket.socket, up: "Future[_Up]") -> None:

@@ -22,7 +22,7 @@ from enginehouse.errors import BudgetSpent, StoreUnavailable
 from enginehouse.settings.schema import BudgetSettings
 from enginehouse.stores.sql import Database, usage
 from enginehouse.stores.sql import budgets as table
-from enginehouse.types import Principal
+from enginehouse.types import Allowance, Principal
 
 __all__ = ["Account", "Budgets", "Holder"]
 
@@ -68,23 +68,25 @@ class Budgets:
         self._clock = clock
 
     def accounts(self, principal: Principal) -> tuple[Account, ...]:
-        """The budgets that limit a caller; one of its own comes before that of everybody."""
+        """The budgets that limit a caller; one of its own comes before that of everybody, its key's before both."""
         subjects = {"user": principal.user, "key": principal.key, "tenant": principal.tenant}
-        found: dict[tuple[str, str], BudgetSettings] = {}
+        found: dict[tuple[str, str], BudgetSettings | Allowance] = {}
         for budget in self._budgets:
             subject = subjects[budget.scope]
             place = (budget.scope, budget.period)
             if subject and (budget.id == subject or (budget.id == "*" and place not in found)):
                 found[place] = budget
+        if (own := principal.budget) is not None and principal.key:
+            found["key", own.period] = own
         return tuple(
             sorted(
                 Account(
-                    scope=budget.scope,
-                    subject=subjects[budget.scope],
-                    period=budget.period,
+                    scope=scope,
+                    subject=subjects[scope],
+                    period=period,
                     limit=int(Decimal(budget.dollars) * PICODOLLARS),
                 )
-                for budget in found.values()
+                for (scope, period), budget in found.items()
             )
         )
 

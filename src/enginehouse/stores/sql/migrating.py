@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 
 from enginehouse.errors import SettingsError
-from enginehouse.stores.sql import budgets, usage
+from enginehouse.stores.sql import audit, budgets, keys, usage
 from enginehouse.stores.sql.database import Database
 from enginehouse.stores.sql.metadata import METADATA
 
@@ -26,7 +26,10 @@ __all__ = ["SchemaState", "alembic_config", "migrate", "prepare", "schema_state"
 
 log = structlog.get_logger()
 
-TABLES = (usage.RECORDS, usage.PRICES, usage.ROLLUPS, budgets.ACCOUNTS, budgets.RESERVATIONS)
+TABLES = (
+    *(usage.RECORDS, usage.PRICES, usage.ROLLUPS, budgets.ACCOUNTS, budgets.RESERVATIONS),
+    *(keys.KEYS, keys.STATE, audit.ACTIONS),
+)
 """Named here so that a module of tables that nobody imports is missed."""
 
 _LOCK = 0x656E67696E65  # "engine": one migration at a time on one PostgreSQL server
