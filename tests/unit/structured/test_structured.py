@@ -123,6 +123,7 @@ async def test_a_request_that_is_wrong_in_words_too_is_wrong():
         (f"Sure!\n```json\n{GOOD}\n```", False),
         (f"<think>{{}}</think>\n{GOOD}", False),
         (f'{{"city": 1}} was wrong; now {GOOD}', False),
+        (f"{{'city': 'Somewhere far away', 'people': 1}}, or rather: {GOOD}", False),
         ("{'city': 'Paris', 'people': 2,}", True),
         ('{"city": "Paris", "people": 2', True),
     ],
