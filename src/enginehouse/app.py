@@ -21,7 +21,9 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import Ask, health_router
+from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router
+from enginehouse.api.llm import llm_faces, llm_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.ollama import ollama_faces
@@ -38,16 +40,18 @@ from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
 from enginehouse.core.embedding import Embedder
-from enginehouse.core.gateway import Gateway, Seats
+from enginehouse.core.gateway import Gateway, Seats, Spending
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import check_exposure
 from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.budgets import Budgets
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
+from enginehouse.core.structured import Structured
 from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
@@ -118,12 +122,16 @@ class House:
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = admission
+        self._database = database
         self.copies = Copies(self._admission, residency, settings.residency)
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
+        self.spending = Spending(Budgets(database, settings.budgets))
         self.routes = Routes(catalogue, settings.routing, time.monotonic)
-        gateway = Gateway(Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger)
+        gateway = Gateway(
+            Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger, self.spending
+        )
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
@@ -131,6 +139,8 @@ class House:
             **openai_faces(gateway),
             **anthropic_faces(gateway),
             **ollama_faces(gateway, catalogue, self.copies.unload),
+            **llm_faces(gateway),
+            "/v1/inference": InferenceFace(gateway, Structured()),
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
@@ -141,6 +151,7 @@ class House:
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
             ollama_router(catalogue, self.copies),
+            llm_router(catalogue),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
             keys_router(access.keys, access.audit),
@@ -167,6 +178,7 @@ class House:
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
         self.routes.adopt(settings.routing)
+        self.spending.adopt(Budgets(self._database, settings.budgets))
         self.ledger.adopt(_prices(settings))
         self.access.adopt(settings)
         self.asgi.adopt(self.access.identity, settings.server)

@@ -101,4 +101,5 @@ def request_of(
         priority=exchange.priority(),
         timeout=exchange.timeout(),
         timings=exchange.timings,
+        grant=exchange.grant,
     )

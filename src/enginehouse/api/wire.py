@@ -31,6 +31,7 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.Conflict: 409,
     errors.RequestTooLarge: 413,
     errors.BudgetSpent: 429,
+    errors.SchemaValidationFailed: 422,
     errors.RateLimitExceeded: 429,
     errors.CallerGone: 499,
     errors.QueueFull: 503,

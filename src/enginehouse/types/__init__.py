@@ -23,6 +23,7 @@ __all__ = [
     "Request",
     "ResidentState",
     "Source",
+    "Spends",
     "Timings",
     "Usage",
 ]
@@ -316,6 +317,23 @@ class Timings(Struct, kw_only=True):
     """Where it stands in the line, while it waits for a slot."""
 
 
+class Spends(Protocol):
+    """A request's share of its caller's limits."""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited at all."""
+        ...
+
+    async def expect(self, tokens: int) -> None:
+        """Hold so many tokens; what is not spent of them comes back in the end."""
+        ...
+
+    def spent(self, tokens: int) -> None:
+        """So many were read and written, in all and so far."""
+        ...
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """What a face has understood of a call: enough to decide who answers and when."""
 
@@ -333,3 +351,5 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     """Seconds the caller is willing to wait for the first byte."""
     timings: Timings
+    grant: Spends | None = None
+    """What it was given of its caller's limits; None when nothing limits it."""

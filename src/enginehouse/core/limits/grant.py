@@ -34,6 +34,11 @@ class Grant:
         self._reserved: list[tuple[int, int]] = []
         self._spent = 0
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited at all."""
+        return bool(self._tokens) and self._tallies is not None
+
     def spent(self, tokens: int) -> None:
         """So many tokens were read and written, in all and so far; the last word counts."""
         self._spent = max(0, tokens)
