@@ -15,7 +15,7 @@ from enginehouse.core.ledger.ledger import Entry
 from enginehouse.dialects.passing import asking_for_usage
 from enginehouse.engines.base import Call, Forwards, Generates
 from enginehouse.engines.http import taken
-from enginehouse.errors import InvalidRequest
+from enginehouse.errors import EnginehouseError, InvalidRequest
 from enginehouse.types import Deployment, Model, Request
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation, Sampling
@@ -184,13 +184,17 @@ class _Metered(Meter):
 
 @asynccontextmanager
 async def _metered(entry: Entry, asked: Generation | Wording) -> AsyncGenerator[_Metered]:
-    """However the answer ends, the record knows what was generated."""
+    """However the answer ends, the record knows what was generated: nothing where the engine only refused."""
     entry.running()
-    meter = _Metered(entry, asked)
+    meter, refused = _Metered(entry, asked), False
     try:
         yield meter
+    except EnginehouseError:
+        refused = meter.silent
+        raise
     finally:
-        meter.write()
+        if not refused:
+            meter.write()
 
 
 @asynccontextmanager
