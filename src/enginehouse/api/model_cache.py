@@ -32,7 +32,7 @@ from enginehouse.api.wire import status_of
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.holdings import Holdings
-from enginehouse.core.identity import require_admin
+from enginehouse.core.identity import check_model, may_use, require_admin
 from enginehouse.core.warmups import WarmUps
 from enginehouse.errors import EnginehouseError, InvalidRequest
 from enginehouse.residency.base import terms_of
@@ -121,9 +121,10 @@ def model_cache_router(
 
 def _add_models(router: APIRouter, catalogue: Catalogue, holdings: Holdings) -> None:
     @router.get("/models")
-    async def models() -> CachedModels:
-        """Every model and its place in memory."""
-        every = {model.id: (model, holdings.of(model)) for model in catalogue.models()}
+    async def models(request: Request) -> CachedModels:
+        """Every model the caller may use, and its place in memory."""
+        usable = [model for model in catalogue.models() if may_use(request.state.principal, model)]
+        every = {model.id: (model, holdings.of(model)) for model in usable}
         return CachedModels(
             models={id_: cached_model(model, holding) for id_, (model, holding) in every.items()},
             cache_summary=summary([holding for _, holding in every.values()], holdings),
@@ -131,9 +132,10 @@ def _add_models(router: APIRouter, catalogue: Catalogue, holdings: Holdings) -> 
         )
 
     @router.get("/models/{model_name:path}", responses=_UNKNOWN)
-    async def model_info(model_name: str) -> CachedModelDetail:
+    async def model_info(model_name: str, request: Request) -> CachedModelDetail:
         """One model by id, alias or `name@version`, with what was measured of it."""
         model = catalogue.resolve(model_name)
+        check_model(request.state.principal, model)
         return detail(model, holdings.of(model), _now())
 
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
+from enginehouse.core.identity import check_model, may_use
 from enginehouse.types import Model
 
 __all__ = ["model_entry", "models_router"]
@@ -16,14 +17,17 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models")
-    async def list_models() -> dict[str, Any]:
-        """Every model, with its state."""
-        return {"object": "list", "data": [model_entry(model, copies) for model in catalogue.models()]}
+    async def list_models(request: Request) -> dict[str, Any]:
+        """Every model the caller may use, with its state."""
+        usable = [model for model in catalogue.models() if may_use(request.state.principal, model)]
+        return {"object": "list", "data": [model_entry(model, copies) for model in usable]}
 
     @router.get("/v1/models/{model_id:path}")
-    async def get_model(model_id: str) -> dict[str, Any]:
+    async def get_model(model_id: str, request: Request) -> dict[str, Any]:
         """One model by id, alias or name@version."""
-        return model_entry(catalogue.resolve(model_id), copies)
+        model = catalogue.resolve(model_id)
+        check_model(request.state.principal, model)
+        return model_entry(model, copies)
 
     return router
 
