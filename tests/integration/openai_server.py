@@ -6,6 +6,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PAUSE = 0.02
+_USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
 class FakeOpenAI:
@@ -48,6 +49,10 @@ class _Handler(BaseHTTPRequestHandler):
         if question == "refuse":
             self._json(400, {"error": {"message": "I will not.", "type": "invalid_request_error"}})
             return
+        if not body.get("stream"):
+            choice = {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}
+            self._json(200, {"choices": [choice], "usage": _USAGE})
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
@@ -68,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         if question in {"fail", "break"}:
             return
         self._frame({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        self._frame({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}})
+        self._frame({"choices": [], "usage": _USAGE})
         self._write(b"data: [DONE]\n\n")
 
     def _delta(self, text):

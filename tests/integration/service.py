@@ -121,10 +121,11 @@ def _parsed(body: bytes):
 class Stream:
     """A raw streaming request, so that a test can read a little and then hang up."""
 
-    def __init__(self, service: Service, path: str, body: dict):
+    def __init__(self, service: Service, path: str, body: dict, *, headers: dict | None = None):
         self.socket = socket.create_connection(("127.0.0.1", service.port), timeout=60)
         data = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n{more}\r\n"
         self.socket.sendall(head.encode() + data)
         self.received = b""
 
