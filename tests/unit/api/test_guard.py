@@ -175,3 +175,26 @@ async def test_a_route_that_breaks_is_noted_as_well(tmp_path):
         with pytest.raises(RuntimeError):
             await Caller(door, "POST", "/cleanup").run()
         assert [(one.action, one.status) for one in await audit.latest()] == [("POST /cleanup", 500)]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions"])
+def test_a_body_is_limited_while_it_is_read_whatever_it_says_of_itself(path):
+    """Chunks without a length, or with a false one: reading stops at the limit."""
+    served = 0
+
+    async def main():
+        nonlocal served
+        async with open_door([b"{}"], max_body_bytes=1000) as door:
+            caller = door.caller("POST", path, b"", content_length="10")
+
+            async def chunks():
+                nonlocal served
+                served += 1
+                return {"type": "http.request", "body": b"x" * 400, "more_body": True}
+
+            caller._receive = chunks
+            return await caller.run()
+
+    answer = simulate(main())
+    assert (answer.status, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert served <= 21
