@@ -15,7 +15,7 @@ from enginehouse.core.catalogue import DEFAULT_MODELS
 from enginehouse.engines.base import Call
 from enginehouse.engines.llama_server import LlamaServer, estimated_bytes
 from enginehouse.engines.metadata import describe
-from enginehouse.engines.openai_http import OpenAIHttp
+from enginehouse.engines.openai import OpenAIServer
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.manager import Residency
@@ -23,7 +23,8 @@ from enginehouse.residency.memory import measured
 from enginehouse.settings import Settings, current_environ, load
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.stores.artifacts import Artifacts
-from enginehouse.types import Deployment, EngineName, Kind, Operation
+from enginehouse.types import Deployment, EngineName, Kind
+from enginehouse.types.generation import Dialect
 
 __all__ = ["Estimate", "HangUp", "chat_deployment", "chat_launcher", "estimates", "hang_ups"]
 
@@ -90,7 +91,7 @@ async def estimates() -> list[Estimate]:
 async def _leave(engine: LlamaServer, prompt: str, *, stream: bool, plain: bool) -> float:
     asked = {"messages": [{"role": "user", "content": prompt}], "max_tokens": 2000, "stream": stream}
     body = json.dumps({**asked, "ignore_eos": True, "cache_prompt": False}).encode()
-    call = Call(operation=Operation.CHAT, body=body, stream=stream, request_id="")
+    call = Call(dialect=Dialect.OPENAI_CHAT, body=body, stream=stream, request_id="")
     asking = asyncio.ensure_future(_read(engine, call, plain=plain))
     await asyncio.sleep(_PAUSE)
     asking.cancel()
@@ -103,7 +104,7 @@ async def _leave(engine: LlamaServer, prompt: str, *, stream: bool, plain: bool)
 
 
 async def _read(engine: LlamaServer, call: Call, *, plain: bool) -> None:
-    forward = OpenAIHttp.forward(engine, call) if plain else engine.forward(call)
+    forward = OpenAIServer.forward(engine, call) if plain else engine.forward(call)
     async with forward as reply:
         await reply.read()
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 import structlog
 
 from enginehouse import __version__
+from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
@@ -23,17 +24,21 @@ from enginehouse.api.health import Ask, health_router
 from enginehouse.api.keys import keys_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
-from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.ollama import ollama_faces
+from enginehouse.api.ollama_models import ollama_router
+from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
+from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
-from enginehouse.core.gateway import Gateway
+from enginehouse.core.embedding import Embedder
+from enginehouse.core.gateway import Gateway, Seats
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import check_exposure
 from enginehouse.core.ledger.books import SqlBooks
@@ -42,6 +47,8 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.routes import Routes
+from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -51,7 +58,7 @@ from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.launchers.llama import LlamaLauncher
 from enginehouse.residency.launchers.onnx import OnnxLauncher
 from enginehouse.residency.launchers.remote import RemoteLauncher
-from enginehouse.residency.machine import Machine, ThisMachine, open_driver
+from enginehouse.residency.machine import Machine, this_machine
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import Footprints
 from enginehouse.settings import watch
@@ -60,6 +67,8 @@ from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, open_database, prepare
+from enginehouse.stores.vectors.base import VectorStore
+from enginehouse.stores.vectors.opening import open_vectors, server_url
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -70,6 +79,7 @@ log = structlog.get_logger()
 _RETRY_SIDE_TASK = 5.0
 _REVIEW_COPIES = 0.5
 """Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "DATABASE_URL", "REDIS_URL")
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
@@ -94,6 +104,7 @@ class House:
         ledger: Ledger,
         database: Database,
         access: Access,
+        vectors: VectorStore,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -111,15 +122,15 @@ class House:
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
-        gateway = Gateway(catalogue, self._admission, residency, self.copies)
+        self.routes = Routes(catalogue, settings.routing, time.monotonic)
+        gateway = Gateway(Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger)
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
-        face = OpenAIFace(gateway)
         hot = {
-            "/v1/chat/completions": face.chat,
-            "/v1/completions": face.completion,
-            "/v1/embeddings": face.embeddings,
+            **openai_faces(gateway),
+            **anthropic_faces(gateway),
+            **ollama_faces(gateway, catalogue, self.copies.unload),
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
@@ -129,9 +140,11 @@ class House:
             queue_router(catalogue, self._admission),
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
+            ollama_router(catalogue, self.copies),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
             keys_router(access.keys, access.audit),
+            vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
         self.asgi = FrontDoor(
             hot, framework_app(routers), access.identity, settings.server, audit=access.audit, limits=access.limits
@@ -153,6 +166,7 @@ class House:
         self.residency.adopt(settings.residency)
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
+        self.routes.adopt(settings.routing)
         self.ledger.adopt(_prices(settings))
         self.access.adopt(settings)
         self.asgi.adopt(self.access.identity, settings.server)
@@ -195,16 +209,19 @@ async def open_house(
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
-        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        dependencies: dict[str, Ask] = {} if store is None else {"redis": store.ping}
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
         access = await stack.enter_async_context(Access(settings, database, store))
         if store is not None:
             dependencies = {**dependencies, "limits": access.limits.ask}
+        vectors = await stack.enter_async_context(open_vectors(settings))
+        if server_url(settings.qdrant):
+            dependencies = {**dependencies, "qdrant": vectors.ping}
         admission = await stack.enter_async_context(_admission(settings, store))
-        machine = ThisMachine(settings.engines.llama_server.gpu_devices, open_driver())
-        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, changes))
+        machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
+        residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
         ledger = await stack.enter_async_context(_ledger(settings, database))
         house = House(
             settings,
@@ -220,6 +237,7 @@ async def open_house(
             ledger,
             database,
             access,
+            vectors,
         )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)
@@ -254,6 +272,7 @@ def _residency(
     settings: Settings,
     launchers: Mapping[EngineName, Launcher],
     catalogue: Catalogue,
+    machine: Machine,
     changes: EventStream[Update],
 ) -> Residency:
     def tell(status: ResidentStatus) -> None:
@@ -262,7 +281,7 @@ def _residency(
             changes.publish(told_as_model(catalogue, residency, status))
 
     footprints = Footprints(settings.data_dir / "footprints.json", __version__)
-    residency = Residency(launchers, settings.residency, footprints=footprints, on_change=tell)
+    residency = Residency(launchers, settings.residency, footprints=footprints, machine=machine, on_change=tell)
     return residency
 
 
@@ -286,10 +305,13 @@ def _launchers(
         silence=silence,
         grace=settings.residency.stop_grace,
     )
+    elsewhere = RemoteLauncher(silence=silence)
     return {
         EngineName.LLAMA_SERVER: llama,
         EngineName.ONNX: OnnxLauncher(files),
-        EngineName.OPENAI: RemoteLauncher(silence=silence),
+        EngineName.OPENAI: elsewhere,
+        EngineName.ANTHROPIC: elsewhere,
+        EngineName.OLLAMA: elsewhere,
     }
 
 
@@ -299,7 +321,8 @@ def _for_engines(environ: Mapping[str, str], gpus: Iterable[int]) -> Mapping[str
         name: value for name, value in environ.items() if not any(word in name.upper() for word in _SECRET_WORDS)
     }
     devices = ",".join(map(str, gpus))
-    return {**known, "CUDA_VISIBLE_DEVICES": devices} if devices else known
+    ordered = {**known, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # so that numbers mean what the driver's tools mean
+    return {**ordered, _VISIBLE_GPUS: devices} if devices else ordered
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ process ids in `FILE.lives`, a mark a request in `FILE.asked`, a mark a caller w
     keys      "any" takes every key, "none" takes no key
     alias     another name than it was given
     answer    {tokens, pause, prefill, prefill_pause, silent, crash, crash_after, stall_after, grow}
+    robbed    {by, stays}: another such server, with the script `by`, takes its port before it can; it ends, or
+              stays as one that still loads
     grow      MiB it takes, from the start or, in `answer`, from a request on
     lives     a list of such objects: the n-th life has the n-th, the last one has the rest
 """
@@ -18,6 +20,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -70,6 +73,26 @@ def load(script):
         os.kill(os.getpid(), signal.SIGKILL)
     if "exit" in manner:
         os._exit(manner["exit"])
+
+
+def be_robbed(script, flags):
+    """The stranger is of another group, and outlives us."""
+    if not (manner := script("robbed")):
+        return
+    listening = ["--host", flags.host, "--port", str(flags.port), "--alias", flags.alias, "--script", manner["by"]]
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, *listening],
+        env={**os.environ, "LLAMA_API_KEY": "the stranger's own"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while socket.socket().connect_ex((flags.host, flags.port)):
+        time.sleep(0.02)
+    while manner.get("stays"):
+        say("load_tensors: .")
+        time.sleep(0.1)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -151,9 +174,12 @@ def main():
     parser = argparse.ArgumentParser()
     for flag in ("--host", "--alias", "--script", "-m", "-c", "-np"):
         parser.add_argument(flag)
+    parser.add_argument("--tensor-split")
+    parser.add_argument("--embedding", action="store_true")
     parser.add_argument("--port", type=int)
     flags = parser.parse_args()
     script = Script(Path(flags.script))
+    be_robbed(script, flags)
     load(script)
     try:
         server = Server((flags.host, script("port") or flags.port), Handler)

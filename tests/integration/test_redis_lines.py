@@ -1,6 +1,7 @@
-"""The steps in Lua do what the same steps in Python do, whatever is said in whatever order."""
+"""The steps in Lua do what the same steps in Python do, and what the policy itself says, whatever comes when."""
 
 import asyncio
+import random
 from importlib.resources import files
 
 import msgspec
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enginehouse.core.admission.policy import Line
 from enginehouse.stores.kv import End, Join, Moves, RedisLines
 from enginehouse.testing import SharedMemory, simulate
+from enginehouse.types import Priority
 from tests.integration.redis_server import RedisServer
 
 AGING, LEASE = 10, 30
@@ -102,24 +105,115 @@ def test_lua_and_python_agree(server, days):
         moves = book.moves(replica, slots, drawn)
         said.append((book.now, replica, moves))
 
+    assert [told(one) for one in in_redis(server, said)] == [plain(one) for one in in_python(said)]
+
+
+def in_python(said):
+    """The outcomes of these (time, replica, moves) in one process."""
     memory = SharedMemory()
 
-    async def in_python():
+    async def main():
         outcomes = []
-        loop = asyncio.get_running_loop()
         for now, replica, moves in said:
-            await asyncio.sleep(now - loop.time())
+            await asyncio.sleep(now - asyncio.get_running_loop().time())
             outcomes.append(memory.step("line", replica, moves))
         return outcomes
 
-    async def in_redis():
-        outcomes, clock = [], [0]
-        lines = {replica: RedisLines(Direct(server.client, replica), clock=clock) for replica in REPLICAS}
+    return simulate(main())
+
+
+def in_redis(server, said):
+    """The same in Redis."""
+    server.client.flushall()
+    clock = [0]
+    lines = {replica: RedisLines(Direct(server.client, replica), clock=clock) for replica in REPLICAS}
+
+    async def main():
+        outcomes = []
         for now, replica, moves in said:
             clock.append(now * 1_000_000)
             outcomes.append(await lines[replica].step("line", moves))
         return outcomes
 
-    server.client.flushall()
-    expected = simulate(in_python())
-    assert [told(one) for one in asyncio.run(in_redis())] == [plain(one) for one in expected]
+    return asyncio.run(main())
+
+
+class Oracle:
+    """Slots and the pure policy, and nothing else: who starts, and where those who wait stand."""
+
+    def __init__(self):
+        self.line, self.waiting, self.running = Line(AGING), {}, set()
+
+    def step(self, now, moves):
+        for end in moves.ends:
+            if self.waiting.pop(end.id, None):
+                self.line.leave(end.id)
+            self.running.discard(end.id)
+        started = self._admit(now, moves.slots)
+        for join in moves.joins:
+            self.waiting[join.id] = (now - join.waited, join)
+            self._stand_anew() if join.waited else self._stand(join.id)
+            started += self._admit(now, moves.slots)
+        return started, [self.line.ahead(ticket, now) + 1 for ticket in moves.waiting]
+
+    def _stand(self, ticket):
+        came, join = self.waiting[ticket]
+        self.line.join(ticket, list(Priority)[join.level], join.tenant, came)
+
+    def _stand_anew(self):
+        self.line = Line(AGING)
+        for ticket in sorted(self.waiting, key=lambda ticket: self.waiting[ticket][0]):
+            self._stand(ticket)
+
+    def _admit(self, now, slots):
+        started = []
+        while (ticket := self.line.head(now)) is not None and len(self.running) < slots:
+            self.line.serve(ticket)
+            del self.waiting[ticket]
+            self.running.add(ticket)
+            started.append(ticket)
+        return started
+
+
+def random_day(dice, steps, tenants, most_waited):
+    """What one replica says, and what the policy makes of it."""
+    oracle, now, number, said, expected = Oracle(), 1000, 0, [], []
+    for _ in range(steps):
+        now += dice.choice([0, 0, 1, 3, AGING])
+        moves = Moves(slots=dice.choice([2, 2, 2, 3]), aging=AGING, lease=1e6, limit=1000)
+        gone = dice.sample(sorted(oracle.running), min(len(oracle.running), dice.choice([0, 1, 1, 2])))
+        gone += dice.sample(sorted(oracle.waiting), min(len(oracle.waiting), dice.choice([0, 0, 0, 1])))
+        moves.ends = [End(id=ticket, how="served", seconds=1) for ticket in gone]
+        moves.joins = []
+        for _ in range(dice.choice([0, 1, 1, 2, 3])):
+            number += 1
+            waited = most_waited and dice.randint(0, most_waited) + number / 1000  # no two rise at one instant
+            moves.joins.append(
+                Join(id=f"t{number}", level=dice.randrange(3), tenant=dice.choice(tenants), waited=waited)
+            )
+        said.append((now, "x", moves))
+        started, _ = oracle.step(now, moves)
+        asked = dice.sample(sorted(oracle.waiting), min(len(oracle.waiting), dice.choice([0, 1, 20])))
+        said.append((now, "x", Moves(slots=moves.slots, aging=AGING, lease=1e6, limit=1000, waiting=asked)))
+        expected += [(started, []), oracle.step(now, said[-1][2])]
+    return said, expected
+
+
+def starts_and_places(said, outcomes):
+    for (_, _, moves), outcome in zip(said, outcomes, strict=True):
+        at_once = [join.id for join, place in zip(moves.joins, outcome.joined, strict=True) if place == 0]
+        yield outcome.turns + [ticket for ticket in at_once if ticket not in outcome.turns], outcome.waiting
+
+
+@pytest.mark.parametrize(("tenants", "most_waited"), [("abc", 0), ("a", 3 * AGING)])
+def test_the_policy_itself_starts_the_same_in_the_same_order(server, tenants, most_waited):
+    """Who came earlier than others that are here already stands among them by its time; with several tenants it may
+    have the turn in Lua a little sooner or later than in a ring begun anew.
+    """
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    said, expected = random_day(random.Random(seed), 400, tenants, most_waited)
+    assert sum(len(started) for started, _ in expected) > 150
+    assert max((len(places) for _, places in expected), default=0) > 8
+    for outcomes in (in_python(said), in_redis(server, said)):
+        assert list(starts_and_places(said, outcomes)) == expected

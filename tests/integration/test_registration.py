@@ -27,7 +27,8 @@ def own(tmp_path, service, gguf):
         "data_dir": str(tmp_path / "data"),
         "sources": {"base_dir": str(gguf.parent)},
         "default_models": False,
-        "server": {"shutdown_timeout": 10},
+        # Streams are pinged while they wait for a slot or a load, so that their heads go out before their seats.
+        "server": {"shutdown_timeout": 10, "ping_interval": 0.2},
     }
     with Service(tmp_path, config) as running:
         yield running
@@ -71,6 +72,7 @@ def test_an_alias_goes_back_and_forth_under_traffic_and_no_request_fails(own, gg
                 text = one.read_to_end().decode()
             head = text.split("\r\n\r\n")[0].lower()
             whole = "data: [DONE]" in text and '"error"' not in text
+            assert "x-enginehouse-model: " in head, text
             name = head.partition("x-enginehouse-model: ")[2].split()[0]
             answered.append((200 if whole and " 200 " in head else 0, name))
 

@@ -13,7 +13,7 @@ from enginehouse.api.wire import status_of
 from enginehouse.engines.base import Embedding
 from enginehouse.errors import EnginehouseError, InvalidRequest
 
-__all__ = ["ChatBody", "CompletionBody", "EmbeddingBody", "decode", "embedding_body", "error_body"]
+__all__ = ["ChatBody", "CompletionBody", "EmbeddingBody", "decode", "embedding_body", "error_body", "shortened"]
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -168,7 +168,7 @@ def embedding_body(embedding: Embedding, model: str, *, base64_encoded: bool, di
     Raises:
         InvalidRequest: more dimensions than the model has.
     """
-    vectors = [_shortened(vector, dimensions) for vector in embedding.vectors]
+    vectors = [shortened(vector, dimensions) for vector in embedding.vectors]
     data = [
         {"object": "embedding", "index": index, "embedding": _packed(vector) if base64_encoded else list(vector)}
         for index, vector in enumerate(vectors)
@@ -177,7 +177,12 @@ def embedding_body(embedding: Embedding, model: str, *, base64_encoded: bool, di
     return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
 
 
-def _shortened(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:
+def shortened(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:
+    """The first so many numbers, scaled to unit length.
+
+    Raises:
+        InvalidRequest: more than the model has.
+    """
     if dimensions is None or dimensions == len(vector):
         return vector
     if dimensions > len(vector):

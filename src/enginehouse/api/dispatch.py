@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 from enginehouse.api.dialect import error_body
 from enginehouse.api.guard import common_headers, credentials, for_browsers, is_public, tagged, token_of_socket
 from enginehouse.api.model_cache import is_model_cache, refusal
-from enginehouse.api.openai import answered
 from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id, status_of
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import ANONYMOUS, check_page
@@ -134,12 +133,13 @@ class FrontDoor:
             max_body=self._server.max_body_bytes,
         )
         exchange.grant = grant
-        await answered(exchange, handler)
+        await handler(exchange)
 
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         """A route of the framework; what it manages is noted, however it ends."""
         detail: dict[str, Any] = {}
-        scope["state"] = {**scope.get("state", {}), **state, "audit": detail}
+        # A route that reads line by line, and holds no more than a piece, may go without the limit.
+        scope["state"] = {**scope.get("state", {}), **state, "audit": detail, "unlimited": receive}
         status = 500
 
         async def watched(message: Message) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypedDict
@@ -16,12 +16,13 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from enginehouse import __version__
 from enginehouse.api.bodies import Health, ModelHealth
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.copies import copies_of
 from enginehouse.core.holdings import Holdings
 from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.cleanup import Cleanup
-from enginehouse.residency.manager import Residency
-from enginehouse.types import Model, ResidentState
+from enginehouse.residency.manager import Residency, ResidentStatus
+from enginehouse.types import Deployment, Model, ResidentState
 
 __all__ = ["Ask", "health_router"]
 
@@ -73,7 +74,7 @@ def health_router(
     async def health() -> Response:
         """Whether it is well; 503 when it is not."""
         memory = holdings.ram()
-        states = _states(catalogue, residency)
+        states = _states(catalogue, holdings)
         asked = await _ask_dependencies(dependencies)
         status = _judge(states, asked.values(), closing=residency.closing)
         body = {
@@ -105,7 +106,7 @@ def health_router(
     async def status() -> dict[str, Any]:
         """Version, age, memory and every model's state."""
         process = psutil.Process()
-        states = _states(catalogue, residency)
+        states = _states(catalogue, holdings)
         return {
             "service": "enginehouse",
             "version": __version__,
@@ -113,7 +114,7 @@ def health_router(
             "started_at": started.isoformat(),
             "uptime_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
             "memory_mb": round(process.memory_info().rss / _MIB, 1),
-            "models": {model.id: _model(model, residency) for model in catalogue.models()},
+            "models": {model.id: _model(holdings.of(model).status) for model in catalogue.models()},
             "summary": {state.value: count for state, count in sorted(states.items()) if count},
         }
 
@@ -134,21 +135,27 @@ def health_router(
 
 async def _ask_all(models: Iterable[Model], residency: Residency) -> dict[str, ModelHealth]:
     """What the engines that are loaded say, asked side by side; one that leaves memory meanwhile is left out."""
-    loaded = [(model, engine) for model in models if (engine := residency.engine(_place(model))) is not None]
+    loaded = [
+        (model, copy, engine)
+        for model in models
+        for copy in copies_of(model)
+        if (engine := residency.engine(copy.id)) is not None
+    ]
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(_ask(model, engine), name=f"health {model.id}") for model, engine in loaded]
-    return {
-        model.id: task.result()
-        for (model, engine), task in zip(loaded, asked, strict=True)
-        if residency.engine(_place(model)) is engine
-    }
+        asked = [group.create_task(_ask(copy, engine), name=f"health {copy.id}") for _, copy, engine in loaded]
+    answers: defaultdict[str, list[ModelHealth]] = defaultdict(list)
+    for (model, copy, engine), task in zip(loaded, asked, strict=True):
+        if residency.engine(copy.id) is engine:
+            answers[model.id].append(task.result())
+    return {model_id: _together(copies) for model_id, copies in answers.items()}
 
 
-def _place(model: Model) -> str:
-    return model.deployments[0].id
+def _together(copies: Sequence[ModelHealth]) -> ModelHealth:
+    """A model is as well as the worst of its copies."""
+    return max(copies, key=lambda copy: (copy.status == "unhealthy", copy.latency_ms))
 
 
-async def _ask(model: Model, engine: Engine) -> ModelHealth:
+async def _ask(deployment: Deployment, engine: Engine) -> ModelHealth:
     began = time.perf_counter()
     detail = None
     try:
@@ -159,11 +166,11 @@ async def _ask(model: Model, engine: Engine) -> ModelHealth:
     except EnginehouseError as error:
         healthy, detail = False, error.message
     except Exception as error:
-        log.exception("health_unknown", model=model.id)
+        log.exception("health_unknown", model=deployment.id)
         healthy, detail = False, f"It could not be asked ({type(error).__name__})."
     return ModelHealth(
         status="healthy" if healthy else "unhealthy",
-        engine=model.deployments[0].engine,
+        engine=deployment.engine,
         latency_ms=round((time.perf_counter() - began) * 1000, 2),
         detail=detail,
     )
@@ -198,12 +205,11 @@ def _judge(states: Counter[ResidentState], dependencies: Iterable[Dependency], *
     return "degraded" if down or states[ResidentState.FAILED] else "healthy"
 
 
-def _states(catalogue: Catalogue, residency: Residency) -> Counter[ResidentState]:
-    return Counter(residency.status(model.deployments[0]).state for model in catalogue.models())
+def _states(catalogue: Catalogue, holdings: Holdings) -> Counter[ResidentState]:
+    return Counter(holdings.of(model).status.state for model in catalogue.models())
 
 
-def _model(model: Model, residency: Residency) -> dict[str, Any]:
-    resident = residency.status(model.deployments[0])
+def _model(resident: ResidentStatus) -> dict[str, Any]:
     return {
         "status": resident.state.value,
         "engine": resident.engine.value,

@@ -19,7 +19,8 @@ def queue_router(catalogue: Catalogue, admission: Admission) -> APIRouter:
     async def queue_stats() -> dict[str, Any]:
         """Each model's line now, and what became of those who stood in it; times are in milliseconds.
 
-        The numbers of a line that replicas share are those of all replicas.
+        `scope` says whose numbers they are: `replica` for a line of this replica's own, `shared` for all replicas
+        that share a line, `alone` for this replica while the store of the shared line is away.
         """
         await admission.survey(model.deployments[0] for model in catalogue.models())
         models = {model.id: _line(model.deployments[0], admission) for model in catalogue.models()}
@@ -32,6 +33,7 @@ def _line(deployment: Deployment, admission: Admission) -> dict[str, Any]:
     stats = admission.stats(deployment.id)
     depth = {priority.value: stats.depth.get(priority, 0) if stats else 0 for priority in Priority}
     return {
+        "scope": stats.scope if stats else "replica",
         "queued": depth,
         "total": sum(depth.values()),
         "active": stats.active if stats else 0,

@@ -94,6 +94,7 @@ def residents_router(
         model = catalogue.resolve(model_id)
         body = named(copies.status(model))
         if explain:
+            await admission.survey(model.deployments[:1])
             body.explanation = _explanation(residency, admission, model)
         return body
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from enginehouse import errors
@@ -14,7 +15,7 @@ from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
 
-__all__ = ["Exchange", "Receive", "Scope", "Send", "read_request_id", "status_of"]
+__all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "read_request_id", "status_of"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,8 +54,7 @@ _PATIENCE = 8
 """How many times the body limit is read, and thrown away, before an answer cuts its sender off."""
 PING = b": ping\n\n"
 _JSON: RawHeaders = [(b"content-type", b"application/json")]
-_SSE: RawHeaders = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+_STREAM: RawHeaders = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -101,6 +101,8 @@ class Exchange:
         self.grant: Grant | None = None
         """What it was given of its caller's limits; tell it what was spent."""
         self.timings = Timings()
+        self.media_type = "text/event-stream; charset=utf-8"
+        """What a stream of this answer is."""
         self.headers: RawHeaders = []
         """More headers for the answer, such as which model gave it."""
         self.started = False
@@ -194,7 +196,7 @@ class Exchange:
         """Whole frames of an event stream; the first write sends the headers."""
         if not self.started:
             self.started = True
-            head = [*_SSE, *self._own_headers()]
+            head = [(b"content-type", self.media_type.encode()), *_STREAM, *self._own_headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": head})
         self._last_write = self.clock()
         await self._send({"type": "http.response.body", "body": frames, "more_body": True})
@@ -241,7 +243,12 @@ class Exchange:
                 return
 
     async def _ping(self) -> None:
-        if self._streams and self.clock() - self._last_write >= self._ping_interval * 0.9:
+        """Only event streams have words that say nothing; the others' clients wait in silence."""
+        if (
+            self._streams
+            and self.media_type.startswith("text/event-stream")
+            and self.clock() - self._last_write >= self._ping_interval * 0.9
+        ):
             await self.write(self._sign_of_life())
 
     def _sign_of_life(self) -> bytes:
@@ -252,7 +259,10 @@ class Exchange:
         return f": queued position={place.position} expected_wait={place.expected_wait:.1f}s\n\n".encode()
 
     def _own_headers(self) -> RawHeaders:
-        return [*self.headers, (b"server-timing", self._server_timing())]
+        """Which model answers stands in the head even when that goes out while its caller still waits in a line."""
+        model = self.timings.model
+        named = [] if model is None else [(b"x-enginehouse-model", quote(model, safe="/:@.").encode())]
+        return [*named, *self.headers, (b"server-timing", self._server_timing())]
 
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""

@@ -66,10 +66,12 @@ class Copies:
         each = model.deployments[0].slots
         return each if model.instances.max == 1 else each * max(len(self._ready(model)), 1)
 
-    def pick(self, model: Model) -> tuple[Deployment, Terms]:
-        """The copy for the next request: the least busy one that is ready, the first when none is."""
-        if model.instances.max == 1:
-            return model.deployments[0], terms_of(model)
+    def pick(self, model: Model, deployment: Deployment | None = None) -> tuple[Deployment, Terms]:
+        """The copy of a deployment for the next request: the least busy ready one, the first when none is."""
+        first = model.deployments[0]
+        wanted = deployment or first
+        if model.instances.max == 1 or wanted.id != first.id:
+            return wanted, terms_of(model)
         best = min(self._ready(model), default=(0, 0))
         return copies_of(model)[best[1]], self._terms(model, best[1])
 
@@ -105,7 +107,7 @@ class Copies:
             if copy.id in keep:
                 self._residency.replace(keep[copy.id])
             else:
-                self._residency.dismiss(copy.id, ModelNotFound(before.id))
+                self._residency.remove(copy.id, ModelNotFound(before.id))
         if after is None:
             self._admission.forget(before.deployments[0].id)
         else:

@@ -1,22 +1,20 @@
 """Warm-ups: real requests of the service itself, so that the first caller meets a model that is warm."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Self
 from uuid import uuid4
 
-import msgspec
 import structlog
 from msgspec import Struct
 
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.identity import SERVICE
-from enginehouse.engines.base import Embeds
 from enginehouse.errors import EnginehouseError, InvalidRequest, ShuttingDown
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.figures import WarmUp
 from enginehouse.residency.manager import Residency
 from enginehouse.types import EngineName, Kind, Model, Operation, Priority, Request, Timings
+from enginehouse.types.generation import Generation, Prompt, Role, Sampling, Text, Turn
 
 __all__ = ["WarmUps"]
 
@@ -125,13 +123,14 @@ class WarmUps:
 
     async def _ask(self, model: Model, number: int) -> float:
         """One request, each with another text; returns the seconds that the engine took."""
-        request = _request(model, f"Sample {number + 1}: say hello.")
-        async with self._gateway.seat(request) as seat:
-            if isinstance(seat.engine, Embeds):
-                await self._gateway.embed(request, seat.engine, [f"sample {number + 1}"])
-            else:
-                async with self._gateway.forward(request, seat) as reply:
-                    await reply.read()
+        request = _request(model)
+        if request.operation is Operation.EMBEDDING:
+            await self._gateway.embed(request, [f"sample {number + 1}"])
+        else:
+            generation = _generation(model, request.operation, f"Sample {number + 1}: say hello.")
+            async with self._gateway.events(request, generation) as answering:
+                async for _ in answering.pieces:
+                    pass
         assert request.timings.upstream is not None, "an answer has been timed"
         return request.timings.upstream
 
@@ -149,19 +148,21 @@ def _operation(model: Model) -> Operation:
     )
 
 
-def _request(model: Model, text: str) -> Request:
-    operation = _operation(model)
-    bodies: Mapping[Operation, Mapping[str, object]] = {
-        Operation.CHAT: {"messages": [{"role": "user", "content": text}], "max_tokens": _TOKENS},
-        Operation.COMPLETION: {"prompt": text, "max_tokens": _TOKENS},
-        Operation.EMBEDDING: {"input": text},
-    }
+def _generation(model: Model, operation: Operation, text: str) -> Generation:
+    sampling = Sampling(max_tokens=_TOKENS)
+    if operation is Operation.COMPLETION:
+        return Generation(model=model.id, prompt=Prompt(texts=(text,)), sampling=sampling)
+    turn = Turn(role=Role.USER, parts=(Text(text=text),))
+    return Generation(model=model.id, turns=(turn,), sampling=sampling)
+
+
+def _request(model: Model) -> Request:
     return Request(
-        operation=operation,
+        operation=_operation(model),
         model=model.id,
         principal=SERVICE,
         request_id=f"warm-up-{uuid4().hex}",
-        body=msgspec.json.encode({"model": model.id, **bodies[operation]}),
+        face="warm-up",
         priority=Priority.LOW,
         timings=Timings(),
     )

@@ -41,6 +41,8 @@ class Head(Struct, frozen=True, kw_only=True):
     created: float
     """Unix seconds."""
     wants_usage: bool = True
+    generation: Generation | None = None
+    """What is answered: OpenAI's Responses repeat some of it, and tell defaults when it is not given."""
 
 
 class StreamReader(Protocol):

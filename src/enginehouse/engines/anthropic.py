@@ -1,26 +1,25 @@
 """Anthropic's Messages over HTTP: a client for Anthropic itself and for servers that speak as it does."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import ClassVar, Self
 
 from msgspec import Struct
 
 from enginehouse.dialects.anthropic.messages import AnthropicMessages
-from enginehouse.dialects.base import StreamReader
-from enginehouse.dialects.errors import read_error
 from enginehouse.dialects.shapes import from_engine
-from enginehouse.engines.openai_http import HttpReply, OpenAIHttp
-from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest, UpstreamDied, UpstreamRefused
+from enginehouse.engines.base import Call, Reply
+from enginehouse.engines.http import HttpReply, HttpServer, events_of_stream
+from enginehouse.errors import EngineError, InvalidRequest, UpstreamRefused
 from enginehouse.types.answer import Event
-from enginehouse.types.generation import Generation
+from enginehouse.types.generation import Dialect, Generation
 
 __all__ = ["AnthropicHttp"]
 
 VERSION = "2023-06-01"
 """Of the API, as every request has to name it."""
+_PATH = "/v1/messages"
 _PAGE = 1000
-_OK = 200
 
 
 class _Model(Struct):
@@ -34,7 +33,7 @@ class _Models(Struct):
 
 
 class AnthropicHttp:
-    """A server at a base URL; satisfies `Engine` and `Generates`.
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates` and `Counts`.
 
     Args:
         base_url: root without the `/v1`, or with it.
@@ -43,11 +42,22 @@ class AnthropicHttp:
         max_tokens: most tokens of an answer, where the caller does not say.
     """
 
+    dialects: ClassVar = frozenset({Dialect.ANTHROPIC_MESSAGES})
+
     def __init__(
-        self, base_url: str, api_key: str | None, *, silence: float, max_tokens: int = 4096, keep_alive: bool = True
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        silence: float,
+        connect: float | None = None,
+        max_tokens: int = 4096,
+        keep_alive: bool = True,
     ) -> None:
         headers = {"anthropic-version": VERSION} | ({"x-api-key": api_key} if api_key else {})
-        self._server = OpenAIHttp(base_url, None, silence=silence, keep_alive=keep_alive, headers=headers)
+        self._server = HttpServer(
+            base_url, None, silence=silence, connect=connect, keep_alive=keep_alive, headers=headers
+        )
         self._codec = AnthropicMessages(max_tokens=max_tokens)
 
     async def __aenter__(self) -> Self:
@@ -60,16 +70,22 @@ class AnthropicHttp:
         await self._server.__aexit__()
 
     @asynccontextmanager
+    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
+        """Send the body as it is; leaving early closes the connection, which tells the server to stop."""
+        async with self._server.request("POST", _PATH, call.body, request_id=call.request_id) as reply:
+            yield reply
+
+    @asynccontextmanager
     async def generate(self, generation: Generation, *, request_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
         """The events of the answer, always asked for as a stream: a caller who leaves closes the connection."""
         body = self._codec.write_request(generation, stream=True)
         async with (
-            self._asked("POST", "/v1/messages", body, request_id=request_id) as reply,
-            aclosing(_events(reply, self._codec.reader())) as events,
+            self._asked("POST", _PATH, body, request_id=request_id) as reply,
+            aclosing(events_of_stream(reply, self._codec.reader(), self._codec.media_type)) as events,
         ):
             yield events
 
-    async def count(self, generation: Generation, *, request_id: str = "") -> int:
+    async def count(self, generation: Generation, *, request_id: str) -> int:
         """How many tokens the prompt has, as the server counts.
 
         Raises:
@@ -115,26 +131,19 @@ class AnthropicHttp:
         timeout: float | None = None,
     ) -> AsyncGenerator[HttpReply]:
         """A reply that is not a refusal."""
-        async with self._server.request(method, path, body, request_id=request_id, timeout=timeout) as reply:
-            if reply.status != _OK:
-                raise _refusal(read_error(reply.status, reply.headers, await reply.read()))
-            yield reply
+        with _account():
+            async with self._server.asked(method, path, body, request_id=request_id, timeout=timeout) as reply:
+                yield reply
 
 
-def _refusal(error: EnginehouseError) -> EnginehouseError:
+@contextmanager
+def _account() -> Generator[None]:
     """Anthropic tells an empty account as a wrong request; it is our account, not the caller's mistake."""
-    if isinstance(error, InvalidRequest) and "credit balance" in error.message:
-        return UpstreamRefused("The account at the provider of this model is out of credit.", status=402)
-    return error
-
-
-async def _events(reply: HttpReply, reader: StreamReader) -> AsyncGenerator[Event]:
-    if not reply.headers.get("Content-Type", "").startswith("text/event-stream"):
-        raise UpstreamDied("The engine was asked for a stream and answered something else.")
-    async for chunk in reply.frames():
-        for event in reader.feed(chunk):
-            yield event
-        if reader.ended:
-            return
-    for event in reader.close():
-        yield event
+    try:
+        yield
+    except InvalidRequest as error:
+        if "credit balance" in error.message:
+            raise UpstreamRefused(
+                "The account at the provider of this model is out of credit.", status=402
+            ) from None
+        raise

@@ -4,17 +4,27 @@ An engine object stands for one *ready* deployment: it exists from the moment th
 launcher's context ends. Callers ask `isinstance(engine, Embeds)`; there are no capability flags.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from enginehouse.types import Operation
 from enginehouse.types.answer import Event
-from enginehouse.types.generation import Generation
+from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["Call", "Embedding", "Embeds", "Engine", "Forwards", "Generates", "Pulses", "Reply", "Tokenizes"]
+__all__ = [
+    "Call",
+    "Counts",
+    "Embedding",
+    "Embeds",
+    "Engine",
+    "Forwards",
+    "Generates",
+    "Pulses",
+    "Reply",
+    "Tokenizes",
+]
 
 
 class Engine(Protocol):
@@ -28,7 +38,7 @@ class Engine(Protocol):
 class Call(Struct, frozen=True, kw_only=True):
     """A request in an engine's own dialect, ready to be sent."""
 
-    operation: Operation
+    dialect: Dialect
     body: bytes
     """JSON as the caller wrote it, changed only where the face had to."""
     stream: bool
@@ -40,6 +50,8 @@ class Reply(Protocol):
 
     status: int
     headers: Mapping[str, str]
+    prompt_tokens: int | None
+    """Tokens of the prompt, as soon as the engine has told them; most tell them at the answer's end only."""
 
     def frames(self) -> AsyncIterator[bytes]:
         """Bytes as they arrive, in the engine's own chunks.
@@ -62,7 +74,12 @@ class Reply(Protocol):
 
 @runtime_checkable
 class Forwards(Protocol):
-    """Speaks OpenAI's dialect itself, so that bytes may pass through unread."""
+    """Speaks a client's dialect itself, so that bytes may pass through as they are."""
+
+    @property
+    def dialects(self) -> Collection[Dialect]:
+        """Those it speaks."""
+        ...
 
     def forward(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Send a call; leaving the context before the body's end cancels the generation upstream.
@@ -121,6 +138,20 @@ class Embeds(Protocol):
 
         Raises:
             InvalidRequest: a token id the model does not know.
+        """
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """Knows how long a prompt is without answering it."""
+
+    async def count(self, generation: Generation, *, request_id: str) -> int:
+        """Tokens of the prompt, template and tools included.
+
+        Raises:
+            InvalidRequest: it cannot be told what to count.
+            EngineError: it does not answer, or not with a number.
         """
         ...
 

@@ -1,25 +1,28 @@
 """A model on an Ollama server, by its native API: answers, vectors, what it can do, and whether it is in memory."""
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from enginehouse.dialects.base import StreamReader
-from enginehouse.dialects.errors import read_error
+from enginehouse.dialects.base import Codec
 from enginehouse.dialects.framing import Lines
 from enginehouse.dialects.ollama.chat import OllamaChat
 from enginehouse.dialects.ollama.generate import OllamaGenerate
 from enginehouse.dialects.shapes import from_engine
-from enginehouse.engines.base import Embedding
-from enginehouse.engines.openai_http import HttpReply, OpenAIHttp
+from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.http import HttpReply, HttpServer, events_of_stream
 from enginehouse.errors import EngineError, InvalidRequest, SourceError, UpstreamDied
 from enginehouse.types import Kind
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation, Json
+
+_PATHS: Mapping[Dialect, str] = {Dialect.OLLAMA_CHAT: "/api/chat", Dialect.OLLAMA_GENERATE: "/api/generate"}
+_CHAT: tuple[Dialect, Codec] = (Dialect.OLLAMA_CHAT, OllamaChat())
+_GENERATE: tuple[Dialect, Codec] = (Dialect.OLLAMA_GENERATE, OllamaGenerate())
 
 __all__ = ["Details", "Known", "Ollama", "Progress", "Running", "Shown"]
 
@@ -107,7 +110,7 @@ class _Pulling(Struct):
 
 
 class Ollama:
-    """One model of one server; satisfies `Engine` and `Embeds`.
+    """One model of one server; satisfies `Engine`, `Forwards`, `Generates` and `Embeds`.
 
     Args:
         base_url: root of the server, with or without `/api`.
@@ -117,10 +120,20 @@ class Ollama:
         silence: seconds without a byte after which the server counts as gone.
     """
 
+    dialects: ClassVar = frozenset(_PATHS)
+
     def __init__(
-        self, base_url: str, api_key: str | None, *, model: str, silence: float, kind: Kind = Kind.CHAT
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        model: str,
+        silence: float,
+        connect: float | None = None,
+        kind: Kind = Kind.CHAT,
     ) -> None:
-        self._http = OpenAIHttp(base_url.rstrip("/").removesuffix("/api"), api_key, silence=silence)
+        root = base_url.rstrip("/").removesuffix("/api")
+        self._http = HttpServer(root, api_key, silence=silence, connect=connect)
         self._model = model
         self._kind = kind
 
@@ -134,6 +147,12 @@ class Ollama:
         await self._http.__aexit__()
 
     @asynccontextmanager
+    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
+        """Send the body as it is; leaving early closes the connection, which tells the server to stop."""
+        async with self._http.request("POST", _PATHS[call.dialect], call.body, request_id=call.request_id) as reply:
+            yield reply
+
+    @asynccontextmanager
     async def generate(
         self, generation: Generation, *, request_id: str = ""
     ) -> AsyncGenerator[AsyncIterator[Event]]:
@@ -144,10 +163,13 @@ class Ollama:
             EngineError: it refused, died or fell silent, before or within the answer.
         """
         whole = generation.prompt is not None or generation.dialect is Dialect.OLLAMA_GENERATE
-        path, codec = ("/api/generate", OllamaGenerate()) if whole else ("/api/chat", OllamaChat())
+        dialect, codec = _GENERATE if whole else _CHAT
         body = codec.write_request(msgspec.structs.replace(generation, model=self._model), stream=True)
-        async with self._asked("POST", path, body, request_id=request_id) as reply:
-            yield _events(reply, codec.reader())
+        async with (
+            self._http.asked("POST", _PATHS[dialect], body, request_id=request_id) as reply,
+            aclosing(events_of_stream(reply, codec.reader(), codec.media_type)) as events,
+        ):
+            yield events
 
     async def embed(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedding:
         """One vector a text, in order; texts that are too long are cut, and the server does not say which.
@@ -188,7 +210,7 @@ class Ollama:
         """
         body = msgspec.json.encode({"model": self._model, "stream": True})
         lines, last = Lines(), ""
-        async with self._asked("POST", "/api/pull", body) as reply:
+        async with self._http.asked("POST", "/api/pull", body) as reply:
             async for chunk in reply.frames():
                 for line in filter(None, lines.feed(chunk)):
                     progress = self._progress(line)
@@ -221,22 +243,12 @@ class Ollama:
         except EngineError:
             return False
 
-    @asynccontextmanager
-    async def _asked(
-        self, method: str, path: str, body: bytes | None = None, *, request_id: str = ""
-    ) -> AsyncGenerator[HttpReply]:
-        """A reply that is no error."""
-        async with self._http.request(method, path, body, request_id=request_id) as reply:
-            if reply.status != 200:
-                raise read_error(reply.status, reply.headers, await reply.read())
-            yield reply
-
     async def _call(self, path: str, kind: type[S], **fields: Any) -> S:
         body = msgspec.json.encode({"model": self._model} | fields)
-        return await _whole(self._asked("POST", path, body), kind)
+        return await _whole(self._http.asked("POST", path, body), kind)
 
     async def _read(self, path: str, kind: type[S]) -> S:
-        return await _whole(self._asked("GET", path), kind)
+        return await _whole(self._http.asked("GET", path), kind)
 
     def _progress(self, line: bytes) -> Progress:
         told = from_engine(line, _Pulling)
@@ -248,13 +260,3 @@ class Ollama:
 async def _whole(asked: AbstractAsyncContextManager[HttpReply], kind: type[S]) -> S:
     async with asked as reply:
         return from_engine(await reply.read(), kind)
-
-
-async def _events(reply: HttpReply, reader: StreamReader) -> AsyncIterator[Event]:
-    async for chunk in reply.frames():
-        for event in reader.feed(chunk):
-            yield event
-        if reader.ended:
-            return
-    for event in reader.close():
-        yield event

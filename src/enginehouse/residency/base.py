@@ -1,15 +1,16 @@
 """What residency asks of a launcher, and what a launcher tells in return."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from enginehouse.engines.base import Engine
+from enginehouse.engines.metadata import Weight
 from enginehouse.types import Deployment, Model, Priority
 
-__all__ = ["USUAL", "Launcher", "Lease", "Loaded", "Terms", "Watcher", "terms_of"]
+__all__ = ["USUAL", "Launcher", "Lease", "Loaded", "Offloads", "Terms", "Watcher", "terms_of"]
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -88,5 +89,30 @@ class Launcher(Protocol):
         Raises:
             ModelLoadFailed: the engine did not come up; the message ends with its own last lines.
             SourceError: the model's files could not be had.
+        """
+        ...
+
+
+@runtime_checkable
+class Offloads(Protocol):
+    """A launcher whose engines can keep layers on GPUs."""
+
+    async def offload(self, deployment: Deployment, watcher: Watcher) -> Weight | None:
+        """What it takes with its layers where its flags want them; None when this engine can use no GPU.
+
+        Raises:
+            SourceError: the model's files could not be had.
+            ModelLoadFailed: it cannot be loaded at all, whatever the memory.
+        """
+        ...
+
+    def load_on(
+        self, deployment: Deployment, watcher: Watcher, gpus: Mapping[int, int]
+    ) -> AbstractAsyncContextManager[Loaded]:
+        """Like `load`, which leaves GPUs to its flags, and no other GPUs than these are used.
+
+        Args:
+            gpus: bytes that were set aside for it, by GPU; over several it is divided in this proportion. Empty
+                means that it lies in main memory.
         """
         ...

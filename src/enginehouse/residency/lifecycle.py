@@ -4,17 +4,21 @@ The owner of residency decides who lives; here is how a life goes, as one task f
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from math import inf
 
 import structlog
+from msgspec import structs
 
 from enginehouse.engines.base import Pulses
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import EnginehouseError, InsufficientMemory, LoadTimeout, ModelLoadFailed, OutOfMemory
-from enginehouse.residency.base import Launcher, Loaded
+from enginehouse.residency.base import Launcher, Loaded, Offloads
 from enginehouse.residency.decisions import Decisions
-from enginehouse.residency.memory import Footprints, footprint_of, measured
+from enginehouse.residency.machine import Machine
+from enginehouse.residency.memory import Footprints, measured
+from enginehouse.residency.placement import footprint_of, gpus_of, places
 from enginehouse.residency.policy import Footprint
 from enginehouse.residency.resident import Resident, now
 from enginehouse.residency.room import Room
@@ -41,6 +45,8 @@ class Lifecycle:
         footprints: what was measured before.
         room: where memory is asked for.
         decisions: where reasons are kept.
+        machine: who takes how much on GPUs.
+        gpus: bytes of each visible GPU, by index.
     """
 
     def __init__(
@@ -50,7 +56,11 @@ class Lifecycle:
         footprints: Footprints,
         room: Room,
         decisions: Decisions,
+        machine: Machine,
+        gpus: Mapping[int, int],
     ) -> None:
+        self._machine = machine
+        self._gpus = gpus
         self.settings = settings
         self._launchers = launchers
         self._footprints = footprints
@@ -87,15 +97,26 @@ class Lifecycle:
             log.warning("model_failed", model=deployment.id, error=failure.message)
             self._decisions.note(deployment.id, "failed", failure.message)
 
-    async def _weigh(self, resident: Resident, deployment: Deployment) -> int:
+    async def _weigh(self, resident: Resident, deployment: Deployment) -> Weight:
         """Bytes it needs; files are fetched to know that, for as long as they keep coming."""
         async with self._progressing(resident, None):
-            estimate = await self._launcher(deployment).weigh(deployment, resident)
+            estimate = await self._estimate(resident, deployment)
         known = self._footprints.known(deployment)
-        return known if known is not None else round(estimate * self.settings.vram_multiplier)
+        # What was measured with GPUs says little of a machine without, and the other way round.
+        if known is not None and bool(known.vram) == bool(estimate.vram):
+            return structs.replace(estimate, ram=known.ram, vram=known.vram)
+        return estimate.times(self.settings.vram_multiplier)
+
+    async def _estimate(self, resident: Resident, deployment: Deployment) -> Weight:
+        launcher = self._launcher(deployment)
+        if self._gpus and isinstance(launcher, Offloads):
+            offloaded = await launcher.offload(deployment, resident)
+            if offloaded is not None:
+                return offloaded
+        return Weight(ram=await launcher.weigh(deployment, resident))
 
     async def _load_with_more(
-        self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: int, first: OutOfMemory
+        self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: Weight, first: OutOfMemory
     ) -> Loaded:
         """Once more, with room for a raised estimate, which is remembered until a load can be measured.
 
@@ -104,26 +125,39 @@ class Lifecycle:
             OutOfMemory: it was not enough either.
         """
         self._room.give_back(deployment.id)
-        raised = min(size + max(size // 2, _LEAST_RAISE), self._most(deployment))
-        if raised <= size:
+        raised = self._raised(deployment, size)
+        if raised.total <= size.total:
             raise InsufficientMemory(_starved(size, "That is all there is for models.", first)) from first
-        again = f"It is tried again with {raised // _MIB} MiB."
+        again = f"It is tried again with {raised.total // _MIB} MiB."
         self._decisions.note(deployment.id, "starved", _starved(size, again, first))
         try:
-            self._room.check(deployment.id, footprint_of(deployment, raised))
+            self._room.check(deployment.id, self._places(deployment, raised))
         except InsufficientMemory as error:
             raise InsufficientMemory(_starved(size, error.message, first)) from first
         self._footprints.remember(deployment, raised)  # a small write, and a rare one
         try:
             return await self._load(stack, resident, deployment, raised)
         except OutOfMemory as error:
-            raise OutOfMemory(_starved(size, f"So it did with {raised // _MIB} MiB.", error)) from error
+            raise OutOfMemory(_starved(size, f"So it did with {raised.total // _MIB} MiB.", error)) from error
 
-    async def _wait_for_room(self, resident: Resident, deployment: Deployment, need: Footprint) -> None:
-        self._room.check(deployment.id, need)
+    def _raised(self, deployment: Deployment, size: Weight) -> Weight:
+        """Half as much again, of each memory it lies in, but no more than there is."""
+        most = self._most(deployment)
+        vram = min(_more(size.vram), most.vram) if size.vram else 0
+        return structs.replace(size, ram=max(min(_more(size.ram), most.ram), size.ram), vram=max(vram, size.vram))
+
+    def _places(self, deployment: Deployment, size: Weight) -> tuple[Footprint, ...]:
+        return places(deployment, size, self._gpus)
+
+    async def _wait_for_room(
+        self, resident: Resident, deployment: Deployment, needs: Sequence[Footprint]
+    ) -> Footprint:
+        possible = self._room.check(deployment.id, needs)
         try:
             async with asyncio.timeout(self.settings.load_timeout):
-                await self._room.take(deployment.id, need, since=resident.asked_since, terms=resident.terms)
+                return await self._room.take(
+                    deployment.id, possible, since=resident.asked_since, terms=resident.terms
+                )
         except TimeoutError as error:
             raise LoadTimeout(
                 "No room in memory came free: what is there is of a higher priority, or does not end. "
@@ -131,30 +165,53 @@ class Lifecycle:
                 retry_after=30,
             ) from error
 
-    def _most(self, deployment: Deployment) -> int:
+    def _most(self, deployment: Deployment) -> Weight:
         """Bytes that could be set aside for it in an empty house."""
-        axes = [axis for axis in footprint_of(deployment, 0) if not axis.startswith("models")]
-        return min((self._room.ledger.capacity[axis] for axis in axes), default=0)
+        capacity = self._room.ledger.capacity
+        own = footprint_of(deployment, 1, dict.fromkeys(self._gpus, 1))
+        ram = sum(capacity[axis] for axis in own if axis.startswith("ram"))
+        return Weight(ram=ram, vram=sum(capacity[axis] for axis in own if axis.startswith("vram")))
 
-    async def _load(self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: int) -> Loaded:
-        await self._wait_for_room(resident, deployment, footprint_of(deployment, size))
+    async def _load(
+        self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: Weight
+    ) -> Loaded:
+        place = await self._wait_for_room(resident, deployment, self._places(deployment, size))
         self._decisions.note(deployment.id, "loads", "It was asked for, and there is room.")
         resident.since = now()
         async with self._progressing(resident, self.settings.load_timeout):
-            loaded = await stack.enter_async_context(self._launcher(deployment).load(deployment, resident))
+            loading = self._loading(resident, deployment, size, gpus_of(place))
+            loaded = await stack.enter_async_context(loading)
         self._decisions.note(deployment.id, "ready", f"It answers after {now() - resident.since:.3f} s.")
         return loaded
+
+    def _loading(
+        self, resident: Resident, deployment: Deployment, size: Weight, gpus: Mapping[int, int]
+    ) -> AbstractAsyncContextManager[Loaded]:
+        launcher = self._launcher(deployment)
+        if size.vram and not size.fixed and isinstance(launcher, Offloads):
+            return launcher.load_on(deployment, resident, gpus)
+        return launcher.load(deployment, resident)
 
     async def _measure(self, resident: Resident) -> None:
         """What it really takes replaces the estimate, now and after a restart; it is asked again as it grows."""
         deployment = resident.deployment
         pid = resident.loaded.pid if resident.loaded else None
-        size = await asyncio.to_thread(measured, pid) if pid is not None else None
-        if size and deployment is not None:
-            self._room.ledger.settle(deployment.id, footprint_of(deployment, size))
+        ram = await asyncio.to_thread(measured, pid) if pid is not None else None
+        if pid is not None and ram and deployment is not None:
+            gpus = await self._measured_on_gpus(pid, deployment)
+            self._room.ledger.settle(deployment.id, footprint_of(deployment, ram, gpus))
+            size = Weight(ram=ram, vram=sum(gpus.values()))
             await asyncio.to_thread(self._footprints.remember, deployment, size)
             self._room.relieve(deployment.id)
             self._room.review()
+
+    async def _measured_on_gpus(self, pid: int, deployment: Deployment) -> Mapping[int, int]:
+        """Bytes by GPU; what was set aside, where the driver does not know the process."""
+        reserved = gpus_of(self._room.ledger.entries.get(deployment.id, {}))
+        if not reserved:
+            return {}
+        used = await asyncio.to_thread(self._machine.on_gpus, pid)
+        return {index: amount for index, amount in used.items() if index in self._gpus} or reserved
 
     @asynccontextmanager
     async def _progressing(self, resident: Resident, total: float | None) -> AsyncGenerator[None]:
@@ -236,5 +293,9 @@ def _or_ever(seconds: float | None) -> float:
     return inf if seconds is None else seconds
 
 
-def _starved(size: int, then: str, error: OutOfMemory) -> str:
-    return f"Memory ran out while it loaded with {size // _MIB} MiB set aside for it. {then}\n{error.message}"
+def _more(size: int) -> int:
+    return size + max(size // 2, _LEAST_RAISE)
+
+
+def _starved(size: Weight, then: str, error: OutOfMemory) -> str:
+    return f"Memory ran out while it loaded with {size.total // _MIB} MiB set aside for it. {then}\n{error.message}"

@@ -8,7 +8,7 @@ import psutil
 import structlog
 from msgspec import Struct
 
-__all__ = ["Driver", "Gpu", "Machine", "Memory", "ThisMachine", "open_driver"]
+__all__ = ["Driver", "Gpu", "Machine", "Memory", "ThisMachine", "open_driver", "this_machine"]
 
 log = structlog.get_logger()
 
@@ -78,6 +78,28 @@ class ThisMachine:
     def on_gpus(self, pid: int) -> Mapping[int, int]:
         """As the driver tells it; in a container it may not know the process by this number."""
         return self._driver.used_by(pid) if self._driver else {}
+
+
+def this_machine(devices: Sequence[int], environ: Mapping[str, str], nvml: Any = None) -> ThisMachine:
+    """This one, with the GPUs that engines may see: those of the settings, else those of our own environment.
+
+    An environment that names them by anything but their numbers hides them from us: then GPUs are not counted.
+
+    Args:
+        devices: indices from the settings; empty when they say nothing.
+        environ: where `CUDA_VISIBLE_DEVICES` may be.
+        nvml: what `open_driver` asks.
+    """
+    visible = _visible(devices, environ.get("CUDA_VISIBLE_DEVICES"))
+    return ThisMachine((), None) if visible is None else ThisMachine(visible, open_driver(nvml))
+
+
+def _visible(devices: Sequence[int], named: str | None) -> Sequence[int] | None:
+    """Indices; empty means all, None means none."""
+    if devices or named is None:
+        return devices
+    parts = [part.strip() for part in named.split(",")]
+    return [int(part) for part in parts] if all(map(str.isdecimal, parts)) else None
 
 
 def open_driver(nvml: Any = None) -> "Driver | None":

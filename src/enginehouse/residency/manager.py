@@ -12,12 +12,14 @@ from typing import Self
 from msgspec import structs
 
 from enginehouse.engines.base import Engine
-from enginehouse.errors import Conflict, EnginehouseError, ModelNotFound, ShuttingDown
+from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.lifecycle import Lifecycle
+from enginehouse.residency.machine import Machine, ThisMachine
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
+from enginehouse.residency.placement import elsewhere
 from enginehouse.residency.policy import Footprint, Rules, Standing, bytes_by_pool, fits, tidy
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
@@ -38,7 +40,8 @@ class Residency:
         launchers: who loads, by engine.
         settings: limits and time-outs.
         footprints: what was measured before; forgotten with the process when left out.
-        ram: bytes of the machine; asked of the system when left out.
+        machine: what there is; this one, without its GPUs, when left out.
+        ram: bytes of main memory; the machine's when left out.
         on_change: called with a picture of a resident after every change of its state; it must not wait or raise.
     """
 
@@ -48,24 +51,29 @@ class Residency:
         settings: ResidencySettings,
         *,
         footprints: Footprints | None = None,
+        machine: Machine | None = None,
         ram: int | None = None,
         on_change: Callable[[ResidentStatus], None] = lambda _: None,
     ) -> None:
         self._settings = settings
-        self._ram = ram
+        machine = machine or ThisMachine((), None)
+        self._ram = machine.ram().total if ram is None else ram
+        self._gpus = {gpu.index: gpu.memory.total for gpu in machine.gpus()}
         self._on_change = on_change
         self.decisions = Decisions()
         """Why what happened happened; to be read."""
         self._residents: dict[str, Resident] = {}
         self._room = Room(
-            ByteLedger(capacity_of(settings, ram)),
+            ByteLedger(capacity_of(settings, self._ram, self._gpus)),
             _rules(settings),
             standing=self._standing,
             evict=lambda victim: self._residents[victim].dismiss(Cause.ROOM),
             decisions=self.decisions,
         )
         self._footprints = footprints = footprints or Footprints(None, "")
-        self._lifecycle = Lifecycle(launchers, settings, footprints, self._room, self.decisions)
+        self._lifecycle = Lifecycle(
+            launchers, settings, footprints, self._room, self.decisions, machine, self._gpus
+        )
         self._tasks = asyncio.TaskGroup()
         self._closing = False
 
@@ -148,7 +156,7 @@ class Residency:
     async def unload(self, deployment_id: str) -> None:
         """Out of memory: running requests end first, a load under way is stopped. Returns when it is gone."""
         resident = self._residents.get(deployment_id)
-        if resident is None or resident.state in {ResidentState.OFF, ResidentState.FAILED}:
+        if resident is None or resident.at_rest:
             return
         resident.dismiss(
             Cause.UNLOADED, Conflict("The model was unloaded while it was loading. Ask again to load it.")
@@ -158,13 +166,20 @@ class Residency:
     def dismiss(self, deployment_id: str, refusal: EnginehouseError) -> None:
         """The same without waiting for it; who waits for the deployment gets the refusal."""
         if resident := self._residents.get(deployment_id):
-            removed = isinstance(refusal, ModelNotFound)
-            resident.dismiss(Cause.REMOVED if removed else Cause.UNLOADED, refusal)
+            resident.dismiss(Cause.UNLOADED, refusal)
+
+    def remove(self, deployment_id: str, refusal: EnginehouseError) -> None:
+        """Like `dismiss`, since its model is no more: when it is gone, all that was kept of it is forgotten."""
+        if resident := self._residents.get(deployment_id):
+            resident.removed = True
+            resident.dismiss(Cause.REMOVED, refusal)
+            self._forget_if_gone(deployment_id, resident)
 
     def has_room_beside(self, deployment_id: str) -> bool:
-        """Whether as much as this one takes is free."""
+        """Whether as much as this one takes is free, there or on another GPU."""
         ledger = self._room.ledger
-        return fits(ledger.entries.get(deployment_id, {}), ledger.free())
+        ways = elsewhere(ledger.entries.get(deployment_id, {}), self._gpus)
+        return any(fits(way, ledger.free()) for way in ways)
 
     def tidy(self, excess: Footprint) -> Sequence[str]:
         """So much less shall be taken, by pool: who has to leave for that begins to, and is told."""
@@ -191,7 +206,7 @@ class Residency:
     def adopt(self, settings: ResidencySettings) -> None:
         """New limits count from the next decision on; what is beyond them leaves when others need room."""
         self._settings = self._lifecycle.settings = settings
-        self._room.ledger.resize(capacity_of(settings, self._ram))
+        self._room.ledger.resize(capacity_of(settings, self._ram, self._gpus))
         self._room.rules = _rules(settings)
         self._room.review()
 
@@ -250,7 +265,8 @@ class Residency:
 
     def known_bytes(self, deployment: Deployment) -> int:
         """What it took the last time it was measured; 0 when it never was."""
-        return self._footprints.known(deployment) or 0
+        known = self._footprints.known(deployment)
+        return known.total if known else 0
 
     def figures(self, deployment_id: str) -> Figures:
         """What was counted and measured of it; to be read, not written."""
@@ -300,7 +316,7 @@ class Residency:
                 resident.waiters.remove(waiter)
 
     def _start_if_off(self, resident: Resident) -> None:
-        if resident.state in {ResidentState.OFF, ResidentState.FAILED} and resident.wanted is not None:
+        if resident.at_rest and resident.wanted is not None:
             name = f"resident {resident.wanted.id}"
             resident.begin(self._tasks.create_task(self._live(resident), name=name))
 
@@ -308,6 +324,12 @@ class Residency:
         await self._lifecycle.run(resident)
         if resident.waiters and not self._closing:
             self._start_if_off(resident)
+        elif resident.deployment is not None:
+            self._forget_if_gone(resident.deployment.id, resident)
+
+    def _forget_if_gone(self, deployment_id: str, resident: Resident) -> None:
+        if resident.removed and resident.at_rest and self._residents.get(deployment_id) is resident:
+            del self._residents[deployment_id]
 
     def _tell(self, status: ResidentStatus) -> None:
         self._on_change(self._with_memory(status))

@@ -5,49 +5,41 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import psutil
 import structlog
 
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import InsufficientMemory
 from enginehouse.residency.policy import Footprint, fits
 from enginehouse.settings.schema import ResidencySettings
-from enginehouse.types import Deployment, EngineName, Kind
+from enginehouse.types import Deployment
 
-__all__ = ["ByteLedger", "Footprints", "capacity_of", "footprint_of", "measured"]
+__all__ = ["ByteLedger", "Footprints", "capacity_of", "measured"]
 
 log = structlog.get_logger()
 
-_UTILITY = {Kind.EMBEDDING, Kind.CLASSIFIER, Kind.RERANK}
-_REMOTE = {EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA}
 _MIB = 1024 * 1024
 
 
-def capacity_of(settings: ResidencySettings, ram: int | None = None) -> Footprint:
+def capacity_of(settings: ResidencySettings, ram: int, gpus: Mapping[int, int]) -> Footprint:
     """What there is to share out, by axis.
 
     Embedders, rerankers and classifiers have axes of their own, so that they never push out a model that chats.
 
     Args:
-        ram: bytes of the machine; asked of the system when left out.
+        ram: bytes of main memory.
+        gpus: bytes of each visible GPU, by index.
     """
-    total = int((ram if ram is not None else psutil.virtual_memory().total) * settings.max_memory_usage)
-    utility = int(total * settings.utility_share)
-    return {
-        "ram": total - utility,
-        "models": settings.max_models,
-        "ram.utility": utility,
-        "models.utility": settings.max_models,
-    }
-
-
-def footprint_of(deployment: Deployment, ram: int) -> Footprint:
-    """What a deployment of so many bytes takes; one that runs elsewhere takes nothing here."""
-    if deployment.engine in _REMOTE:
-        return {}
-    suffix = ".utility" if deployment.kind in _UTILITY else ""
-    return {f"ram{suffix}": ram, f"models{suffix}": 1}
+    memories = {"ram": ram, **{f"vram.{index}": total for index, total in gpus.items()}}
+    capacity = {"models": settings.max_models, "models.utility": settings.max_models}
+    for name, size in memories.items():
+        total = int(size * settings.max_memory_usage)
+        utility = int(total * settings.utility_share)
+        capacity |= {name: total - utility, f"{name}.utility": utility}
+    return capacity
 
 
 class ByteLedger:
@@ -115,6 +107,10 @@ class ByteLedger:
         self._capacity = capacity
 
 
+Measured: TypeAlias = dict[str, int]
+"""Bytes by kind of memory: `ram`, and `vram` on all GPUs together."""
+
+
 class Footprints:
     """Measured bytes, remembered over restarts by what determines them: files, flags, context, slots, engine build.
 
@@ -126,19 +122,20 @@ class Footprints:
     def __init__(self, file: Path | None, build: str) -> None:
         self._file = file
         self._build = build
-        self._known: dict[str, int] = _read(file) if file else {}
+        self._known: dict[str, Measured] = _read(file) if file else {}
 
-    def known(self, deployment: Deployment) -> int | None:
+    def known(self, deployment: Deployment) -> Weight | None:
         """Bytes it took last time."""
-        return self._known.get(self._key(deployment))
+        known = self._known.get(self._key(deployment))
+        return Weight(ram=known.get("ram", 0), vram=known.get("vram", 0)) if known is not None else None
 
-    def remember(self, deployment: Deployment, size: int) -> None:
+    def remember(self, deployment: Deployment, size: Weight) -> None:
         """Keep what was measured; a few per cent more or less are not worth a write."""
-        key = self._key(deployment)
-        before = self._known.get(key, 0)
-        if abs(size - before) * 50 <= before:
+        key, new = self._key(deployment), {"ram": size.ram, "vram": size.vram}
+        before = self._known.get(key, {})
+        if all(abs(amount - before.get(axis, 0)) * 50 <= before.get(axis, 0) for axis, amount in new.items()):
             return
-        self._known[key] = size
+        self._known[key] = new
         if self._file is not None:
             _write(self._file, self._known)
 
@@ -160,23 +157,28 @@ def _too_big(name: str, axis: str, need: int, room: int) -> str:
         return (
             f"{name!r} cannot be loaded: every place in memory is pinned. Raise residency.max_models or unpin one."
         )
+    where = f" of GPU {axis.split('.')[1]}" if axis.startswith("vram") else ""
+    lighter = "offload fewer layers with -ngl, " if where else ""
+    most = max(room, 0) // _MIB
     return (
-        f"{name!r} needs about {need // _MIB} MiB, and at most {max(room, 0) // _MIB} MiB can be had with all else "
-        "evicted. Give it a smaller context or fewer slots, or raise residency.max_memory_usage."
+        f"{name!r} needs about {need // _MIB} MiB{where}, and at most {most} MiB can be had with all else evicted. "
+        f"Give it a smaller context or fewer slots, {lighter}or raise residency.max_memory_usage."
     )
 
 
-def _read(file: Path) -> dict[str, int]:
+def _read(file: Path) -> dict[str, Measured]:
+    """Before GPUs were counted a plain number was kept: bytes of main memory."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, int])
+        known = msgspec.json.decode(file.read_bytes(), type=dict[str, int | Measured])
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.MsgspecError) as error:
         log.warning("footprints_unreadable", file=str(file), error=str(error))
         return {}
+    return {key: {"ram": size} if isinstance(size, int) else size for key, size in known.items()}
 
 
-def _write(file: Path, known: Mapping[str, int]) -> None:
+def _write(file: Path, known: Mapping[str, Measured]) -> None:
     scratch = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Who has to leave so that another may come: values in, values out; no clock, no tasks, no logging.
 
-Memory is counted on axes (`ram`, later one a GPU; the number of models is one too), and a model fits when it fits
+Memory is counted on axes (`ram`, one a GPU; the number of models is one too), and a model fits when it fits
 on every axis. Wants are served in the order in which they were asked for, but one that fits beside what an earlier
 one waits for does not wait for it.
 """
@@ -8,7 +8,7 @@ one waits for does not wait for it.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from enginehouse.types import Priority
 
@@ -36,6 +36,9 @@ class Want(Struct, frozen=True, kw_only=True):
 
     id: str
     need: Footprint
+    """Where it would rather be."""
+    others: tuple[Footprint, ...] = ()
+    """Where else it may be, the better place first."""
     since: float
     """When its first waiter asked, in seconds."""
     priority: Priority = Priority.NORMAL
@@ -83,6 +86,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     grants: tuple[str, ...] = ()
     """Wants that may load: their room is free."""
+    places: Mapping[str, Footprint] = {}
+    """Where those may load that are granted another place than the one they would rather have."""
     evictions: tuple[Eviction, ...] = ()
     """Who shall leave."""
     waits: Mapping[str, str] = {}
@@ -110,6 +115,7 @@ def plan(wants: Sequence[Want], standing: Sequence[Standing], free: Footprint, r
         state.serve(want, rules, now)
     return Plan(
         grants=tuple(state.grants),
+        places=state.places,
         evictions=tuple(state.evictions),
         waits=state.waits,
         again_at=min(state.deadlines, default=None),
@@ -159,27 +165,43 @@ class _State:
         self._staying = [s for s in standing if not (s.leaving or s.loading or s.pinned)]
         self._fixed = [s for s in standing if s.leaving or s.loading or s.pinned]
         self.grants: list[str] = []
+        self.places: dict[str, Footprint] = {}
         self.evictions: list[Eviction] = []
         self.waits: dict[str, str] = {}
         self.deadlines: list[float] = []
 
     def serve(self, want: Want, rules: Rules, now: float) -> None:
-        if fits(want.need, self._free):
-            self.grants.append(want.id)
-            self._free = _minus(self._free, want.need)
-        elif fits(want.need, _plus(self._free, self._coming)):
-            self._claim(want.need)
+        if (place := _first(want, self._free)) is not None:
+            self._grant(want, place)
+        elif (place := _first(want, _plus(self._free, self._coming))) is not None:
+            self._claim(place)
             self.waits[want.id] = "what leaves makes room for it"
-        elif want.evicts and (victims := self._victims(want, rules, now)):
+        elif want.evicts and (cheapest := self._cheapest(want, rules, now)):
+            place, victims = cheapest
             for victim in victims:
                 self._staying.remove(victim)
                 self._coming = _plus(self._coming, victim.size)
                 why = _worth_told(victim, now)
                 self.evictions.append(Eviction(id=victim.id, newcomer=want.id, why=why))
-            self._claim(want.need)
+            self._claim(place)
             self.waits[want.id] = "what leaves makes room for it"
         else:
             self._wait(want, rules, now)
+
+    def _grant(self, want: Want, place: Footprint) -> None:
+        self.grants.append(want.id)
+        if place is not want.need:
+            self.places[want.id] = place
+        self._free = _minus(self._free, place)
+
+    def _cheapest(self, want: Want, rules: Rules, now: float) -> tuple[Footprint, list[Standing]] | None:
+        """The place whose making costs least: where the dearest of those who leave is worth the least."""
+        ways = [
+            (place, victims)
+            for place in _places(want)
+            if (victims := self._victims(structs.replace(want, need=place, others=()), rules, now))
+        ]
+        return min(ways, key=lambda way: max(map(_worth, way[1])), default=None)
 
     def _victims(self, want: Want, rules: Rules, now: float) -> list[Standing]:
         """The cheapest set that makes room, or nothing."""
@@ -215,7 +237,8 @@ class _State:
         self.waits[want.id] = "; ".join(sorted(in_the_way)) or "others asked first"
         if overdue_at <= now and want.evicts:
             # Nobody who came later may take what the overdue one is waiting for.
-            self._free = {axis: 0 if axis in want.need else left for axis, left in self._free.items()}
+            kept = {axis for place in _places(want) for axis in place}
+            self._free = {axis: 0 if axis in kept else left for axis, left in self._free.items()}
 
 
 def _may_go(resident: Standing, want: Want, rules: Rules, now: float) -> bool:
@@ -244,7 +267,16 @@ def _fixed(resident: Standing) -> str:
 
 
 def _overlap(resident: Standing, want: Want) -> bool:
-    return bool(resident.size.keys() & want.need.keys())
+    return any(resident.size.keys() & place.keys() for place in _places(want))
+
+
+def _places(want: Want) -> tuple[Footprint, ...]:
+    return (want.need, *want.others)
+
+
+def _first(want: Want, room: Footprint) -> Footprint | None:
+    """The best place that has room."""
+    return next((place for place in _places(want) if fits(place, room)), None)
 
 
 def _is_spare(resident: Standing, rules: Rules, now: float) -> bool:

@@ -74,6 +74,8 @@ class Resident:
         self.dismissed = False
         self.cause = Cause.IDLE
         """Why this life ends: by itself, unless somebody dismisses it."""
+        self.removed = False
+        """Its model is no more: when this life is over nothing of it need be kept."""
         self.figures = Figures()
         self.ended_by_itself: str | None = None
         self.unanswered = 0
@@ -110,6 +112,11 @@ class Resident:
             self._on_change(self.status(self.deployment))
 
     @property
+    def at_rest(self) -> bool:
+        """Whether no life is under way."""
+        return self.state in _AT_REST
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether its engine runs where we cannot start or stop it."""
         return self.deployment is not None and self.deployment.base_url is not None
@@ -139,6 +146,7 @@ class Resident:
         self.deployment = self.wanted
         self.dismissed = False
         self.cause = Cause.IDLE
+        self.removed = False
         self.ended_by_itself = self.error = None
         self.unanswered = 0
         self.since = now()
@@ -164,7 +172,7 @@ class Resident:
         """
         if refusal is not None:
             self.refuse(refusal)
-        if self.dismissed or self.state in _AT_REST:
+        if self.dismissed or self.at_rest:
             return
         self.dismissed = True
         self.cause = cause

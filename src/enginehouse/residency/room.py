@@ -1,11 +1,12 @@
 """Room in memory: who holds it, who waits for it, and the moment in which it changes hands."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from msgspec import Struct
 
+from enginehouse.errors import InsufficientMemory
 from enginehouse.residency.base import Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import ByteLedger
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 
 class _Claim(Struct, frozen=True, eq=False):
     want: Want
-    granted: "asyncio.Future[None]"
+    granted: "asyncio.Future[Footprint]"
 
 
 class Room:
@@ -52,26 +53,46 @@ class Room:
         self._claims: dict[str, _Claim] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
-    def check(self, deployment_id: str, need: Footprint) -> None:
-        """Refuse what could not fit with all else gone but what is pinned.
+    def check(self, deployment_id: str, needs: Sequence[Footprint]) -> Sequence[Footprint]:
+        """Those places where it could fit with all else gone but what is pinned.
 
         Raises:
-            InsufficientMemory: tells what is needed and what there could be.
+            InsufficientMemory: it fits nowhere; tells what the last place needs and what there could be.
         """
         standing = self._standing(self.ledger.entries)
-        self.ledger.check(deployment_id, need, {one.id: one.size for one in standing if one.pinned})
+        kept = {one.id: one.size for one in standing if one.pinned}
+        possible: list[Footprint] = []
+        for need in needs:
+            try:
+                self.ledger.check(deployment_id, need, kept)
+            except InsufficientMemory:
+                if need is needs[-1] and not possible:
+                    raise
+            else:
+                possible.append(need)
+        return possible
 
-    async def take(self, deployment_id: str, need: Footprint, *, since: float, terms: Terms) -> None:
-        """Wait until there is room, and have it: it is reserved in the step that decides.
+    async def take(
+        self, deployment_id: str, needs: Sequence[Footprint], *, since: float, terms: Terms
+    ) -> Footprint:
+        """Wait until there is room in one of these places, and have it: it is reserved in the step that decides.
 
         Whoever leaves while waiting has to `give_back`, since the grant may have come in the same tick.
         """
-        want = Want(id=deployment_id, need=need, since=since, priority=terms.priority, evicts=terms.evicts)
+        need, *others = needs
+        want = Want(
+            id=deployment_id,
+            need=need,
+            others=tuple(others),
+            since=since,
+            priority=terms.priority,
+            evicts=terms.evicts,
+        )
         claim = _Claim(want, asyncio.get_running_loop().create_future())
         self._claims[deployment_id] = claim
         try:
             self.review()
-            await claim.granted
+            return await claim.granted
         finally:
             self._claims.pop(deployment_id, None)
             self._kept_by.pop(deployment_id, None)
@@ -112,8 +133,9 @@ class Room:
         decision = plan(wants, standing, self.ledger.free(), self.rules, loop.time())
         for granted in decision.grants:
             claim = self._claims[granted]
-            self.ledger.reserve(granted, claim.want.need)
-            claim.granted.set_result(None)
+            place = decision.places.get(granted, claim.want.need)
+            self.ledger.reserve(granted, place)
+            claim.granted.set_result(place)
         for eviction in decision.evictions:
             self._decisions.note(eviction.id, "evicted", eviction.why, other=eviction.newcomer)
             self._evict(eviction.id)

@@ -53,6 +53,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "StoreSettings",
+    "VectorSettings",
 ]
 
 RESTART = frozenset(
@@ -67,6 +68,7 @@ RESTART = frozenset(
         "stores",
         "ledger",
         "qdrant",
+        "vectors",
     }
 )
 """Keys, or whole sections, that are read once at start: a change of one waits for the next start."""
@@ -227,6 +229,24 @@ class AdmissionSettings(Section):
     """Roles that may ask for priority high; others are refused."""
 
 
+class RoutingSettings(Section):
+    """Servers elsewhere: whether to ask again, and when to leave one alone. Nothing is asked twice after its first
+    byte."""
+
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often the last server that is left is asked again after a failure that may pass."""
+    backoff: PositiveSeconds = 0.25
+    """Seconds before it is asked the second time; each further pause is twice as long, less up to half by lot."""
+    max_pause: PositiveSeconds = 10.0
+    """Most seconds of such a pause; a longer `Retry-After` is handed on to the caller."""
+    breaker_failures: Annotated[int, Field(ge=1)] = 5
+    """Failures in a row after which a server is left alone."""
+    breaker_cooldown: PositiveSeconds = 30.0
+    """Seconds for which it is; then one request at a time tries it."""
+    max_retry_after: PositiveSeconds = 300.0
+    """Most seconds for which a server's own `Retry-After` is believed."""
+
+
 class ProviderSettings(Section):
     """A remote provider's address and key."""
 
@@ -236,6 +256,8 @@ class ProviderSettings(Section):
     """Key sent upstream; never shown."""
     organization: str | None = None
     """Organisation header, where the provider has one."""
+    project: str | None = None
+    """Project header, where the provider has one."""
 
 
 class StoreSettings(Section):
@@ -257,12 +279,28 @@ class StoreSettings(Section):
 
 
 class QdrantSettings(Section):
-    """A Qdrant server; without a host, vectors are kept by the embedded index."""
+    """A Qdrant server; without a host or a URL, vectors are kept by the embedded index."""
 
+    url: SecretUrl = ""
+    """Its whole address, such as `https://qdrant.example:6333`; comes before `host`, `port` and `tls`."""
     host: str | None = None
     """Host name of the server."""
     port: Annotated[int, Field(ge=1, le=65535)] = 6333
     """Its HTTP port."""
+    tls: bool = False
+    """Whether it is spoken to over HTTPS."""
+    api_key: Secret | None = None
+    """Key that it wants."""
+
+
+class VectorSettings(Section):
+    """Collections of vectors."""
+
+    max_payload_bytes: Annotated[int, Field(gt=0)] = 65_536
+    """Most bytes of one point's payload, as JSON."""
+    fsync: bool = False
+    """Whether the embedded index waits for the disk at every change. Without it nothing is lost when the service
+    dies, but a power cut may cost the last second; with it each call takes some tens of milliseconds longer."""
 
 
 class CacheSettings(Section):
@@ -383,6 +421,34 @@ class InstanceSettings(Section):
         return self
 
 
+class TimeoutSettings(Section):
+    """Limits of one answer; left out means none."""
+
+    connect: PositiveSeconds | None = None
+    """Seconds until the connection to a server elsewhere has to be there; 10 when left out."""
+    first_token: PositiveSeconds | None = None
+    """Seconds from asking the engine to the first piece of its answer."""
+    total: PositiveSeconds | None = None
+    """Seconds from asking the engine to the end of its answer."""
+
+
+class DeploymentSettings(Section):
+    """One more server of a model; what is left out is as the model says."""
+
+    engine: Literal[EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA] | None = None
+    """Which API it speaks; OpenAI's when left out."""
+    base_url: str | None = None
+    """Root of that API; the provider's own when left out."""
+    api_key: Secret | None = None
+    """Key for it."""
+    upstream_model: str | None = None
+    """What it calls the model."""
+    slots: Annotated[int, Field(ge=1)] | None = None
+    """Requests that run there at once."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Its share of the work."""
+
+
 class ModelSettings(Section):
     """One model. The key in `models` is its id; `name@version` gives it a version."""
 
@@ -426,11 +492,20 @@ class ModelSettings(Section):
     instances: InstanceSettings = InstanceSettings()
     """Copies of a local model, for more requests at once than `slots` of one engine serve well."""
     base_url: str | None = None
-    """Root of an OpenAI-compatible API, for `engine: openai`."""
+    """Root of the API, for `engine: openai` (any compatible server), `anthropic` and `ollama`."""
     api_key: Secret | None = None
     """Key for that API."""
     upstream_model: str | None = None
     """What that API calls the model."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Share of the work of this server, where `deployments` names more of them."""
+    deployments: tuple[DeploymentSettings, ...] = ()
+    """More servers of the same model: work goes to the one with the least to do for its weight, and to another one
+    when it fails before the first byte."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that answer in its stead when none of its servers can, in this order."""
+    timeouts: TimeoutSettings = TimeoutSettings()
+    """How long an answer may take; `request_timeout` limits the time between two pieces of it."""
 
     @model_validator(mode="after")
     def _digests_are_of_sources(self) -> Self:
@@ -467,6 +542,7 @@ class Settings(Section):
     engines: EngineSettings = EngineSettings()
     residency: ResidencySettings = ResidencySettings()
     admission: AdmissionSettings = AdmissionSettings()
+    routing: RoutingSettings = RoutingSettings()
     registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
@@ -478,6 +554,7 @@ class Settings(Section):
     its own), `period` (day, month or total) and `dollars`."""
     stores: StoreSettings = StoreSettings()
     qdrant: QdrantSettings = QdrantSettings()
+    vectors: VectorSettings = VectorSettings()
     openai: ProviderSettings = ProviderSettings()
     anthropic: ProviderSettings = ProviderSettings()
     ollama: ProviderSettings = ProviderSettings()

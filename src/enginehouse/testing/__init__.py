@@ -3,16 +3,18 @@
 from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.books import FakeBooks, FakeSpool
 from enginehouse.testing.clock import simulate
-from enginehouse.testing.engines import FakeEmbedder, FakeEngine, FakeLauncher
+from enginehouse.testing.engines import WHOLE, FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher
 from enginehouse.testing.lines import MemoryLines, SharedMemory
 from enginehouse.testing.machine import FakeMachine
 
 __all__ = [
+    "WHOLE",
     "Answer",
     "Caller",
     "FakeBooks",
     "FakeEmbedder",
     "FakeEngine",
+    "FakeGpuLauncher",
     "FakeLauncher",
     "FakeMachine",
     "FakeSpool",

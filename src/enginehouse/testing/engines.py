@@ -2,21 +2,38 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import ClassVar
 
+from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.http import taken
+from enginehouse.engines.metadata import Weight
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.types import Deployment
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["FakeEmbedder", "FakeEngine", "FakeLauncher", "FakeReply"]
+__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeGpuLauncher", "FakeLauncher", "FakeReply"]
+
+WHOLE = (
+    b'{"id":"x","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+)
+"""A whole answer in OpenAI's dialect."""
+_chat = OpenAIChat()
 
 
 class FakeReply:
     """A reply made of given chunks; an exception among them is raised in its place, a number is a pause."""
 
-    def __init__(self, chunks: Sequence[bytes | Exception | float], status: int = 200) -> None:
+    def __init__(
+        self, chunks: Sequence[bytes | Exception | float], status: int = 200, *, stream: bool = False
+    ) -> None:
         self.status = status
-        self.headers: Mapping[str, str] = {"Content-Type": "application/json"}
+        kind = "text/event-stream" if stream and status == 200 else "application/json"
+        self.headers: Mapping[str, str] = {"Content-Type": kind}
+        self.prompt_tokens: int | None = None
         self._chunks = chunks
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -36,12 +53,14 @@ class FakeReply:
 
 
 class FakeEngine:
-    """Satisfies `Engine`, `Forwards` and `Embeds`.
+    """Satisfies `Engine`, `Forwards` and `Generates`.
 
     Args:
         chunks: what a forwarded call answers.
         status: with which status.
     """
+
+    dialects: ClassVar = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 
     def __init__(self, chunks: Sequence[bytes | Exception | float] = (), *, status: int = 200) -> None:
         self.chunks = chunks
@@ -61,9 +80,22 @@ class FakeEngine:
         self.calls.append(call)
         self.running += 1
         try:
-            yield FakeReply(self.chunks, self.status)
+            yield FakeReply(self.chunks, self.status, stream=call.stream)
         finally:
             self.running -= 1
+
+    @asynccontextmanager
+    async def generate(self, generation: Generation, *, request_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
+        """The same as events."""
+        body = _chat.write_request(generation, stream=False)
+        call = Call(dialect=Dialect.OPENAI_CHAT, body=body, stream=False, request_id=request_id)
+        async with self.forward(call) as reply:
+            yield _events(await taken(reply))
+
+
+async def _events(reply: Reply) -> AsyncIterator[Event]:
+    for event in _chat.read_answer(await reply.read()):
+        yield event
 
 
 class FakeEmbedder:
@@ -88,6 +120,7 @@ class FakeLauncher:
         unload_seconds: how long it takes to go.
         failure: raised at the end of every load, when given.
         weights: bytes by deployment id; nothing when not named.
+        pid: the process that is said to be its engine's.
     """
 
     def __init__(
@@ -98,8 +131,10 @@ class FakeLauncher:
         unload_seconds: float = 0.0,
         failure: Exception | None = None,
         weights: Mapping[str, int] | None = None,
+        pid: int | None = None,
     ) -> None:
         self.weights = weights or {}
+        self.pid = pid
         self.engine = engine or FakeEngine()
         self.load_seconds = load_seconds
         self.unload_seconds = unload_seconds
@@ -125,10 +160,35 @@ class FakeLauncher:
             raise self.failure
         self.resident.add(deployment.id)
         try:
-            yield Loaded(engine=self.engine)
+            yield Loaded(engine=self.engine, pid=self.pid)
         finally:
             await asyncio.sleep(self.unload_seconds)
             self.resident.discard(deployment.id)
+
+
+class FakeGpuLauncher(FakeLauncher):
+    """One whose engines can lie on GPUs, where `offloaded` says what of them does, by deployment id."""
+
+    def __init__(
+        self, offloaded: Mapping[str, Weight], *, pid: int | None = None, load_seconds: float = 1.0
+    ) -> None:
+        weights = {name: weight.total for name, weight in offloaded.items()}
+        super().__init__(weights=weights, pid=pid, load_seconds=load_seconds)
+        self.offloaded = offloaded
+        self.places: dict[str, Mapping[int, int]] = {}
+        """Bytes by GPU with which each was last loaded; not there when its flags were to decide."""
+
+    async def offload(self, deployment: Deployment, watcher: Watcher) -> Weight | None:
+        """As told."""
+        del watcher
+        return self.offloaded.get(deployment.id)
+
+    def load_on(
+        self, deployment: Deployment, watcher: Watcher, gpus: Mapping[int, int]
+    ) -> AbstractAsyncContextManager[Loaded]:
+        """Remember where, and load."""
+        self.places[deployment.id] = gpus
+        return self.load(deployment, watcher)
 
 
 def _unit(length: float) -> list[float]:

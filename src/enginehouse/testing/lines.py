@@ -31,7 +31,7 @@ class MemoryLines:
         """How often a step was asked for."""
         self._memory = memory
         self._name = name
-        self._delay = delay
+        self.delay = delay
         self._listener: Listener | None = None
 
     def listen(self, listener: Listener) -> None:
@@ -59,8 +59,8 @@ class MemoryLines:
         return outcome
 
     async def _way(self) -> None:
-        if self._delay:
-            await asyncio.sleep(self._delay)
+        if self.delay:
+            await asyncio.sleep(self.delay)
         if not self.up:
             raise StoreUnavailable("The plug is pulled.")
 
@@ -125,6 +125,7 @@ class _Shared:
         outcome = Outcome(
             joined=[self._place(join.id, now) for join in moves.joins],
             waiting=[self._place(ticket, now) for ticket in moves.waiting],
+            turns=[ticket for owner, ticket in self._called if owner == replica],
             slots=slots,
             active=len(self._running),
             depth=len(self._waiters),
@@ -132,7 +133,7 @@ class _Shared:
             next=self._next(moves.slots, now),
             figures=self._figures() if moves.figures else None,
         )
-        return outcome, self._called
+        return outcome, [call for call in self._called if call[0] != replica]
 
     def _expire(self, now: float) -> None:
         for ticket in [ticket for ticket, waiter in self._waiters.items() if waiter.until <= now]:
@@ -167,7 +168,7 @@ class _Shared:
             self._counts["served"] -= ran
 
     def _admit(self, slots: int, now: float) -> None:
-        while now >= self._hold and len(self._running) < slots and (ticket := self._line.head(now)) is not None:
+        while (ticket := self._line.head(now)) is not None and now >= self._hold and len(self._running) < slots:
             waiter = self._waiters.pop(ticket)
             self._line.serve(ticket)
             self._run(ticket, waiter.until, now - waiter.came)
@@ -187,12 +188,12 @@ class _Shared:
             self._counts["rejected"] += 1
         else:
             waiter = _Waiter(join=join, owner=replica, came=now - join.waited, until=now + moves.lease)
-            late = any(other.came > waiter.came for other in self._waiters.values())
+            late = any(_entered(other, now, moves.aging) > waiter.came for other in self._waiters.values())
             self._waiters[join.id] = waiter
             self._stand([waiter] if not late else self._from_the_start())
 
     def _from_the_start(self) -> list[_Waiter]:
-        """Somebody comes who came earlier than others: all stand anew by their times, and turns begin anew."""
+        """Somebody asked before others came to where they stand: all stand anew by their times, turns too."""
         self._line = Line(self._line.aging)
         return sorted(self._waiters.values(), key=lambda waiter: waiter.came)
 
@@ -222,6 +223,11 @@ class _Shared:
             timed_out=self._counts["timed_out"],
             left=self._counts["left"],
         )
+
+
+def _entered(waiter: _Waiter, now: float, aging: float) -> float:
+    """When it came into the class in which it stands now."""
+    return waiter.came + aging * min(waiter.join.level, (now - waiter.came) // aging)
 
 
 def _until(told: float | tuple[int, float]) -> float:

@@ -71,6 +71,10 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    COUNT = "count"
+    """The tokens of a prompt, and nothing of an answer."""
+    LOAD = "load"
+    """Nothing but the model in memory."""
 
 
 Source: TypeAlias = str | dict[str, str]
@@ -110,8 +114,18 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """The remote engine's key. Never shown."""
     upstream_model: str | None = None
     """What the remote engine calls the model, when it is not our id."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with every request, such as an organisation's name."""
+    weight: float = 1.0
+    """Its share of the work among the deployments of one model."""
     request_timeout: float | None = None
     """Seconds the engine may be silent; None takes the service's limit."""
+    connect_timeout: float | None = None
+    """Seconds until a connection has to be there; None takes the usual ones."""
+    first_token_timeout: float | None = None
+    """Seconds until the first piece of an answer has to be there."""
+    total_timeout: float | None = None
+    """Seconds until the whole of it has to be there."""
     defaults: tuple[tuple[str, str], ...] = ()
     """Generation parameters for requests that do not give them: name and JSON value."""
 
@@ -144,6 +158,8 @@ class Model(Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.NORMAL
     ttl: float | None = None
     """Idle seconds before it leaves memory; None takes the service's default, 0 means never."""
+    fallbacks: tuple[str, ...] = ()
+    """Models that answer in its stead when none of its deployments can."""
     pinned: bool = False
     preload: bool = False
     instances: Instances = Instances()
@@ -292,6 +308,8 @@ class Timings(Struct, kw_only=True):
     """From the engine having the request to its first byte for the caller."""
     upstream: float | None = None
     """From the engine having the request to the end of its answer."""
+    model: str | None = None
+    """Which model is to answer, once its name is resolved."""
     deployment: str | None = None
     """Which deployment it runs on, once that is decided."""
     place: Place | None = None
@@ -306,8 +324,10 @@ class Request(Struct, frozen=True, kw_only=True):
     """As the caller named it: id, alias or `name@version`."""
     principal: Principal
     request_id: str
-    body: bytes
-    """The call in OpenAI's dialect."""
+    body: bytes = b""
+    """The call as the caller wrote it, where its bytes may pass through."""
+    face: str = ""
+    """Which dialect or family of routes it came by."""
     stream: bool = False
     priority: Priority = Priority.NORMAL
     timeout: float | None = None

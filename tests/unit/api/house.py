@@ -1,16 +1,19 @@
 """A front door with fake engines behind it, for tests of the faces."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
-from enginehouse.api.openai import OpenAIFace
+from enginehouse.api.ollama import ollama_faces
+from enginehouse.api.ollama_models import ollama_router
+from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
@@ -18,17 +21,36 @@ from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
-from enginehouse.core.gateway import Gateway
+from enginehouse.core.gateway import Gateway, Seats
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.listing import Listing
 from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.routes import Routes
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import AdmissionSettings, AuthSettings, ResidencySettings, ServerSettings, Settings
+from enginehouse.settings.schema import (
+    AdmissionSettings,
+    AuthSettings,
+    ResidencySettings,
+    RoutingSettings,
+    ServerSettings,
+    Settings,
+)
 from enginehouse.telemetry.events import EventStream
-from enginehouse.testing import Caller, FakeEmbedder, FakeEngine, FakeLauncher, FakeMachine
+from enginehouse.testing import (
+    Caller,
+    FakeBooks,
+    FakeEmbedder,
+    FakeEngine,
+    FakeGpuLauncher,
+    FakeLauncher,
+    FakeMachine,
+    FakeSpool,
+)
 from enginehouse.types import Deployment, EngineName, Kind, Model
 
 MIB = 1024 * 1024
@@ -49,10 +71,13 @@ async def here(work, *args):
 class Door:
     """What a test talks to."""
 
-    def __init__(self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine):
+    def __init__(
+        self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine, books
+    ):
         self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
         self.rest, self.changes, self.stopping = rest, changes, stopping
         self.catalogue, self.registry, self.machine = catalogue, registry, machine
+        self.books = books
 
     def caller(self, method, path, body=b"", **headers):
         return Caller(self.app, method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -76,24 +101,36 @@ async def open_door(
     failure=None,
     admission=None,
     memory=(),
+    gpus=(),
+    offloaded=None,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
     launcher = FakeLauncher(engine, load_seconds=load_seconds, failure=failure, weights=WEIGHTS)
+    if offloaded is not None:
+        launcher = FakeGpuLauncher(offloaded, load_seconds=load_seconds)
+    machine = FakeMachine(RAM, gpus)
     launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
     changes, stopping = EventStream(kept=50), asyncio.Event()
     limits = ResidencySettings(**{"vram_multiplier": 1, **dict(memory)})
-    async with Residency(launchers, limits, ram=RAM, on_change=changes.publish) as residency:
+    async with (
+        Residency(launchers, limits, machine=machine, on_change=changes.publish) as residency,
+        AsyncExitStack() as stack,
+    ):
         gates = Admission(admission or AdmissionSettings())
         copies = Copies(gates, residency, limits)
-        gateway, machine = Gateway(catalogue, gates, residency, copies), FakeMachine(RAM)
-        face, warm_ups = OpenAIFace(gateway), WarmUps(gateway, residency)
+        books = FakeBooks()
+        ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices({}, ())))
+        clock = asyncio.get_running_loop().time
+        routes = Routes(catalogue, RoutingSettings(), clock, lambda: 1.0)
+        gateway = Gateway(Seats(catalogue, gates, residency, copies), routes, ledger)
+        warm_ups = WarmUps(gateway, residency)
         holdings, cleanup = Holdings(residency, copies, machine), Cleanup(residency, machine)
         hot = {
-            "/v1/chat/completions": face.chat,
-            "/v1/completions": face.completion,
-            "/v1/embeddings": face.embeddings,
+            **openai_faces(gateway),
+            **anthropic_faces(gateway),
+            **ollama_faces(gateway, catalogue, copies.unload),
         }
         listing = Listing(catalogue, residency, copies, changes.publish)
         registry = Registry(
@@ -115,10 +152,13 @@ async def open_door(
                     catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
                 ),
                 models_router(catalogue, copies),
+                ollama_router(catalogue, copies),
                 registration_router(registry, copies),
             ]
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))
         async with warm_ups:
-            yield Door(door, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine)
+            yield Door(
+                door, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine, books
+            )

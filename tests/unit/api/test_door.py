@@ -2,7 +2,7 @@
 
 import pytest
 
-from enginehouse.testing import simulate
+from enginehouse.testing import WHOLE, simulate
 from tests.unit.api.house import open_door
 
 KEY = {"authorization": "Bearer a-key"}
@@ -10,7 +10,7 @@ KEY = {"authorization": "Bearer a-key"}
 
 def ask(method, path, *, keys=(), headers=None, body=b""):
     async def main():
-        async with open_door([b"{}"], keys=keys) as door:
+        async with open_door([WHOLE], keys=keys) as door:
             return await door.call(method, path, body, **(headers or {}))
 
     return simulate(main())

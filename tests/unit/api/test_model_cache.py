@@ -5,14 +5,15 @@ from datetime import datetime
 
 import pytest
 
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import ModelLoadFailed, UpstreamDied
-from enginehouse.testing import Caller, simulate
+from enginehouse.testing import WHOLE, Caller, simulate
 from enginehouse.types import Deployment, EngineName, Kind, Model, Principal
 from tests.unit.api.house import MIB, open_door
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
-ANSWER = [0.5, b"{}"]
+ANSWER = [0.5, WHOLE]
 
 
 def at_the_door(chunks=ANSWER, **door):
@@ -307,11 +308,11 @@ class Moody:
     async def healthy(self):
         return True
 
-    def forward(self, call):
+    def generate(self, generation, *, request_id):
         self.count += 1
         if self.count % self.every == 0:
             raise UpstreamDied("it had enough")
-        return self.engine.forward(call)
+        return self.engine.generate(generation, request_id=request_id)
 
 
 @at_the_door(memory={"warmup_requests": 4})
@@ -455,6 +456,31 @@ async def test_health_has_the_cache_fields(door):
     }
     assert (body["models_cached"], body["total_models"], body["cache_hit_rate"]) == (1, 3, 0.5)
     assert (body["cache_status"], body["last_cleanup"]) == ("operational", None)
+
+
+@at_the_door(
+    gpus=(1000 * MIB, 500 * MIB),
+    offloaded={
+        "tiny": Weight(ram=10 * MIB, vram=600 * MIB),
+        "org/big:8b": Weight(ram=20 * MIB, vram=90 * MIB, fixed=True, split=(2.0, 1.0)),
+    },
+)
+async def test_memory_by_gpu_and_by_model(door):
+    await door.post("/models/tiny/load", b"")
+    await door.residency.load(door.catalogue.resolve("org/big:8b").deployments[0])
+    door.machine.processes[1] = {0: 700 * MIB, 1: 30 * MIB}
+    body = await get(door, "/vram")
+    one = {"total_mb": 1000.0, "used_mb": 700.0, "free_mb": 300.0, "budget_mb": 800.0, "models_mb": 660.0}
+    two = {"total_mb": 500.0, "used_mb": 30.0, "free_mb": 470.0, "budget_mb": 400.0, "models_mb": 30.0}
+    assert body["gpus"] == [{"index": 0, "name": "GPU 0", **one}, {"index": 1, "name": "GPU 1", **two}]
+    assert body["ram"]["models_mb"] == 30.0
+    assert body["models"] == {
+        "tiny": {"status": "ready", "vram_mb": 600.0, "ram_mb": 10.0, "gpus": {"0": 600.0}},
+        "org/big:8b": {"status": "ready", "vram_mb": 90.0, "ram_mb": 20.0, "gpus": {"0": 60.0, "1": 30.0}},
+    }
+    assert (body["total_vram_mb"], body["used_vram_mb"], body["free_vram_mb"]) == (1500.0, 730.0, 770.0)
+    models = (await get(door, "/v1/models/status"))["models"]
+    assert (models["tiny"]["vram_mb"], models["org/big:8b"]["vram_mb"]) == (600.0, 90.0)
 
 
 @at_the_door()

@@ -9,7 +9,7 @@ import pytest
 
 from enginehouse.errors import ModelLoadFailed, UpstreamDied
 from enginehouse.settings.schema import AdmissionSettings
-from enginehouse.testing import simulate
+from enginehouse.testing import WHOLE, simulate
 from tests.unit.api.house import open_door
 
 CHAT = "/v1/chat/completions"
@@ -18,7 +18,8 @@ STREAM = {**HELLO, "stream": True}
 
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
-DONE = b"data: [DONE]\n\n"
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = FINISH + b"data: [DONE]\n\n"
 
 
 def with_door(**how):
@@ -38,10 +39,10 @@ def with_door(**how):
     return wrap
 
 
-@with_door(chunks=[b'{"id":"x"}'])
+@with_door(chunks=[WHOLE])
 async def test_an_answer_passes_through_with_its_headers(door):
     answer = await door.post(CHAT, HELLO)
-    assert (answer.status, answer.body) == (200, b'{"id":"x"}')
+    assert (answer.status, answer.body) == (200, WHOLE)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-enginehouse-model"] == "tiny"
     assert answer.headers["x-enginehouse-cache"] == "bypass"
@@ -50,7 +51,7 @@ async def test_an_answer_passes_through_with_its_headers(door):
     assert len(answer.headers["x-request-id"]) == 32
 
 
-@with_door(chunks=[b"{}"])
+@with_door(chunks=[WHOLE])
 async def test_unknown_fields_reach_the_engine_untouched(door):
     body = (
         b'{"model":"tiny","messages":[{"role":"user","content":"hi","odd":1.50}],"top_k":40,"nested":{"a":[1,2]}}'
@@ -59,7 +60,7 @@ async def test_unknown_fields_reach_the_engine_untouched(door):
     assert door.engine.calls[0].body == body
 
 
-@with_door(chunks=[b"{}"])
+@with_door(chunks=[WHOLE])
 async def test_an_alias_means_the_model(door):
     answer = await door.post(CHAT, {**HELLO, "model": "tiny-alias"})
     assert answer.headers["x-enginehouse-model"] == "tiny"
@@ -153,10 +154,10 @@ def test_a_crash_before_the_first_byte_is_not_seen_by_the_caller(stream):
             asking = asyncio.ensure_future(door.post(CHAT, STREAM if stream else HELLO))
             await asyncio.sleep(0.5)
             door.launcher.watchers["tiny"].ended("The engine process was killed by signal 11.")
-            door.engine.chunks = [TEXT, DONE] if stream else [b"{}"]
+            door.engine.chunks = [TEXT, DONE] if stream else [WHOLE]
             answer = await asking
             assert (answer.status, answer.ended) == (200, True)
-            assert answer.body == (TEXT + DONE if stream else b"{}")
+            assert answer.body == (TEXT + DONE if stream else WHOLE)
             assert door.launcher.loads == ["tiny", "tiny"]
 
     simulate(main())
@@ -178,7 +179,7 @@ def test_a_crash_after_the_first_byte_is_an_error_frame():
 @pytest.mark.parametrize("phase", ["loading", "before the first byte", "mid-stream"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_caller_who_leaves_frees_everything(phase, stream):
-    chunks = [1000.0, b"{}"] if phase == "before the first byte" else [TEXT, 1000.0, b"{}"]
+    chunks = [1000.0, WHOLE] if phase == "before the first byte" else [TEXT, 1000.0, WHOLE]
 
     async def main():
         async with open_door(chunks, load_seconds=1000 if phase == "loading" else 0) as door:
@@ -192,13 +193,13 @@ def test_a_caller_who_leaves_frees_everything(phase, stream):
             assert door.engine.running == 0
             assert not caller.answer.ended
             if phase != "loading":  # the next one gets the slot at once
-                door.engine.chunks = [b"{}"]
+                door.engine.chunks = [WHOLE]
                 assert (await door.post(CHAT, HELLO)).status == 200
 
     simulate(main())
 
 
-@with_door(chunks=[5.0, b"{}"], admission=AdmissionSettings(max_queue_size=1))
+@with_door(chunks=[5.0, WHOLE], admission=AdmissionSettings(max_queue_size=1))
 async def test_a_full_queue_is_503_with_retry_after(door):
     calls = [asyncio.ensure_future(door.post(CHAT, HELLO)) for _ in range(3)]
     answers = await asyncio.gather(*calls)
@@ -212,8 +213,8 @@ async def test_a_full_queue_is_503_with_retry_after(door):
 @pytest.mark.parametrize(
     ("headers", "how", "code"),
     [
-        ({"x_request_timeout": "2"}, {"chunks": [5.0, b"{}"]}, "upstream_timeout"),
-        ({"x_request_timeout": "2"}, {"chunks": [b"{}"], "load_seconds": 5}, "load_timeout"),
+        ({"x_request_timeout": "2"}, {"chunks": [5.0, WHOLE]}, "upstream_timeout"),
+        ({"x_request_timeout": "2"}, {"chunks": [WHOLE], "load_seconds": 5}, "load_timeout"),
     ],
 )
 def test_the_callers_patience_ends_in_the_right_error(headers, how, code):
@@ -230,6 +231,21 @@ def test_the_callers_patience_ends_in_the_right_error(headers, how, code):
 async def test_patience_is_for_the_first_byte_of_a_stream(door):
     answer = await door.post(CHAT, STREAM, x_request_timeout="2")
     assert answer.chunks[-1] == DONE
+
+
+def test_a_stream_that_the_service_cuts_off_says_so():
+    async def main():
+        async with open_door([TEXT, 1000.0, DONE]) as door:
+            asking = door.caller("POST", CHAT, STREAM)
+            running = asyncio.ensure_future(asking.run())
+            await asyncio.sleep(1)
+            running.cancel()
+            await asyncio.wait([running])
+            assert json.loads(asking.answer.events()[-1])["error"]["code"] == "shutting_down"
+            (record,) = door.books.kept.values()
+            assert (record.outcome, record.output_tokens, record.estimated) == ("cancelled", 1, True)
+
+    simulate(main())
 
 
 BAD = [
@@ -261,7 +277,7 @@ BAD = [
 @pytest.mark.parametrize(("body", "param"), BAD)
 def test_bad_input_is_400_and_names_the_field(body, param):
     async def main():
-        async with open_door([b"{}"]) as door:
+        async with open_door([WHOLE]) as door:
             answer = await door.post(CHAT, body)
             assert answer.status == 400, answer.body
             error = answer.json()["error"]
@@ -278,7 +294,7 @@ def test_bad_input_is_400_and_names_the_field(body, param):
 )
 def test_bad_controls_are_400(header, value):
     async def main():
-        async with open_door([b"{}"]) as door:
+        async with open_door([WHOLE]) as door:
             answer = await door.post(CHAT, HELLO, **{header: value})
             assert answer.status == 400
             assert answer.json()["error"]["param"].lower() == header.replace("_", "-")
@@ -286,7 +302,7 @@ def test_bad_controls_are_400(header, value):
     simulate(main())
 
 
-@with_door(chunks=[b"{}"])
+@with_door(chunks=[WHOLE])
 async def test_an_unknown_model_is_404_with_near_matches(door):
     answer = await door.post(CHAT, {**HELLO, "model": "tinny"})
     assert answer.status == 404

@@ -3,7 +3,7 @@
 import asyncio
 
 from enginehouse.settings.schema import AdmissionSettings
-from enginehouse.testing import simulate
+from enginehouse.testing import WHOLE, simulate
 from tests.unit.api.house import open_door
 
 CHAT = "/v1/chat/completions"
@@ -12,7 +12,7 @@ HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
 def test_the_line_is_told_by_priority_and_what_became_of_it():
     async def main():
-        async with open_door([5.0, b"{}"], admission=AdmissionSettings(max_queue_size=2)) as door:
+        async with open_door([5.0, WHOLE], admission=AdmissionSettings(max_queue_size=2)) as door:
             untouched = (await door.call("GET", "/v1/queue/stats")).json()
             assert untouched["total_queued"] == 0
             assert untouched["queues"]["tiny"]["wait_p50_ms"] is None
@@ -23,6 +23,7 @@ def test_the_line_is_told_by_priority_and_what_became_of_it():
             await asyncio.sleep(1)
             line = (await door.call("GET", "/v1/queue/stats")).json()["queues"]["tiny"]
             assert line["queued"] == {"high": 1, "normal": 0, "low": 1}
+            assert line["scope"] == "replica"
             assert (line["active"], line["slots"], line["total"], line["rejected"]) == (1, 1, 2, 1)
             await asyncio.gather(*calls)
             line = (await door.call("GET", "/v1/queue/stats")).json()["queues"]["tiny"]
@@ -46,7 +47,7 @@ def test_who_waits_in_a_stream_is_told_its_place_in_the_line():
 
 def test_the_status_explains_why_a_request_waits():
     async def main():
-        async with open_door([9.0, b"{}"], load_seconds=2) as door:
+        async with open_door([9.0, WHOLE], load_seconds=2) as door:
             calls = [asyncio.ensure_future(door.post(CHAT, HELLO)) for _ in range(3)]
             await asyncio.sleep(1)
             now = (await explained(door))["now"]

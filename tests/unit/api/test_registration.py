@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from enginehouse.errors import ModelLoadFailed
-from enginehouse.testing import simulate
+from enginehouse.testing import WHOLE, simulate
 from tests.unit.api.house import open_door
 
 CHAT = "/v1/chat/completions"
@@ -21,7 +21,7 @@ def at_the_door(tmp_path):
 
     def run(test, **door):
         async def main():
-            async with open_door([b"{}"], folder=tmp_path, **door) as opened:
+            async with open_door([WHOLE], folder=tmp_path, **door) as opened:
                 await test(opened)
 
         simulate(main())
@@ -200,7 +200,7 @@ def test_who_runs_ends_first_and_who_waits_is_told_or_served_by_the_next(at_the_
     async def test(door):
         await made(door, "m@1", slots=1)
         await made(door, "m@2", slots=1)
-        door.engine.chunks = [5.0, b"{}"]
+        door.engine.chunks = [5.0, WHOLE]
         async with asyncio.TaskGroup() as group:
             runs = group.create_task(door.post(CHAT, hello("m@2")))
             await asyncio.sleep(0.1)
@@ -211,6 +211,9 @@ def test_who_runs_ends_first_and_who_waits_is_told_or_served_by_the_next(at_the_
             assert began.status == 202
             again = await door.post(CHAT, hello("m@2"))
             assert again.status == 404
+            await asyncio.wait([told])
+            assert asyncio.get_running_loop().time() == pytest.approx(1.1)  # at once; the one that runs goes on
+            assert not runs.done()
         assert runs.result().status == 200
         assert (told.result().status, told.result().json()["error"]["code"]) == (404, "model_not_found")
         assert moved.result().status == 200
@@ -224,7 +227,7 @@ def test_who_waits_for_a_new_engine_of_a_model_that_goes_is_served_by_the_one_be
     async def test(door):
         await made(door, "m@1")
         await made(door, "m@2", slots=2)
-        door.engine.chunks = [5.0, b"{}"]
+        door.engine.chunks = [5.0, WHOLE]
         async with asyncio.TaskGroup() as group:
             runs = group.create_task(door.post(CHAT, hello("m@2")))
             await asyncio.sleep(0.1)
@@ -244,7 +247,7 @@ def test_who_waits_for_a_new_engine_of_a_model_that_goes_is_served_by_the_one_be
 def test_a_delete_that_waits_answers_when_the_last_request_has_ended(at_the_door):
     async def test(door):
         await made(door, "m")
-        door.engine.chunks = [5.0, b"{}"]
+        door.engine.chunks = [5.0, WHOLE]
         async with asyncio.TaskGroup() as group:
             group.create_task(door.post(CHAT, hello("m")))
             await asyncio.sleep(1)

@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
+from enginehouse.core.copies import copies_of
 from enginehouse.errors import ModelLoadFailed, ModelNotFound, UpstreamDied
-from enginehouse.testing import Caller, simulate
-from enginehouse.types import Principal
+from enginehouse.testing import WHOLE, Caller, simulate
+from enginehouse.types import Instances, Principal
 from tests.unit.api.house import open_door
 
 CHAT = "/v1/chat/completions"
@@ -20,7 +22,7 @@ def at_the_door(**door):
     def decorate(test):
         def run():
             async def main():
-                async with open_door([b"{}"], **door) as opened:
+                async with open_door([WHOLE], **door) as opened:
                     await test(opened)
 
             simulate(main())
@@ -75,7 +77,7 @@ async def test_asking_for_the_log_of_a_model_never_loaded_changes_nothing(door):
     assert (await door.call("GET", "/v1/models/tiny/logs")).json()["lines"] == []
     assert (await door.call("GET", "/v1/models/tiny/status")).json()["status"] == "off"
     assert door.changes.last == 0
-    door.residency.dismiss("tiny", ModelNotFound("tiny"))
+    door.residency.remove("tiny", ModelNotFound("tiny"))
     assert (await door.post("/v1/models/tiny/load", b"")).json()["status"] == "ready"
 
 
@@ -92,7 +94,7 @@ async def test_ids_with_slashes_and_colons_and_aliases(door):
 
 @at_the_door()
 async def test_unload_lets_the_running_request_end(door):
-    door.engine.chunks = [5.0, b"{}"]
+    door.engine.chunks = [5.0, WHOLE]
     async with asyncio.TaskGroup() as group:
         asked = group.create_task(door.post(CHAT, HELLO))
         await asyncio.sleep(1)
@@ -277,6 +279,23 @@ def test_an_engine_that_is_not_well_is_told(answer, detail):
     assert body["models"]["tiny"]["status"] == "unhealthy"
     assert body["models"]["tiny"].get("detail") == detail
     assert took <= 5.1
+
+
+def test_every_copy_of_a_model_is_asked():
+    async def main():
+        async with open_door() as door:
+            several = structs.replace(door.catalogue.resolve("tiny"), instances=Instances(min=2, max=2))
+            door.catalogue.replace(several.origin, [several])
+            for copy, well in zip(copies_of(several), (True, False), strict=True):
+                door.launcher.engine = Ailing(well)
+                await door.residency.load(copy)
+            body = (await door.call("GET", "/v1/health/models")).json()
+            assert body["models"]["tiny"]["status"] == "unhealthy"
+            assert body["summary"] == {"unhealthy": 1}
+            await door.residency.unload(copies_of(several)[1].id)
+            assert (await door.call("GET", "/v1/health/models")).json()["summary"] == {"healthy": 1}
+
+    simulate(main())
 
 
 def test_a_model_that_leaves_while_it_is_asked_is_left_out():

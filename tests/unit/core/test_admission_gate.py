@@ -258,6 +258,20 @@ async def test_a_line_is_forgotten_when_it_is_empty(house):
     assert house.stats is None
 
 
+@in_house(max_queue_size=100)
+async def test_who_waits_at_a_gate_that_leads_nowhere_does_not_wait_for_who_runs(house):
+    runs = house.start("runs", 100)
+    waits = [house.start(number, 0, priority=priority) for number, priority in enumerate([LOW, NORMAL, HIGH] * 10)]
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+    house.admission.forget("a")
+    await asyncio.gather(*waits)
+    assert asyncio.get_running_loop().time() == began
+    assert [house.ends[number] for number in range(30)] == ["ran"] * 30
+    assert house.stats.active == 1
+    await runs
+
+
 @in_house()
 async def test_a_model_that_comes_back_keeps_its_line(house):
     runs = house.start("runs")

@@ -1,46 +1,28 @@
-"""What the configuration adds to a request on its way to the engine."""
+"""What the configuration adds to a request on its way to the engine, and who goes first."""
 
 import asyncio
 
 import msgspec
 import pytest
 
-from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue, from_settings
-from enginehouse.core.copies import Copies
-from enginehouse.core.gateway import Gateway
 from enginehouse.errors import PermissionDenied
-from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import AdmissionSettings, ResidencySettings, Settings
-from enginehouse.testing import FakeEngine, FakeLauncher, simulate
-from enginehouse.types import EngineName, Operation, Principal, Priority, Request, Timings
+from enginehouse.settings.schema import Settings
+from enginehouse.testing import WHOLE, FakeEngine, FakeLauncher, simulate
+from enginehouse.types import EngineName, Principal, Priority
+from tests.unit.core.way import BODY, USER, answer, open_gateway, request
 
-BODY = b'{"model":"m","messages":[],"temperature":0.25}'
-USER = Principal(user="u")
+ELSEWHERE = {"base_url": "http://127.0.0.1:9"}
 
 
 def sent(body=BODY, principal=USER, priority=Priority.NORMAL, **stated):
     """What reaches the engine of a model with these settings."""
-    settings = Settings.model_validate({"models": {"m": {"base_url": "http://127.0.0.1:9", **stated}}})
-    engine = FakeEngine([b"{}"])
+    engine = FakeEngine([WHOLE])
 
     async def main():
-        request = Request(
-            operation=Operation.CHAT,
-            model="m",
-            principal=principal,
-            priority=priority,
-            request_id="r",
-            body=body,
-            timings=Timings(),
-        )
         launchers = {EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}
-        async with Residency(launchers, ResidencySettings()) as residency:
-            admission = Admission(AdmissionSettings())
-            copies = Copies(admission, residency, ResidencySettings())
-            gateway = Gateway(Catalogue(from_settings(settings)), admission, residency, copies)
-            async with gateway.seat(request) as seat, gateway.forward(request, seat):
-                pass
+        async with open_gateway({"m": {**ELSEWHERE, **stated}}, launchers) as gateway:
+            assert await answer(gateway, request(body, principal=principal, priority=priority)) == WHOLE
 
     asyncio.run(main())
     return engine.calls[0].body
@@ -78,31 +60,18 @@ def test_a_claim_to_go_first_wants_the_role():
 )
 def test_who_shares_a_tenant_shares_turns_and_who_is_urgent_goes_first(tenant, urgent, order):
     """Requests of a tenant's users stand in one line; users without one take turns."""
-    settings = Settings.model_validate({"models": {"m": {"base_url": "http://127.0.0.1:9", "slots": 1}}})
     went = []
+    engine = FakeEngine([1.0, WHOLE])
 
     async def call(gateway, name):
         principal = Principal(user=name[0], tenant=tenant)
-        async with gateway.seat(
-            Request(
-                operation=Operation.CHAT,
-                model="m",
-                principal=principal,
-                priority=Priority.HIGH if name == urgent else Priority.NORMAL,
-                request_id=name,
-                body=BODY,
-                timings=Timings(),
-            )
-        ):
-            went.append(name)
-            await asyncio.sleep(1)
+        priority = Priority.HIGH if name == urgent else Priority.NORMAL
+        await answer(gateway, request(principal=principal, priority=priority))
+        went.append(name)
 
     async def main():
-        launchers = {EngineName.OPENAI: FakeLauncher(load_seconds=0)}
-        async with Residency(launchers, ResidencySettings()) as residency:
-            admission = Admission(AdmissionSettings())
-            copies = Copies(admission, residency, ResidencySettings())
-            gateway = Gateway(Catalogue(from_settings(settings)), admission, residency, copies)
+        launchers = {EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}
+        async with open_gateway({"m": {**ELSEWHERE, "slots": 1}}, launchers) as gateway:
             await asyncio.gather(*(call(gateway, name) for name in ("x0", "a1", "a2", "b1")))
 
     simulate(main())

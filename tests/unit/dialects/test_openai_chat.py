@@ -159,6 +159,9 @@ def test_a_writer_does_not_end_what_has_not_finished():
     with pytest.raises(UpstreamDied):
         writer.close()
     assert b"[DONE]" not in writer.fail(UpstreamDied("gone"), 502)
+    for nothing in (Answer(), Answer(choices=(Choice(parts=(Text(text="a"),)),))):
+        with pytest.raises(UpstreamDied):
+            CODEC.write_answer(events_of(nothing), HEAD)
 
 
 def test_usage_comes_last_and_only_when_wanted():

@@ -138,7 +138,7 @@ def test_out_of_memory_is_tried_once_more_with_more_room_and_others_stay():
             await loading
             assert launcher.loads == ["b", "a", "a"]
             assert launcher.resident == {"a", "b"}
-            assert footprints.known(A) == 600 * MIB
+            assert footprints.known(A).ram == 600 * MIB
 
     simulate(main())
 

@@ -83,9 +83,10 @@ async def test_departures_are_counted_by_cause(house, launcher):
     launcher.watchers["a"].ended("it fell over")
     await asyncio.sleep(0.1)
     await house.load(deployment())
-    house.dismiss("a", ModelNotFound("a"))
+    figures = house.figures("a")
+    house.remove("a", ModelNotFound("a"))
     await asyncio.sleep(0.1)
-    assert house.figures("a").departures == {
+    assert figures.departures == {
         Cause.IDLE: 1,
         Cause.UNLOADED: 1,
         Cause.EDITED: 1,
@@ -93,7 +94,7 @@ async def test_departures_are_counted_by_cause(house, launcher):
         Cause.FAILED: 1,
         Cause.REMOVED: 1,
     }
-    assert house.figures("a").loads == 6
+    assert figures.loads == 6
 
 
 @in_a_house()

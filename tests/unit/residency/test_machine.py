@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
-from enginehouse.residency.machine import ThisMachine, open_driver
+import pytest
+
+from enginehouse.residency.machine import ThisMachine, open_driver, this_machine
 
 
 class Trouble(Exception):
@@ -55,6 +57,21 @@ def test_the_gpus_and_their_memory():
 
 def test_only_those_that_may_be_used():
     assert [gpu.index for gpu in machine([2, 0, 5]).gpus()] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("devices", "environ", "seen"),
+    [
+        ((), {}, [0, 1, 2]),
+        ((1,), {}, [1]),
+        ((), {"CUDA_VISIBLE_DEVICES": "2, 0"}, [0, 2]),
+        ((1,), {"CUDA_VISIBLE_DEVICES": "2,0"}, [1]),
+        ((), {"CUDA_VISIBLE_DEVICES": ""}, []),
+        ((), {"CUDA_VISIBLE_DEVICES": "GPU-8f2c"}, []),
+    ],
+)
+def test_the_settings_say_which_may_be_used_and_else_the_environment(devices, environ, seen):
+    assert [gpu.index for gpu in this_machine(devices, environ, FakeNvml()).gpus()] == seen
 
 
 def test_what_one_process_takes_and_nothing_where_nobody_can_tell():

@@ -78,7 +78,10 @@ class Admission:
         return gate.longest_wait() if gate else 0.0
 
     def forget(self, deployment_id: str) -> None:
-        """A deployment is gone. Who waits or runs ends as usual; an empty gate goes now or with the next one."""
+        """A deployment is gone. Who waits gets its turn at once, and has to see that there is nothing to run on;
+        who runs ends as usual. An empty gate goes now or with the next one."""
+        if gate := self._gates.get(deployment_id):
+            gate.dissolve()
         self._forgotten.add(deployment_id)
         for name in [name for name in self._forgotten if name not in self._gates or self._gates[name].idle]:
             self._gates.pop(name, None)

@@ -53,6 +53,10 @@ class Gate:
         self._slots = slots
         self._admit()
 
+    def dissolve(self) -> None:
+        """What it leads to is gone: everybody's turn comes now, to find that out."""
+        self.resize(self.running + len(self._line))
+
     def take_over(self, running: int, waiting: Iterable[Ticket]) -> None:
         """Begin with those who came to another gate, and stood or ran there.
 

@@ -40,8 +40,13 @@ class SharedGates:
         lines.listen(self)
 
     def open(self, deployment: Deployment, slots: int, settings: AdmissionSettings) -> SharedGate:
-        """A gate for an upstream, whose line is named as the deployment is; its task runs until `close`."""
-        self.close(deployment.id)
+        """The gate of an upstream, whose line is named as the deployment is; its task runs until `close`.
+
+        One that was opened before and has not been closed is still the gate of those who stand there.
+        """
+        if tended := self._gates.get(deployment.id):
+            tended.gate.adopt(settings)
+            return tended.gate
         gate = SharedGate(deployment.id, slots, settings, self._lines, lease=self._lease, share=self._share)
         task = self._tasks.create_task(self._tend(gate), name=f"queue {deployment.id}")
         self._gates[deployment.id] = _Tended(gate=gate, task=task)

@@ -12,13 +12,14 @@ from typing import Literal
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from enginehouse.core.admission.figures import queue_stats, service_time
 from enginehouse.core.admission.gate import Gate
-from enginehouse.core.admission.pace import Pace
 from enginehouse.core.admission.ticket import QueueStats, Ticket
 from enginehouse.errors import QueueFull, QueueTimeout, StoreUnavailable
 from enginehouse.settings.schema import AdmissionSettings
-from enginehouse.stores.kv import End, Figures, Join, Lines, Moves, Outcome
+from enginehouse.stores.kv import End, Join, Lines, Moves, Outcome
 from enginehouse.types import Priority
 
 __all__ = ["SharedGate"]
@@ -78,7 +79,7 @@ class SharedGate:
         self._alone: Gate | None = None
         self._comes_back = False
         self._outcome = Outcome(slots=slots)
-        self._stats = QueueStats(depth={}, service_time=Pace().service)
+        self._stats = QueueStats(scope="shared", slots=slots, depth={}, service_time=service_time(self._outcome))
         self._renew_at = self._look_at = 0.0
         self._bell = asyncio.Event()
         if not lines.up:
@@ -111,6 +112,13 @@ class SharedGate:
             self._alone.resize(self._own_slots)
         self._renew_at = 0.0
         self._bell.set()
+
+    def dissolve(self) -> None:
+        """What it leads to is gone, for this replica: everybody's turn comes now, to find that out."""
+        if self._alone is not None:
+            self._alone.dissolve()
+        for ticket in [ticket for ticket, place in self._places.items() if self._waits(ticket, place)]:
+            self._let_in(ticket)
 
     def enter(self, ticket: Ticket) -> bool:
         """Wait for the store's answer; run at once (True) only while it is away.
@@ -173,7 +181,7 @@ class SharedGate:
             return self._alone.expected_wait(position)
         seen = self._outcome
         surplus = max(0, seen.active - seen.slots)
-        return (position + surplus) * self._pace().service / seen.slots if position else 0.0
+        return (position + surplus) * service_time(seen) / seen.slots if position else 0.0
 
     def longest_wait(self) -> float:
         """Seconds for which the one that came first of those who wait here has waited; 0 when nobody waits."""
@@ -182,7 +190,7 @@ class SharedGate:
 
     def stats(self) -> QueueStats:
         """All replicas' numbers when they were last asked for; this replica's own while the store is away."""
-        return self._stats if self._alone is None else self._alone.stats()
+        return self._stats if self._alone is None else replace(self._alone.stats(), scope="alone")
 
     # What the store's side calls -----------------------------------------------------------------------
 
@@ -200,6 +208,7 @@ class SharedGate:
         try:
             outcome = await self._lines.step(self._name, said.moves)
         except StoreUnavailable:
+            self._ends[:0] = said.moves.ends  # to be said again: what has ended must not hold a slot by its lease
             self.go_alone()
             return
         if self._alone is None:
@@ -214,7 +223,10 @@ class SharedGate:
         """Ask for the numbers of all replicas, for `stats`."""
         if self._alone is None:
             with suppress(StoreUnavailable):
-                self._note(await self._lines.step(self._name, self._bare_moves(figures=True)))
+                outcome = await self._lines.step(self._name, self._bare_moves(figures=True))
+                self._note(outcome)
+                for ticket_id in outcome.turns:
+                    self.turn(ticket_id)
 
     def turn(self, ticket_id: str) -> None:
         """The store has let this one in."""
@@ -270,11 +282,12 @@ class SharedGate:
     def _compose(self) -> "_Said":
         """What there is to say now; whatever comes while it is on its way is for the next step."""
         said = _Said(moves=self._bare_moves(), joining=list(self._new))
-        said.moves.joins = [self._join(ticket) for ticket in said.joining]
+        now = _now()
+        said.moves.joins = [self._join(ticket, now) for ticket in said.joining]
         said.moves.ends, self._ends = self._ends, []
         if self._comes_back:
             said.moves.settle = min(_SETTLE, self._lease)
-        if self._comes_back or _now() >= self._renew_at:
+        if self._comes_back or now >= self._renew_at:
             self._renew(said)
         self._new.clear()
         self._comes_back = False
@@ -299,19 +312,21 @@ class SharedGate:
             figures=figures,
         )
 
-    def _join(self, ticket: Ticket) -> Join:
+    def _join(self, ticket: Ticket, now: float) -> Join:
         place = self._places[ticket]
         place.sent = True
         return Join(
             id=place.id,
             level=_LEVELS[ticket.priority],
             tenant=blake2b(ticket.tenant.encode(), digest_size=8).hexdigest(),
-            waited=_now() - ticket.asked,
+            waited=now - ticket.asked if place.again else 0.0,
             again=place.again,
         )
 
     def _take(self, outcome: Outcome, said: "_Said") -> None:
         self._note(outcome)
+        for ticket_id in outcome.turns:
+            self.turn(ticket_id)
         for ticket, position in zip(said.joining, outcome.joined, strict=True):
             if position < 0:
                 self._refuse(ticket)
@@ -328,7 +343,7 @@ class SharedGate:
         pause = float("inf") if outcome.next is None else max(outcome.next, _LEAST_PAUSE)
         self._look_at = _now() + pause
         if outcome.figures is not None:
-            self._stats = _stats(outcome, outcome.figures)
+            self._stats = queue_stats(outcome, outcome.figures)
 
     def _see(self, ticket: Ticket, position: int) -> None:
         if (place := self._places.get(ticket)) is not None:
@@ -341,7 +356,7 @@ class SharedGate:
             ticket.turn.set_result(True)
 
     def _refuse(self, ticket: Ticket) -> None:
-        if self._places.pop(ticket, None) is not None and not ticket.turn.done():
+        if self._drop(ticket) is not None and not ticket.turn.done():
             depth = self._outcome.depth
             ticket.turn.set_exception(
                 QueueFull(
@@ -361,12 +376,17 @@ class SharedGate:
             self._bell.set()
 
     def _go(self, ticket: Ticket, how: Literal["served", "left", "timed_out"], seconds: float = 0.0) -> None:
-        place = self._places.pop(ticket)
-        del self._tickets[place.id]
-        self._new.pop(ticket, None)
-        if place.sent:
+        place = self._drop(ticket)
+        if place is not None and place.sent:
             self._ends.append(End(id=place.id, how=how, seconds=seconds))
             self._bell.set()
+
+    def _drop(self, ticket: Ticket) -> _Place | None:
+        place = self._places.pop(ticket, None)
+        if place is not None:
+            del self._tickets[place.id]
+            self._new.pop(ticket, None)
+        return place
 
     @staticmethod
     def _runs(ticket: Ticket, place: _Place) -> bool:
@@ -380,12 +400,6 @@ class SharedGate:
     def _own_slots(self) -> int:
         return max(1, int(self._slots * self._share))
 
-    def _pace(self) -> Pace:
-        pace = Pace()
-        if self._outcome.service is not None:
-            pace.served(self._outcome.service)
-        return pace
-
     def _retry_after(self) -> float:
         """When those who wait now will have been let in; by `queue_timeout` none of them waits any more."""
         return max(1.0, min(self.expected_wait(self._outcome.depth + 1), self.patience))
@@ -397,26 +411,6 @@ class _Said(Struct):
     moves: Moves
     joining: list[Ticket]
     renewing: list[Ticket] = []
-
-
-def _stats(outcome: Outcome, figures: Figures) -> QueueStats:
-    pace = Pace()
-    for seconds in figures.waits:
-        pace.waited(seconds)
-    if outcome.service is not None:
-        pace.served(outcome.service)
-    return QueueStats(
-        slots=outcome.slots,
-        active=outcome.active,
-        depth=dict(zip(Priority, figures.depth, strict=True)),
-        wait_p50=pace.wait(0.5),
-        wait_p95=pace.wait(0.95),
-        service_time=pace.service,
-        served=figures.served,
-        rejected=figures.rejected,
-        timed_out=figures.timed_out,
-        left=figures.left,
-    )
 
 
 def _now() -> float:

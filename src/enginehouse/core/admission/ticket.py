@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -21,6 +21,10 @@ class Slot(Struct, frozen=True, kw_only=True):
 
 class QueueStats(Struct, frozen=True, kw_only=True):
     """A deployment's line at one instant, and what has become of all who asked."""
+
+    scope: Literal["replica", "shared", "alone"] = "replica"
+    """Whose numbers these are: of a line that is always this replica's own, of all replicas, or of this replica
+    alone because the store of their common line is away."""
 
     slots: int = 0
     """How many may run at once."""

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
+from pydantic import SecretStr
 
 from enginehouse.core.catalogue.defaults import DEFAULT_MODELS
 from enginehouse.core.catalogue.names import split_version
 from enginehouse.engines.metadata import ModelCard
 from enginehouse.errors import SettingsError
-from enginehouse.settings.schema import ModelSettings, ProviderSettings, Settings
+from enginehouse.settings.schema import DeploymentSettings, ModelSettings, ProviderSettings, Settings
 from enginehouse.types import Deployment, EngineName, Instances, Kind, Model, Price
 
 __all__ = ["Common", "build_model", "common_of", "declared", "from_settings"]
@@ -19,6 +20,13 @@ LOCAL = frozenset({EngineName.LLAMA_SERVER, EngineName.ONNX})
 
 REMOTE_SLOTS = 256
 """Requests that may run at once on a server elsewhere, which has limits of its own, when none is stated."""
+
+USUAL_PLACES = {
+    EngineName.OPENAI: "https://api.openai.com",
+    EngineName.ANTHROPIC: "https://api.anthropic.com",
+    EngineName.OLLAMA: "http://127.0.0.1:11434",
+}
+"""Roots of the providers' own APIs; those that want a key are used only where there is one."""
 
 MODEL_FLAGS = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url")
 """Flags with which a `llama-server` finds its model itself."""
@@ -102,7 +110,7 @@ def build_model(
     return Model(
         id=id_,
         kind=kind,
-        deployments=(deployment(id_, stated, kind, engine, slots, common),),
+        deployments=deployments(id_, stated, kind, engine, slots, common),
         name=stated.name or (card.name if card else ""),
         version=split_version(id_)[1],
         aliases=stated.aliases,
@@ -112,6 +120,7 @@ def build_model(
         price=Price(input_per_1k=stated.price.input_per_1k, output_per_1k=stated.price.output_per_1k),
         priority=stated.priority,
         ttl=stated.ttl,
+        fallbacks=stated.fallbacks,
         pinned=stated.pinned,
         instances=copies(id_, stated, engine),
         preload=stated.preload or not names.isdisjoint(common.preload),
@@ -127,11 +136,22 @@ def copies(id_: str, stated: ModelSettings, engine: EngineName) -> Instances:
     return Instances(min=stated.instances.min, max=stated.instances.max)
 
 
+def deployments(
+    id_: str, stated: ModelSettings, kind: Kind, engine: EngineName, slots: int, common: Common
+) -> tuple[Deployment, ...]:
+    """Where the model runs: where its entry says, and on every further server that the entry names."""
+    first = deployment(id_, stated, kind, engine, slots, common)
+    more = (
+        elsewhere(f"{id_}~{number}", first, server, common) for number, server in enumerate(stated.deployments, 2)
+    )
+    return (first, *more)
+
+
 def deployment(
     id_: str, stated: ModelSettings, kind: Kind, engine: EngineName, slots: int, common: Common
 ) -> Deployment:
     """Where and how the model runs."""
-    base_url, api_key = remote(stated, common.providers.get(engine))
+    place = remote(stated.base_url, stated.api_key, engine, common)
     return Deployment(
         id=id_,
         model=id_,
@@ -142,11 +162,38 @@ def deployment(
         flags=stated.flags,
         context_length=stated.context_length,
         slots=slots,
-        base_url=base_url,
-        api_key=api_key,
+        base_url=place.base_url,
+        api_key=place.api_key,
+        headers=place.headers,
         upstream_model=stated.upstream_model,
+        weight=stated.weight,
         request_timeout=stated.request_timeout,
+        connect_timeout=stated.timeouts.connect,
+        first_token_timeout=stated.timeouts.first_token,
+        total_timeout=stated.timeouts.total,
         defaults=generation_defaults(stated),
+    )
+
+
+def elsewhere(id_: str, first: Deployment, stated: DeploymentSettings, common: Common) -> Deployment:
+    """One more server of a model, whose name there may differ."""
+    engine = EngineName(stated.engine or EngineName.OPENAI)
+    place = remote(stated.base_url, stated.api_key, engine, common)
+    if place.base_url is None:
+        raise SettingsError(f"models.{first.id}.deployments: one of them says no `base_url`.")
+    return msgspec.structs.replace(
+        first,
+        id=id_,
+        engine=engine,
+        source=None,
+        sha256=None,
+        flags=(),
+        slots=stated.slots or REMOTE_SLOTS,
+        base_url=place.base_url,
+        api_key=place.api_key,
+        headers=place.headers,
+        upstream_model=stated.upstream_model or first.upstream_model,
+        weight=stated.weight,
     )
 
 
@@ -163,13 +210,28 @@ def generation_defaults(stated: ModelSettings) -> tuple[tuple[str, str], ...]:
     return tuple((name, msgspec.json.encode(value).decode()) for name, value in given.items())
 
 
-def remote(stated: ModelSettings, provider: ProviderSettings | None) -> tuple[str | None, str | None]:
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a server is, and how it knows us."""
+
+    base_url: str | None = None
+    api_key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def remote(base_url: str | None, api_key: SecretStr | None, engine: EngineName, common: Common) -> Place:
     """Address and key. An entry with an address of its own never gets the provider's key."""
-    key = stated.api_key
-    if stated.base_url is None and provider is not None:
-        key = key or provider.api_key
-        return provider.base_url, key.get_secret_value() if key else None
-    return stated.base_url, key.get_secret_value() if key else None
+    key = api_key.get_secret_value() if api_key else None
+    provider = common.providers.get(engine)
+    if base_url is not None or provider is None:
+        return Place(base_url=base_url, api_key=key)
+    own = provider.api_key.get_secret_value() if provider.api_key else None
+    known = own is not None or engine is EngineName.OLLAMA
+    names = (("OpenAI-Organization", provider.organization), ("OpenAI-Project", provider.project))
+    return Place(
+        base_url=provider.base_url or (USUAL_PLACES.get(engine) if known else None),
+        api_key=key or own,
+        headers=tuple((name, value) for name, value in names if value) if engine is EngineName.OPENAI else (),
+    )
 
 
 def engine_of(id_: str, stated: ModelSettings, card: ModelCard | None) -> EngineName:

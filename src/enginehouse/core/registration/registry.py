@@ -29,6 +29,7 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_ELSEWHERE = {EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA}
 _WHERE = {
     "settings": "the configuration; change it there",
     "models_dir": "the watched folder; register one of the same id to take its place, or change the file",
@@ -177,7 +178,7 @@ class Registry:
                 return await self._apply(id_, change, wishes)
         except EnginehouseError:
             if self._listing.catalogue.find(id_) is None:
-                self._listing.residency.dismiss(id_, ModelNotFound(id_))
+                self._listing.residency.remove(id_, ModelNotFound(id_))
             raise
         finally:
             self._loading.discard(id_)
@@ -246,9 +247,10 @@ class Registry:
         card = read_cards({id_: stated}, self._cards, self._locate).get(id_)
         model = build_model(id_, stated, common_of(self._settings), card=card, origin="api")
         deployment = model.deployments[0]
-        if deployment.engine is EngineName.OPENAI and deployment.base_url is None:
+        engine = deployment.engine
+        if engine in _ELSEWHERE and deployment.base_url is None:
             raise InvalidRequest(
-                "base_url: the engine openai needs one, and the configuration's section openai has none.",
+                f"base_url: the engine {engine.value} needs one, and the configuration's section has none.",
                 param="base_url",
             )
         return model

@@ -35,6 +35,8 @@ Wording: TypeAlias = Callable[[Json], Json]
 """Where an endpoint puts what the model says: `content`, and `thinking` and `tool_calls` where there are any."""
 
 _NANO = 1_000_000_000
+_LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\u0085\u2028\u2029")
+"""What ends a line in Unicode, and may stand in a JSON string as it is."""
 
 
 def in_message(said: Json) -> Json:
@@ -152,7 +154,11 @@ def _base(head: Head) -> Json:
 
 
 def _line(fields: Json) -> bytes:
-    return msgspec.json.encode(fields) + b"\n"
+    """One line, for those too who know more line ends than JSON does: the official client splits at all of them."""
+    line = msgspec.json.encode(fields)
+    for end, escaped in _LINE_ENDS:
+        line = line.replace(end, escaped)
+    return line + b"\n"
 
 
 def _end(reason: Finish, usage: Usage | None, timed: Timed | None) -> Json:

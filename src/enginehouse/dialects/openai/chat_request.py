@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from enginehouse.dialects.base import Asked
 from enginehouse.dialects.openai.parts import read_turns, write_turns
+from enginehouse.dialects.openai.shapes import Penalty, Probability, StreamOptions
 from enginehouse.dialects.shapes import binding, compact, own_extra, read_object, refuse, take
 from enginehouse.errors import InvalidRequest
 from enginehouse.types.generation import (
@@ -26,22 +27,16 @@ from enginehouse.types.generation import (
     Turn,
 )
 
-__all__ = ["as_turns", "read_chat_request", "write_chat_request"]
+__all__ = ["as_turns", "effort_of", "read_chat_request", "write_chat_request"]
 
 _HERE = Dialect.OPENAI_CHAT
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Probability = Annotated[float, Meta(ge=0, le=1)]
-
-
-class _StreamOptions(Struct):
-    include_usage: bool | None = None
 
 
 class _Chat(Struct):
     model: str
     messages: Annotated[list[Json], Meta(min_length=1)]
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Probability | None = None
     top_k: int | None = None
@@ -208,7 +203,7 @@ def write_chat_request(generation: Generation, *, stream: bool, extended: bool) 
         "tools": [_write_tool(generation, tool) for tool in generation.tools] or None,
         **_write_choice(generation),
         "response_format": _write_format(generation.answer),
-        "reasoning_effort": _effort(generation.reasoning),
+        "reasoning_effort": effort_of(generation.reasoning),
         "user": generation.user,
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream else None,
@@ -295,7 +290,7 @@ def _write_format(answer: JsonAnswer | None) -> Json | None:
     return {"type": "json_schema", "json_schema": compact(schema)}
 
 
-def _effort(reasoning: Reasoning) -> str | None:
+def effort_of(reasoning: Reasoning) -> str | None:
     """OpenAI has efforts, not budgets: up to 2,048 tokens are low, up to 8,192 medium, more are high."""
     if reasoning.effort is not None:
         return reasoning.effort

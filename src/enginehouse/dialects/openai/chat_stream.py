@@ -1,4 +1,4 @@
-"""Streams and whole answers of OpenAI's chat completions, both ways."""
+"""Streams and whole answers of OpenAI's chat completions, both ways; its reader reads text completions too."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,21 +7,21 @@ import msgspec
 
 from enginehouse.dialects.base import Head
 from enginehouse.dialects.errors import reported
-from enginehouse.dialects.framing import Sent, ServerSentEvents, sse
+from enginehouse.dialects.framing import Sent, ServerSentEvents
+from enginehouse.dialects.openai.chunks import DONE, ChunkWriter
 from enginehouse.dialects.openai.shapes import (
     Call,
     Chunk,
     ChunkChoice,
     Delta,
     Scores,
-    error_json,
     finish_of,
     reason_of,
     scores_json,
     usage_json,
 )
 from enginehouse.dialects.shapes import from_engine
-from enginehouse.errors import EnginehouseError, UpstreamDied
+from enginehouse.errors import UpstreamDied
 from enginehouse.types import Usage
 from enginehouse.types.answer import (
     Began,
@@ -30,6 +30,7 @@ from enginehouse.types.answer import (
     Event,
     Finished,
     RefusalDelta,
+    Score,
     TextDelta,
     ThinkingDelta,
     ThinkingRedacted,
@@ -42,8 +43,6 @@ from enginehouse.types.answer import (
 from enginehouse.types.generation import Json
 
 __all__ = ["ChatReader", "ChatWriter", "read_chat_answer", "write_chat_answer"]
-
-_DONE = b"[DONE]"
 
 
 class _State:
@@ -91,8 +90,8 @@ class _Telling:
         if thought := delta.reasoning_content or delta.reasoning:
             events.append(ThinkingDelta(text=thought, choice=index))
         scores = _scores(choice.logprobs)
-        if delta.content or scores:
-            events.append(TextDelta(text=delta.content or "", choice=index, scores=scores))
+        if (text := delta.content or choice.text or "") or scores:
+            events.append(TextDelta(text=text, choice=index, scores=scores))
         if delta.refusal:
             events.append(RefusalDelta(text=delta.refusal, choice=index))
         for place, call in enumerate(delta.tool_calls or ()):
@@ -113,14 +112,13 @@ def _call(call: Call, place: int, choice: int, state: _State) -> list[Event]:
     return events
 
 
-def _scores(logprobs: Any) -> tuple[Any, ...]:
+def _scores(logprobs: Any) -> tuple[Score, ...]:
     if not logprobs:
         return ()
     try:
-        read = msgspec.convert(logprobs, Scores)
+        return msgspec.convert(logprobs, Scores).scores()
     except msgspec.ValidationError:
         raise UpstreamDied("The engine sent log probabilities that cannot be read.") from None
-    return tuple(token.score() for token in read.content or ())
 
 
 class ChatReader:
@@ -147,7 +145,7 @@ class ChatReader:
         return []
 
     def _frame(self, frame: Sent) -> list[Event]:
-        if frame.data == _DONE:
+        if frame.data == DONE:
             self.ended = True
             return self.close()
         if frame.name == b"error":
@@ -170,19 +168,11 @@ def read_chat_answer(body: bytes) -> list[Event]:
     return events
 
 
-class ChatWriter:
+class ChatWriter(ChunkWriter):
     """Chunks out of events. Thoughts are `reasoning_content`, the word of llama.cpp, vLLM and DeepSeek."""
 
     def __init__(self, head: Head) -> None:
-        self._base: Json = {
-            "id": f"chatcmpl-{head.id}",
-            "object": "chat.completion.chunk",
-            "created": int(head.created),
-            "model": head.model,
-        }
-        self._wants_usage = head.wants_usage
-        self._open: dict[int, bool] = {}
-        self._usage = Usage()
+        super().__init__(head, id=f"chatcmpl-{head.id}", kind="chat.completion.chunk")
 
     def write(self, event: Event) -> bytes:
         """The chunk of one event, before it the chunk that opens its choice."""
@@ -190,49 +180,27 @@ class ChatWriter:
             case Began() | Timed() | ThinkingSigned() | ThinkingRedacted():
                 return b""
             case Counted():
-                self._usage = event.usage
-                return b""
+                return self._counted(event)
             case Finished():
                 opened = self._opening(event.choice)
                 self._open[event.choice] = False
-                return opened + self._chunk(event.choice, {}, reason=reason_of(event.reason))
+                return opened + self._delta(event.choice, {}, reason=reason_of(event.reason))
             case TextDelta():
                 scores = scores_json(event.scores)
-                return self._opening(event.choice) + self._chunk(
+                return self._opening(event.choice) + self._delta(
                     event.choice, {"content": event.text}, scores=scores
                 )
             case _:
-                return self._opening(event.choice) + self._chunk(event.choice, _delta(event))
-
-    def close(self) -> bytes:
-        """The usage chunk, if it is wanted, and `[DONE]`."""
-        if not self._open or any(self._open.values()):
-            raise UpstreamDied("The engine's stream broke off before its end.")
-        usage = b""
-        if self._wants_usage:
-            usage = sse(msgspec.json.encode(self._base | {"choices": [], "usage": usage_json(self._usage)}))
-        return usage + sse(_DONE)
-
-    def fail(self, error: EnginehouseError, status: int) -> bytes:
-        """An error frame, and no `[DONE]`: clients take a bare end for success."""
-        return sse(msgspec.json.encode(error_json(error, status)))
-
-    def ping(self) -> bytes:
-        """A comment."""
-        return b": ping\n\n"
+                return self._opening(event.choice) + self._delta(event.choice, _delta(event))
 
     def _opening(self, choice: int) -> bytes:
         if choice in self._open:
             return b""
         self._open[choice] = True
-        return self._chunk(choice, {"role": "assistant", "content": ""})
+        return self._delta(choice, {"role": "assistant", "content": ""})
 
-    def _chunk(self, index: int, delta: Json, *, reason: str | None = None, scores: Json | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": scores, "finish_reason": reason}
-        chunk = self._base | {"choices": [choice]}
-        if self._wants_usage:
-            chunk["usage"] = None
-        return sse(msgspec.json.encode(chunk))
+    def _delta(self, index: int, delta: Json, *, reason: str | None = None, scores: Json | None = None) -> bytes:
+        return self._chunk({"index": index, "delta": delta, "logprobs": scores, "finish_reason": reason})
 
 
 def _delta(event: ThinkingDelta | RefusalDelta | ToolCallBegan | ToolCallDelta) -> Json:
@@ -253,6 +221,8 @@ def _delta(event: ThinkingDelta | RefusalDelta | ToolCallBegan | ToolCallDelta) 
 def write_chat_answer(events: Iterable[Event], head: Head) -> bytes:
     """A whole answer."""
     answer = fold(events)
+    if not answer.choices:
+        raise UpstreamDied("The engine's answer is not complete.")
     return msgspec.json.encode(
         {
             "id": f"chatcmpl-{head.id}",

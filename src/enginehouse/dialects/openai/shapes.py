@@ -1,15 +1,29 @@
 """Chunks, answers, token counts and errors as OpenAI's completions write them."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from enginehouse.errors import EnginehouseError
 from enginehouse.types import Usage
 from enginehouse.types.answer import Finish, Score
 from enginehouse.types.generation import Json
 
-__all__ = ["Chunk", "Scores", "error_json", "finish_of", "reason_of", "scores_json", "usage_json"]
+__all__ = [
+    "Chunk",
+    "Penalty",
+    "Probability",
+    "Scores",
+    "StreamOptions",
+    "error_json",
+    "finish_of",
+    "reason_of",
+    "scores_json",
+    "usage_json",
+]
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
 
 _TYPES = {
     400: "invalid_request_error",
@@ -18,6 +32,7 @@ _TYPES = {
     404: "invalid_request_error",
     409: "conflict_error",
     413: "invalid_request_error",
+    422: "invalid_request_error",
     429: "rate_limit_error",
     503: "service_unavailable_error",
     504: "timeout_error",
@@ -29,6 +44,12 @@ _REASONS = {
     "function_call": Finish.TOOL_CALLS,
     "content_filter": Finish.CONTENT_FILTER,
 }
+
+
+class StreamOptions(Struct):
+    """What a client wants of its stream."""
+
+    include_usage: bool | None = None
 
 
 class Details(Struct):
@@ -78,9 +99,27 @@ class Token(Struct):
 
 
 class Scores(Struct):
-    """Likelihoods of a choice's tokens."""
+    """Likelihoods of a choice's tokens: `content` is chat's way, the lists side by side are text completions'."""
 
     content: list[Token] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+    def scores(self) -> tuple[Score, ...]:
+        """The same in our words."""
+        if self.content is not None:
+            return tuple(token.score() for token in self.content)
+        tokens, logprobs = self.tokens or [], self.token_logprobs or []
+        tops = self.top_logprobs or [None] * len(tokens)
+        return tuple(
+            Score(token=token, logprob=logprob, top=_alternatives(top))
+            for token, logprob, top in zip(tokens, logprobs, tops, strict=False)
+        )
+
+
+def _alternatives(top: dict[str, float] | None) -> tuple[Score, ...]:
+    return tuple(Score(token=token, logprob=logprob) for token, logprob in (top or {}).items())
 
 
 class Function(Struct):

@@ -1,8 +1,17 @@
 """llama.cpp's server: the user's own binary with their flags as written, or the bundled one."""
 
 from enginehouse.engines.llama_server.client import LlamaServer
-from enginehouse.engines.llama_server.command import ChildPlan, plan_child
+from enginehouse.engines.llama_server.command import ChildPlan, device_list_command, plan_child
 from enginehouse.engines.llama_server.flags import UnknownFlag, parse_flags
-from enginehouse.engines.llama_server.footprint import estimated_bytes
+from enginehouse.engines.llama_server.footprint import divided_bytes, estimated_bytes
 
-__all__ = ["ChildPlan", "LlamaServer", "UnknownFlag", "estimated_bytes", "parse_flags", "plan_child"]
+__all__ = [
+    "ChildPlan",
+    "LlamaServer",
+    "UnknownFlag",
+    "device_list_command",
+    "divided_bytes",
+    "estimated_bytes",
+    "parse_flags",
+    "plan_child",
+]

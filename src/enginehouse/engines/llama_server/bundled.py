@@ -29,6 +29,8 @@ a small model are about 0.2 s, and reading in larger steps gains less than a ten
 
 def main(argv: Sequence[str]) -> NoReturn:
     """Serve until told to stop; exit codes are 0 after SIGTERM, 1 when the model does not load, 2 for bad flags."""
+    if "--list-devices" in argv:
+        _list_devices()
     _die_with_the_parent()
     key = sys.stdin.readline().strip()
     threading.Thread(target=_exit_when_input_ends, daemon=True).start()
@@ -42,6 +44,16 @@ def main(argv: Sequence[str]) -> NoReturn:
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     del server
     os._exit(0)  # llama.cpp has stopped; its global destructors have nothing left to do and may hang
+
+
+def _list_devices() -> NoReturn:
+    """Tell what it can run on, as llama.cpp's own server does."""
+    llama: Any = import_module("xllamacpp")
+    print("Available devices:")  # noqa: T201
+    for device in llama.get_device_info():
+        total, free = (int(device[name]) >> 20 for name in ("memory_total", "memory_free"))
+        print(f"  {device['name']}: {device['description']} ({total} MiB, {free} MiB free)")  # noqa: T201
+    sys.exit(0)
 
 
 def _start(flags: argparse.Namespace, key: str) -> Any:
@@ -87,6 +99,7 @@ _PLAIN = {
     "cache_ram": "cache_ram_mib",
     "swa_full": "swa_full",
     "main_gpu": "main_gpu",
+    "no_kv_offload": "no_kv_offload",
     "batch_size": "n_batch",
     "ubatch_size": "n_ubatch",
     "rope_freq_base": "rope_freq_base",
@@ -126,6 +139,11 @@ def _set_template_file(params: Any, path: str, _: Any) -> None:
 def _set_flash_attention(params: Any, value: str, llama: Any) -> None:
     word = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}[value]
     params.flash_attn_type = getattr(llama.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{word}")
+
+
+def _set_tensor_split(params: Any, shares: Sequence[float], _: Any) -> None:
+    rest = len(params.tensor_split) - len(shares)
+    params.tensor_split = [*shares, *[0.0] * rest]
 
 
 def _set_load_mode(word: str) -> "_Setter":
@@ -173,6 +191,7 @@ _SPECIAL: Mapping[str, _Setter] = {
     "mlock": _set_load_mode("MMAP_MLOCK"),
     "no_mmap": _set_load_mode("NONE"),
     "split_mode": _set_enum("split_mode", "llama_split_mode", "LLAMA_SPLIT_MODE_"),
+    "tensor_split": _set_tensor_split,
     "threads": _set_on("cpuparams", "n_threads"),
     "threads_batch": _set_on("cpuparams_batch", "n_threads"),
     "flash_attn": _set_flash_attention,

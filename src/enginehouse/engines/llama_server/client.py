@@ -1,29 +1,33 @@
 """The client side of a running llama-server, the bundled one or the user's own."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self, cast
 
 import msgspec
 
+from enginehouse.dialects.errors import reported
+from enginehouse.dialects.passing import data_of, whole_pieces
 from enginehouse.engines.base import Call, Reply
 from enginehouse.engines.llama_server.fold import Fold
 from enginehouse.engines.llama_server.pulse import Heard, Pulse
-from enginehouse.engines.openai_http import OpenAIHttp, error_from_reply
-from enginehouse.engines.sse import data_of, whole_frames
-from enginehouse.errors import EngineError, EnginehouseError, UpstreamDied, UpstreamRefused
-from enginehouse.types import Operation
+from enginehouse.engines.openai import OpenAIServer
+from enginehouse.errors import EngineError, UpstreamDied
+from enginehouse.types.generation import Dialect, Generation
 
 __all__ = ["LlamaServer"]
 
 _Object = dict[str, msgspec.Raw]
 _objects = msgspec.json.Decoder(_Object)
+_PROMPT = re.compile(rb'"prompt_progress":\{[^}]*"total":(\d+)')
+_encode = msgspec.json.encode
 _TRUE = msgspec.Raw(b"true")
 
 
-class LlamaServer(OpenAIHttp):
-    """A llama-server that answers; satisfies `Engine`, `Forwards`, `Pulses` and `Tokenizes`.
+class LlamaServer(OpenAIServer):
+    """A llama-server that answers; satisfies `Engine`, `Forwards`, `Generates`, `Embeds`, `Pulses` and `Tokenizes`.
 
     Generations are always asked for as streams with progress frames, whatever the caller wants. A llama-server
     learns that its reader has gone only when it writes, and while it reads a long prompt or computes an unstreamed
@@ -46,7 +50,7 @@ class LlamaServer(OpenAIHttp):
     @asynccontextmanager
     async def forward(self, call: Call) -> AsyncGenerator[Reply]:
         """Send a call; progress frames are taken out again, an unstreamed answer is folded from its stream."""
-        if call.operation is Operation.EMBEDDING:
+        if call.dialect is Dialect.OPENAI_EMBEDDINGS:
             async with super().forward(call) as reply:
                 yield reply
             return
@@ -72,6 +76,19 @@ class LlamaServer(OpenAIHttp):
         answer = await self._ask("POST", "/tokenize", msgspec.json.encode({"content": text}))
         return cast("list[int]", answer["tokens"])
 
+    async def count(self, generation: Generation, *, request_id: str) -> int:
+        """Tokens of the prompt, written with the model's own chat template."""
+        del request_id  # these routes are the engine's own
+        if generation.prompt is not None:
+            texts = generation.prompt.texts
+            return sum([len(await self.tokenize(text)) if isinstance(text, str) else len(text) for text in texts])
+        asked = self._chat.write_request(generation, stream=False)
+        written = await self._ask("POST", "/apply-template", asked)
+        answer = await self._ask(
+            "POST", "/tokenize", _encode({"content": written["prompt"], "parse_special": True})
+        )
+        return len(cast("list[int]", answer["tokens"]))
+
     async def healthy(self) -> bool:
         """Whether `/health` answers 200 within five seconds."""
         try:
@@ -95,9 +112,7 @@ class LlamaServer(OpenAIHttp):
         return alias in {entry.id for entry in listed.data}
 
     async def _ask(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        async with self.request(method, path, body) as reply:
-            if reply.status != 200:
-                raise await error_from_reply(reply)
+        async with self.asked(method, path, body) as reply:
             return cast("dict[str, Any]", msgspec.json.decode(await reply.read()))
 
 
@@ -117,11 +132,17 @@ class _Streamed:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self.headers: Mapping[str, str] = reply.headers
+        self.prompt_tokens: int | None = None
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Whole frames; an empty item stands for progress: the engine lives, but has nothing for the caller."""
-        async for block in whole_frames(self._reply.frames()):
-            yield _without_progress(block) if b'"prompt_progress":' in block else block
+        async for block in whole_pieces(self._reply.frames()):
+            if b'"prompt_progress":' in block:
+                told = _PROMPT.search(block)
+                self.prompt_tokens = int(told[1]) if told else self.prompt_tokens
+                yield _without_progress(block)
+            else:
+                yield block
 
     async def read(self) -> bytes:
         """The whole stream as bytes."""
@@ -133,6 +154,7 @@ class _Folded:
 
     status = 200
     headers: Mapping[str, str] = {"Content-Type": "application/json"}
+    prompt_tokens: int | None = None
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -149,7 +171,7 @@ class _Folded:
             UpstreamDied: its stream ended without an end.
         """
         fold = Fold()
-        async for block in whole_frames(self._reply.frames()):
+        async for block in whole_pieces(self._reply.frames()):
             for frame in block.split(b"\n\n"):
                 data = data_of(frame)
                 if data == b"[DONE]":
@@ -162,14 +184,9 @@ class _Folded:
 def _chunk(data: bytes) -> dict[str, Any]:
     chunk = cast("dict[str, Any]", msgspec.json.decode(data))
     if "error" in chunk:
-        raise _reported(chunk["error"])
+        raise reported(data)
     chunk.pop("prompt_progress", None)
     return chunk
-
-
-def _reported(error: Any) -> EnginehouseError:
-    message = cast("dict[str, Any]", error).get("message") if isinstance(error, dict) else error
-    return UpstreamRefused(f"The engine failed while generating: {message}")
 
 
 def _without_progress(block: bytes) -> bytes:

@@ -11,7 +11,7 @@ from enginehouse.engines.llama_server import tether
 from enginehouse.engines.llama_server.flags import parse_flags
 from enginehouse.types import Deployment, Kind
 
-__all__ = ["ChildPlan", "plan_child"]
+__all__ = ["ChildPlan", "device_list_command", "plan_child"]
 
 _CONTEXT_FLAGS = {"-c", "--ctx-size"}
 _SLOT_FLAGS = {"-np", "--parallel"}
@@ -53,6 +53,12 @@ def plan_child(
     listening = ["--host", "127.0.0.1", "--port", str(port)]
     shim = (sys.executable, "-I", tether.__file__, str(os.getpid()))
     return ChildPlan(argv=(*shim, str(binary), *flags, *listening), api_key=api_key, port=port)
+
+
+def device_list_command(binary: Path | None) -> tuple[str, ...]:
+    """The command that prints what the engine can run on, a line a device, and ends."""
+    engine = (str(binary),) if binary else (sys.executable, "-m", "enginehouse.engines.llama_server.bundled")
+    return (*engine, "--list-devices")
 
 
 def _implied(deployment: Deployment) -> list[str]:

@@ -1,13 +1,13 @@
 """The llama-server flags that the bundled engine understands, spelt as llama.cpp spells them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
 from enginehouse.errors import InvalidRequest
 
-__all__ = ["UnknownFlag", "parse_flags"]
+__all__ = ["UnknownFlag", "parse_flags", "understood_flags"]
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
@@ -40,6 +40,14 @@ def parse_flags(flags: Sequence[str]) -> argparse.Namespace:
     return found
 
 
+def understood_flags(flags: Sequence[str]) -> Mapping[str, object]:
+    """What can be understood of flags for a binary that may have others; nothing when a value is wrong."""
+    try:
+        return vars(_parser().parse_known_args([*flags])[0])
+    except UnknownFlag:
+        return {}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="llama-server", allow_abbrev=False, add_help=False, argument_default=argparse.SUPPRESS)
     for group in (_model_flags, _memory_flags, _compute_flags, _prompt_flags, _server_flags):
@@ -69,6 +77,8 @@ def _memory_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--swa-full", action="store_true")
     parser.add_argument("-sm", "--split-mode", choices=("none", "layer", "row"))
     parser.add_argument("-mg", "--main-gpu", type=int)
+    parser.add_argument("-ts", "--tensor-split", type=_shares)
+    parser.add_argument("-nkvo", "--no-kv-offload", action="store_true")
 
 
 def _compute_flags(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +118,10 @@ def _server_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-lv", "--verbosity", type=int)
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("-to", "--timeout", type=int)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.replace("/", ",").split(","))
 
 
 def _layers(text: str) -> int:

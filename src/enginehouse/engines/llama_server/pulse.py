@@ -52,6 +52,7 @@ class Heard:
     def __init__(self, reply: Reply, pulse: Pulse) -> None:
         self.status = reply.status
         self.headers: Mapping[str, str] = reply.headers
+        self.prompt_tokens = reply.prompt_tokens
         self._reply = reply
         self._pulse = pulse
 

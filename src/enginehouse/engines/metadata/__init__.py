@@ -3,12 +3,14 @@
 from enginehouse.engines.metadata.card import Capability, ModelCard, capabilities_of
 from enginehouse.engines.metadata.cards import Cards, Fingerprint, describe, fingerprint
 from enginehouse.engines.metadata.gguf import part_of
+from enginehouse.engines.metadata.weight import Weight
 
 __all__ = [
     "Capability",
     "Cards",
     "Fingerprint",
     "ModelCard",
+    "Weight",
     "capabilities_of",
     "describe",
     "fingerprint",

@@ -42,6 +42,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     quantisation: str | None = None
     kv_numbers: int | None = None
     """Numbers one token takes in the key-value cache, over all layers."""
+    layers: int | None = None
+    """Blocks that can lie on a GPU one by one."""
     size: int = 0
     """Bytes of all its weights on disk."""
     modified: int = 0

@@ -93,6 +93,7 @@ def card_of(files: list[Path], headers: "list[Header]") -> ModelCard:
         parameters=sum(header.parameters for header in headers),
         quantisation=quantisation(head),
         kv_numbers=kv_numbers(head, architecture),
+        layers=number(head, f"{architecture}.block_count"),
         size=sum(stat.st_size for stat in stats),
         modified=int(max(stat.st_mtime for stat in stats)),
         chat_template=bool(template),

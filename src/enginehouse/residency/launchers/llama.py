@@ -5,22 +5,33 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from msgspec import structs
 
-from enginehouse.engines.llama_server import ChildPlan, LlamaServer, UnknownFlag, estimated_bytes, plan_child
-from enginehouse.engines.metadata import describe
+from enginehouse.engines.llama_server import (
+    ChildPlan,
+    LlamaServer,
+    UnknownFlag,
+    device_list_command,
+    divided_bytes,
+    estimated_bytes,
+    plan_child,
+)
+from enginehouse.engines.metadata import Weight, describe
 from enginehouse.errors import EngineError, ModelLoadFailed
 from enginehouse.residency.base import Loaded, Watcher
+from enginehouse.residency.launchers.devices import lists_gpus
 from enginehouse.residency.launchers.process import EngineProcess, engine_process
 from enginehouse.types import Deployment, Source
 
 __all__ = ["Files", "LlamaLauncher"]
 
 _PORT_TRIES = 3
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _FIRST_POLL, _LAST_POLL = 0.02, 0.25
 
 
@@ -55,6 +66,7 @@ class LlamaLauncher:
         self._environ = environ
         self._silence = silence
         self._grace = grace
+        self._gpus_used: bool | None = None
 
     async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
         """Weights, key-value cache and the program; the bare file when it is corrupt, since the engine says why."""
@@ -62,26 +74,55 @@ class LlamaLauncher:
         model = await self._model(deployment, watcher)
         return await asyncio.to_thread(_weight, deployment, model) if model else 0
 
-    @asynccontextmanager
-    async def load(self, deployment: Deployment, watcher: Watcher) -> AsyncGenerator[Loaded]:
+    async def offload(self, deployment: Deployment, watcher: Watcher) -> Weight | None:
+        """The same with its layers on GPUs; None when the engine was built without them, or nobody can tell."""
+        self._check_binary()
+        model = await self._model(deployment, watcher)
+        if model is None or not await self._uses_gpus():
+            return None
+        return await asyncio.to_thread(_divided, deployment, model)
+
+    def load(self, deployment: Deployment, watcher: Watcher) -> AbstractAsyncContextManager[Loaded]:
         """Fetch, start, wait until it answers as itself; a stolen port is tried again elsewhere."""
+        return self._load(deployment, watcher, self._environ)
+
+    def load_on(
+        self, deployment: Deployment, watcher: Watcher, gpus: Mapping[int, int]
+    ) -> AbstractAsyncContextManager[Loaded]:
+        """The same; the process sees these GPUs only, and divides its layers among them as its room is divided."""
+        order = sorted(gpus)
+        if len(order) > 1:
+            shares = ",".join(str(max(gpus[index] >> 20, 1)) for index in order)
+            deployment = structs.replace(deployment, flags=(*deployment.flags, "--tensor-split", shares))
+        return self._load(deployment, watcher, {**self._environ, _VISIBLE: ",".join(map(str, order))})
+
+    @asynccontextmanager
+    async def _load(
+        self, deployment: Deployment, watcher: Watcher, environ: Mapping[str, str]
+    ) -> AsyncGenerator[Loaded]:
         model = await self._model(deployment, watcher)
         async with AsyncExitStack() as stack:
             for _ in range(_PORT_TRIES):
                 try:
-                    loaded = await self._start(stack, deployment, model, watcher)
+                    loaded = await self._start(stack, deployment, model, watcher, environ)
                     break
                 except _PortStolen:
                     await stack.aclose()
+                    watcher.progressed("another port is tried")
             else:
                 raise ModelLoadFailed("Every port the engine was given was taken by another process.")
             yield loaded
 
     async def _start(
-        self, stack: AsyncExitStack, deployment: Deployment, model: Path | None, watcher: Watcher
+        self,
+        stack: AsyncExitStack,
+        deployment: Deployment,
+        model: Path | None,
+        watcher: Watcher,
+        environ: Mapping[str, str],
     ) -> Loaded:
         plan = self._plan(deployment, model)
-        environ = {**self._environ, "LLAMA_API_KEY": plan.api_key} if plan.port else self._environ
+        environ = {**environ, "LLAMA_API_KEY": plan.api_key} if plan.port else environ
         process = await stack.enter_async_context(
             engine_process(plan.argv, watcher, environ=environ, grace=self._grace)
         )
@@ -95,6 +136,13 @@ class LlamaLauncher:
             await _until_it_answers(engine, process, deployment.model)
         process.serve()
         return Loaded(engine=engine, pid=process.pid, port=int(address.rpartition(":")[2]))
+
+    async def _uses_gpus(self) -> bool:
+        """Asked of the engine once; one that does not know the question is taken to use what there is."""
+        if self._gpus_used is None:
+            command = device_list_command(self._binary)
+            self._gpus_used = await lists_gpus(command, self._environ)
+        return self._gpus_used
 
     def _client(self, address: str, plan: ChildPlan, deployment: Deployment) -> LlamaServer:
         silence = deployment.request_timeout or self._silence
@@ -149,6 +197,13 @@ def _weight(deployment: Deployment, model: Path) -> int:
         return estimated_bytes(deployment, describe(model))
     except ModelLoadFailed:
         return model.stat().st_size
+
+
+def _divided(deployment: Deployment, model: Path) -> Weight | None:
+    try:
+        return divided_bytes(deployment, describe(model))
+    except ModelLoadFailed:
+        return None
 
 
 def _lost_the_port(message: str) -> bool:

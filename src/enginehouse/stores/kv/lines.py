@@ -23,7 +23,8 @@ class Join(Struct, frozen=True, kw_only=True):
     tenant: str
     """With whom it shares turns; letters and digits."""
     waited: float
-    """Seconds since it first asked, here or elsewhere; its place is the one it would have had then."""
+    """Seconds since it came, if it stood in line before; its place is the one it would have had then. Who comes for
+    the first time comes now (0): steps take unlike times, and still nobody overtakes at one replica."""
     again: bool = False
     """It has stood in line before, so that a full line does not refuse it."""
 
@@ -80,6 +81,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The place of each of `Moves.joins`; -1 for one that found the line full."""
     waiting: list[int] = []
     """The place of each of `Moves.waiting`; -1 for one that the line does not know."""
+    turns: list[str] = []
+    """Tickets of this replica that this step let in, in order, before any of `joined`; it is told here alone."""
     slots: int
     active: int = 0
     """How many run."""
@@ -96,7 +99,7 @@ class Listener(Protocol):
     """Who is told what happens between steps."""
 
     def turn(self, line: str, ticket: str) -> None:
-        """A waiting ticket of this replica runs from now on."""
+        """A waiting ticket of this replica runs from now on: another replica's step let it in."""
         ...
 
     def connection(self, *, up: bool) -> None:

@@ -87,7 +87,8 @@ class RedisStore:
         if not self._up:
             raise StoreUnavailable(self._reason)
         try:
-            return await script(keys, args)
+            async with asyncio.timeout(_PATIENCE):
+                return await script(keys, args)
         except (RedisError, OSError) as error:
             self._turn(error)
             raise StoreUnavailable(self._reason) from error
@@ -136,7 +137,8 @@ class RedisStore:
         while True:
             try:
                 async with cast("Any", self._client).pubsub(ignore_subscribe_messages=True) as ears:
-                    await ears.subscribe(self.channel + self.name)
+                    async with asyncio.timeout(_PATIENCE):
+                        await ears.subscribe(self.channel + self.name)
                     await self._listen(ears)
             except (RedisError, OSError) as error:
                 self._turn(error)
@@ -158,7 +160,8 @@ class RedisStore:
 
     async def _check(self) -> None:
         """A replica that only reads, or a full one, would answer a ping."""
-        await cast("Any", self._client).set(f"enginehouse:replica:{self.name}", b"", px=int(_CHECK * 3000))
+        async with asyncio.timeout(_PATIENCE):
+            await cast("Any", self._client).set(f"enginehouse:replica:{self.name}", b"", px=int(_CHECK * 3000))
 
     def _turn(self, error: Exception | None) -> None:
         """Gone, for this reason, or back; the same twice is no news."""
@@ -192,8 +195,8 @@ def _client(url: str) -> "Redis":
             url,
             protocol=2,
             retry=Retry(NoBackoff(), 1),  # a connection that was closed while idle; every script may run twice
-            socket_timeout=_PATIENCE,
             socket_connect_timeout=_PATIENCE,
+            socket_timeout=None,  # the driver would use `wait_for`, which loses cancellations before Python 3.12
         )
         client.connection_pool.make_connection()  # an option that does not exist shows only now
     except (ValueError, TypeError) as error:

@@ -30,6 +30,7 @@ end
 local lease = micro(moves.lease)
 local now = clock(lease)
 local hold = get('hold') or 0
+local turns = {} -- my own, in order
 
 local function take_out(t) -- whoever asks has to give it a slot, or let it go
   call('HDEL', tickets, t.id)
@@ -115,7 +116,11 @@ local function admit(most)
     serve(t)
     take_out(t)
     run(t.id, until_, (now - t.came) / 1000000)
-    call('PUBLISH', channel .. owner, cmsgpack.pack({ name, t.id }))
+    if owner == me then
+      table.insert(turns, t.id)
+    else
+      call('PUBLISH', channel .. owner, cmsgpack.pack({ name, t.id }))
+    end
   end
 end
 
@@ -195,6 +200,7 @@ for i, new in ipairs(moves.joins) do asked[i] = new.id end
 local outcome = {
   joined = look(asked),
   waiting = look(moves.waiting),
+  turns = turns,
   slots = most,
   active = call('ZCARD', running),
   depth = call('ZCARD', waiting),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.sse import data_of, whole_frames
+from enginehouse.dialects.passing import data_of, whole_pieces
 from enginehouse.errors import UpstreamDied
 
 
@@ -17,7 +17,7 @@ def regroup(chunks):
             yield chunk
 
     async def run():
-        return [block async for block in whole_frames(source())]
+        return [block async for block in whole_pieces(source())]
 
     return asyncio.run(run())
 
@@ -31,7 +31,7 @@ FRAMES = [b'data: {"a":"\xc3\xa4"}\n\n', b": ping\n\n", b"event: x\ndata: 1\n\n"
 
 
 @given(st.lists(st.sampled_from(FRAMES), max_size=6), st.lists(st.integers(0, 500), max_size=8))
-def test_any_chunking_gives_the_same_bytes_in_whole_frames(frames, places):
+def test_any_chunking_gives_the_same_bytes_in_whole_pieces(frames, places):
     data = b"".join(frames)
     blocks = regroup(cut(data, places))
     assert b"".join(blocks) == data

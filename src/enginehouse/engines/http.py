@@ -1,4 +1,4 @@
-"""The OpenAI dialect over HTTP: one client for every server that speaks it, here or far away."""
+"""A server that is asked over HTTP, here or far away, whatever dialect it speaks."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -6,35 +6,25 @@ from types import SimpleNamespace
 from typing import Self
 
 import aiohttp
-import msgspec
 
-from enginehouse.engines.base import Call, Reply
-from enginehouse.errors import (
-    ContextLengthExceeded,
-    EngineError,
-    EnginehouseError,
-    InvalidRequest,
-    RequestTooLarge,
-    UpstreamDied,
-    UpstreamRefused,
-    UpstreamTimeout,
-)
-from enginehouse.types import Operation
+from enginehouse.dialects.base import StreamReader
+from enginehouse.dialects.errors import read_error
+from enginehouse.engines.base import Reply
+from enginehouse.errors import UpstreamDied, UpstreamTimeout
+from enginehouse.types.answer import Event
 
-__all__ = ["HttpReply", "OpenAIHttp", "error_from_reply"]
-
-PATHS: Mapping[Operation, str] = {
-    Operation.CHAT: "/v1/chat/completions",
-    Operation.COMPLETION: "/v1/completions",
-    Operation.EMBEDDING: "/v1/embeddings",
-}
+__all__ = ["HttpReply", "HttpServer", "events_of_stream", "taken"]
 
 _ANONYMOUS: Mapping[str, str] = {"Content-Type": "application/json"}
-_MAX_ERROR_BODY = 64 * 1024
+_REFUSED = 400
+_CONNECT = 10.0
+"""Seconds until a connection has to be there."""
 
 
 class HttpReply:
     """A reply whose headers are in; satisfies `Reply`."""
+
+    prompt_tokens: int | None = None
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -58,14 +48,15 @@ class HttpReply:
             return await self._response.read()
 
 
-class OpenAIHttp:
-    """A server at a base URL; satisfies `Engine` and `Forwards`.
+class HttpServer:
+    """One server, and the connections to it.
 
     Args:
         base_url: root without the `/v1`, or with it, as people write both.
         api_key: sent as a bearer token.
         headers: sent with every request, such as another dialect's own key and version.
         silence: seconds without a byte after which the server counts as gone.
+        connect: seconds until a connection has to be there.
         keep_alive: whether connections are used again. Not worth it on loopback, where a new one costs less than
             finding out that llama-server has closed the old one.
     """
@@ -76,6 +67,7 @@ class OpenAIHttp:
         api_key: str | None,
         *,
         silence: float,
+        connect: float | None = None,
         keep_alive: bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -83,7 +75,7 @@ class OpenAIHttp:
         self._headers = {**_ANONYMOUS, **(headers or {})}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect or _CONNECT, sock_read=silence)
         self._keep_alive = keep_alive
         self._session: aiohttp.ClientSession | None = None
 
@@ -101,12 +93,6 @@ class OpenAIHttp:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
-
-    @asynccontextmanager
-    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
-        """Send the body as it is; leaving early closes the connection, which tells the server to stop."""
-        async with self.request("POST", PATHS[call.operation], call.body, request_id=call.request_id) as reply:
-            yield reply
 
     @asynccontextmanager
     async def request(
@@ -154,13 +140,58 @@ class OpenAIHttp:
                 attempt.reused = False
         raise AssertionError("the second try either answers or raises")
 
-    async def healthy(self) -> bool:
-        """Whether the list of models can be had within five seconds."""
-        try:
-            async with self.request("GET", "/v1/models", timeout=5) as reply:
-                return reply.status == 200
-        except EngineError:
-            return False
+    @asynccontextmanager
+    async def asked(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        request_id: str = "",
+        timeout: float | None = None,
+    ) -> AsyncGenerator[HttpReply]:
+        """A reply that is not a refusal.
+
+        Raises:
+            InvalidRequest: it refuses, as the caller's fault.
+            UpstreamRefused: it refuses for another reason.
+        """
+        async with self.request(method, path, body, request_id=request_id, timeout=timeout) as reply:
+            await taken(reply)
+            yield reply
+
+
+async def taken(reply: Reply) -> Reply:
+    """The reply, if the server has taken the request.
+
+    Raises:
+        InvalidRequest: it refuses, as the caller's fault.
+        UpstreamRefused: it refuses for another reason.
+    """
+    if reply.status >= _REFUSED:
+        raise read_error(reply.status, reply.headers, await reply.read())
+    return reply
+
+
+async def events_of_stream(reply: Reply, reader: StreamReader, media_type: str) -> AsyncGenerator[Event]:
+    """The events of a streamed answer; what the server has to say after its end is not read.
+
+    Args:
+        media_type: what a stream of this dialect is; the reply may be nothing else.
+
+    Raises:
+        UpstreamDied: it is no such stream, or broke off before its end.
+    """
+    kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != media_type.partition(";")[0]:
+        raise UpstreamDied(f"The engine was asked for a stream and answered {kind or 'something'} instead.")
+    async for chunk in reply.frames():
+        for event in reader.feed(chunk):
+            yield event
+        if reader.ended:
+            return
+    for event in reader.close():
+        yield event
 
 
 class _Attempt:
@@ -196,66 +227,3 @@ class _Translated:
                 raise UpstreamDied(f"The connection to the engine broke ({type(error).__name__}).") from error
             case _:
                 return
-
-
-class _Detail(msgspec.Struct):
-    message: str = ""
-    type: str | None = None
-    param: str | None = None
-    code: int | str | None = None
-    n_prompt_tokens: int | None = None
-    n_ctx: int | None = None
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _Detail | str = ""
-    message: str = ""
-
-
-async def error_from_reply(reply: Reply) -> EnginehouseError:
-    """What a reply of status 400 or more means in our words.
-
-    The caller's own mistakes (400, 413, 422) stay the caller's; a refusal of *our* key or a path the server does
-    not have is ours, and becomes an upstream error.
-    """
-    body = (await reply.read())[:_MAX_ERROR_BODY]
-    detail = _detail(body)
-    if detail.n_prompt_tokens is not None and detail.n_ctx is not None:
-        return ContextLengthExceeded(
-            f"The prompt has {detail.n_prompt_tokens} tokens, the model's context holds {detail.n_ctx}. "
-            "Shorten the prompt or load the model with a larger context.",
-            param="messages",
-        )
-    if detail.code == "context_length_exceeded" or "context length" in detail.message.lower():
-        return ContextLengthExceeded(detail.message, param=detail.param)
-    if reply.status == 413:
-        return RequestTooLarge(detail.message)
-    if reply.status in {400, 422} or _blames_the_caller(detail.message):
-        return InvalidRequest(detail.message or "The engine refused the request.", param=detail.param)
-    return UpstreamRefused(
-        f"The engine answered {reply.status}: {detail.message or 'no message'}",
-        status=reply.status,
-        retry_after=_seconds(reply.headers.get("Retry-After")),
-    )
-
-
-def _detail(body: bytes) -> _Detail:
-    try:
-        parsed = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.MsgspecError:
-        return _Detail(message=body.decode("utf-8", "replace").strip()[:500])
-    if isinstance(parsed.error, _Detail):
-        return parsed.error
-    return _Detail(message=parsed.error or parsed.message)
-
-
-def _blames_the_caller(message: str) -> bool:
-    """llama.cpp answers 500 to some requests that are simply wrong; these are its words for them."""
-    return message.startswith(("Failed to parse", "image input is not supported", "audio input is not supported"))
-
-
-def _seconds(header: str | None) -> float | None:
-    try:
-        return float(header) if header else None
-    except ValueError:
-        return None

@@ -1,0 +1,104 @@
+"""What every hot route shares: it is asked, answers, and tells what went wrong in its own dialect's shape."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from enginehouse.api.wire import Exchange, RawHeaders, status_of
+from enginehouse.errors import CallerGone, EnginehouseError, QueueFull, ShuttingDown
+from enginehouse.types import Operation, Request
+
+__all__ = ["Errors", "Face", "refusal_headers", "request_of"]
+
+log = structlog.get_logger()
+
+
+class Errors(Protocol):
+    """How a dialect tells errors."""
+
+    statuses: Mapping[str, int]
+    """Error codes whose HTTP status its clients expect to differ from the service's own."""
+
+    def write_error(self, error: EnginehouseError, status: int) -> bytes:
+        """An error's body."""
+        ...
+
+
+class Face:
+    """One hot route; `handle` is its work.
+
+    Args:
+        errors: how its dialect tells what went wrong.
+    """
+
+    def __init__(self, errors: Errors) -> None:
+        self._errors = errors
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer; whatever is raised reaches the caller in the dialect's shape, in-band once a stream has begun."""
+        try:
+            await self.handle(exchange)
+        except CallerGone:
+            log.info("caller_gone", request_id=exchange.request_id, path=exchange.scope["path"])
+        except EnginehouseError as error:
+            await self.refuse(exchange, error)
+        except asyncio.CancelledError:
+            # The service stops and waits no longer; a stream that just ended would look like a whole answer.
+            await self.refuse(exchange, ShuttingDown("The service is shutting down.", retry_after=5))
+            raise
+        except Exception:
+            log.exception("request_broke", request_id=exchange.request_id, path=exchange.scope["path"])
+            await self.refuse(exchange, EnginehouseError("The service made a mistake; its log says more."))
+
+    async def handle(self, exchange: Exchange) -> None:
+        """The route's own work."""
+        raise NotImplementedError
+
+    async def refuse(self, exchange: Exchange, error: EnginehouseError) -> None:
+        """Tell what went wrong."""
+        status = self._errors.statuses.get(error.code, status_of(error))
+        log.info(
+            "request_failed", request_id=exchange.request_id, status=status, code=error.code, error=error.message
+        )
+        if exchange.started:
+            await exchange.write(self.broken(exchange, error, status))
+            await exchange.finish()
+        else:
+            await exchange.respond(status, self._errors.write_error(error, status), refusal_headers(error))
+
+    def broken(self, exchange: Exchange, error: EnginehouseError, status: int) -> bytes:
+        """The end of a stream that went wrong."""
+        del exchange
+        return b"data: " + self._errors.write_error(error, status) + b"\n\n"
+
+
+def refusal_headers(error: EnginehouseError) -> RawHeaders:
+    """When to come again, and where in the line one would have stood."""
+    headers: RawHeaders = [(b"content-type", b"application/json")]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if error.code == "insufficient_quota":
+        headers.append((b"x-should-retry", b"false"))
+    if isinstance(error, QueueFull):
+        headers.append((b"x-enginehouse-queue-position", str(error.position).encode()))
+    return headers
+
+
+def request_of(
+    exchange: Exchange, face: str, operation: Operation, model: str, body: bytes = b"", *, stream: bool = False
+) -> Request:
+    """What the inner rooms have to know of a call."""
+    return Request(
+        operation=operation,
+        model=model,
+        principal=exchange.principal,
+        request_id=exchange.request_id,
+        body=body,
+        face=face,
+        stream=stream,
+        priority=exchange.priority(),
+        timeout=exchange.timeout(),
+        timings=exchange.timings,
+    )

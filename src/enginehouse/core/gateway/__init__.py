@@ -1,0 +1,7 @@
+"""The way of one request: a record, a slot, a lease, an engine's answer, and another try where that helps."""
+
+from enginehouse.core.gateway.gateway import Answering, Embedded, Gateway, patience
+from enginehouse.core.gateway.seats import Seat, Seats
+from enginehouse.core.gateway.wording import Wording
+
+__all__ = ["Answering", "Embedded", "Gateway", "Seat", "Seats", "Wording", "patience"]

@@ -1,0 +1,216 @@
+"""An engine's answer on its way to the caller: passed through as it is, told in another dialect, or as events."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec import structs
+
+from enginehouse.core.gateway.meter import Meter, guessed_tokens
+from enginehouse.core.gateway.seats import Seat
+from enginehouse.core.gateway.wording import Wording
+from enginehouse.core.ledger.ledger import Entry
+from enginehouse.dialects.passing import asking_for_usage
+from enginehouse.engines.base import Call, Forwards, Generates
+from enginehouse.engines.http import taken
+from enginehouse.errors import InvalidRequest
+from enginehouse.types import Deployment, Model, Request
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Generation, Sampling
+
+__all__ = ["Events", "Flow", "Frames", "asked_of"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Flow(Protocol[T_co]):
+    """What becomes of an engine's answer."""
+
+    def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[T_co]:
+        """Asks the engine and hands on what it answers; the record is durable before the last piece.
+
+        Raises:
+            InvalidRequest: the engine cannot be told what is asked, or refuses it as the caller's fault.
+            EngineError: it fails, before or within its answer.
+        """
+        ...
+
+
+class Events:
+    """The answer in our words.
+
+    Args:
+        request: whose.
+        generation: what is asked.
+    """
+
+    def __init__(self, request: Request, generation: Generation) -> None:
+        self._request = request
+        self._generation = generation
+
+    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
+        """Every event, as it comes."""
+        generation = asked_of(seat.model, seat.deployment, self._generation)
+        async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
+            async for event in events:
+                meter.note(event)
+                yield event
+            meter.complete = True
+
+
+class Frames:
+    """The answer in the caller's own dialect: frames of a stream, or one body.
+
+    Args:
+        request: whose.
+        wording: that dialect.
+    """
+
+    def __init__(self, request: Request, wording: Wording) -> None:
+        self._request = request
+        self._wording = wording
+
+    def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
+        """Frames, or the body; an empty piece stands for life without words."""
+        if isinstance(seat.engine, Forwards) and self._wording.dialect in seat.engine.dialects:
+            stream = self._request.stream
+            return (
+                self._passed(seat, entry, seat.engine) if stream else self._passed_whole(seat, entry, seat.engine)
+            )
+        return self._told(seat, entry) if self._request.stream else self._told_whole(seat, entry)
+
+    async def _passed(self, seat: Seat, entry: Entry, engine: Forwards) -> AsyncGenerator[bytes]:
+        call = self._call(seat)
+        if not self._wording.head.wants_usage:
+            call = structs.replace(call, body=asking_for_usage(call.body))
+        passage = self._wording.passage()
+        async with _metered(entry, self._wording) as meter, engine.forward(call) as reply:
+            pieces = passage.pieces((await taken(reply)).frames())
+            async with aclosing(pieces):
+                async for piece, events in pieces:
+                    meter.prompt = reply.prompt_tokens
+                    meter.note_all(events)
+                    if passage.ended:
+                        meter.complete = True
+                        await meter.settled()
+                    yield piece
+
+    async def _passed_whole(self, seat: Seat, entry: Entry, engine: Forwards) -> AsyncGenerator[bytes]:
+        async with _metered(entry, self._wording) as meter, engine.forward(self._call(seat)) as reply:
+            body = await (await taken(reply)).read()
+            meter.note_all(self._wording.codec.read_answer(body))
+            meter.complete = True
+            await meter.settled()
+            yield body
+
+    async def _told(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
+        generation = asked_of(seat.model, seat.deployment, self._wording.generation)
+        writer = self._wording.writer()
+        async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
+            async for event in events:
+                meter.note(event)
+                yield writer.write(event)
+            meter.complete = True
+            end = writer.close()
+            await meter.settled()
+            yield end
+
+    async def _told_whole(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
+        generation = asked_of(seat.model, seat.deployment, self._wording.generation)
+        told: list[Event] = []
+        async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
+            async for event in events:
+                meter.note(event)
+                told.append(event)
+            meter.complete = True
+            body = self._wording.whole(told)
+            await meter.settled()
+            yield body
+
+    def _call(self, seat: Seat) -> Call:
+        return Call(
+            dialect=self._wording.dialect,
+            body=prepared(seat.model, seat.deployment, self._request),
+            stream=self._request.stream,
+            request_id=self._request.request_id,
+        )
+
+
+class _Metered(Meter):
+    """A meter that writes into a record."""
+
+    def __init__(self, entry: Entry, asked: Generation | Wording) -> None:
+        super().__init__()
+        self._entry = entry
+        self._asked = asked
+
+    async def settled(self) -> None:
+        """All is counted: make the record durable.
+
+        Raises:
+            LedgerUnavailable: it can be kept nowhere.
+        """
+        self.write()
+        await self._entry.settled()
+
+    def write(self) -> None:
+        """Let the record know what was taken so far."""
+        self._entry.usage = self.usage(self._guess)
+
+    def _guess(self) -> int:
+        """Tokens of the prompt; none for what passed through although we do not understand it."""
+        try:
+            return guessed_tokens(self._asked if isinstance(self._asked, Generation) else self._asked.generation)
+        except InvalidRequest:
+            return 0
+
+
+@asynccontextmanager
+async def _metered(entry: Entry, asked: Generation | Wording) -> AsyncGenerator[_Metered]:
+    """However the answer ends, the record knows what was generated."""
+    entry.running()
+    meter = _Metered(entry, asked)
+    try:
+        yield meter
+    finally:
+        meter.write()
+
+
+@asynccontextmanager
+async def _generated(request: Request, seat: Seat, generation: Generation) -> AsyncGenerator[AsyncIterator[Event]]:
+    if not isinstance(seat.engine, Generates):
+        raise InvalidRequest(f"The model {seat.model.id!r} cannot do this.", param="model")
+    async with seat.engine.generate(generation, request_id=request.request_id) as events:
+        yield events
+
+
+def asked_of(model: Model, deployment: Deployment, generation: Generation) -> Generation:
+    """With the engine's own name for the model, and parameters nobody gave from the configuration."""
+    sampling = generation.sampling
+    given = {name: msgspec.json.decode(value) for name, value in deployment.defaults}
+    missing = {
+        name: value
+        for name, value in given.items()
+        if name in Sampling.__struct_fields__ and getattr(sampling, name) is None
+    }
+    return structs.replace(
+        generation,
+        model=deployment.upstream_model or model.id,
+        sampling=structs.replace(sampling, **missing) if missing else sampling,
+    )
+
+
+def prepared(model: Model, deployment: Deployment, request: Request) -> bytes:
+    """The caller's body with what the configuration adds: the engine's name for the model, parameters nobody gave.
+
+    Untouched, to the byte, when there is nothing to add.
+    """
+    name = deployment.upstream_model or (model.id if deployment.base_url is not None else request.model)
+    if name == request.model and not deployment.defaults:
+        return request.body
+    fields = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])
+    fields["model"] = msgspec.Raw(msgspec.json.encode(name))
+    for default, value in deployment.defaults:
+        fields.setdefault(default, msgspec.Raw(value.encode()))
+    return msgspec.json.encode(fields)

@@ -1,0 +1,308 @@
+"""The gateway: joins the rooms of the core into the way of one request.
+
+A request is a stack of contexts: a record, a slot, a lease, the engine's answer. Who leaves early unwinds it, in
+every phase, and each exit runs once. Until the first piece of the answer is there a failure may be mended by asking
+again; the caller sees nothing of that but the time it took.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Generic, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from enginehouse.core.gateway.flows import Events, Flow, Frames, asked_of
+from enginehouse.core.gateway.meter import guessed_tokens
+from enginehouse.core.gateway.seats import Seat, Seats
+from enginehouse.core.gateway.tries import Tries
+from enginehouse.core.gateway.wording import Wording
+from enginehouse.core.ledger.ledger import Entry, Ledger
+from enginehouse.core.ledger.record import UsageRecord
+from enginehouse.core.routes import Routes
+from enginehouse.engines.base import Counts, Embedding, Embeds
+from enginehouse.errors import (
+    EnginehouseError,
+    InvalidRequest,
+    LoadTimeout,
+    QueueTimeout,
+    UpstreamDied,
+    UpstreamTimeout,
+)
+from enginehouse.types import Deployment, Request, Usage
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Generation
+
+__all__ = ["Answering", "Embedded", "Gateway", "patience"]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Answering(Generic[T]):
+    """An answer whose first piece is there.
+
+    Args:
+        seat: who answers.
+        pieces: all of it, the first piece included.
+        entry: what it costs so far.
+    """
+
+    def __init__(self, seat: Seat, pieces: AsyncIterator[T], entry: Entry) -> None:
+        self.seat = seat
+        self.pieces = pieces
+        self._entry = entry
+
+    def so_far(self) -> UsageRecord:
+        """What is recorded of it, with its cost, as things are now."""
+        return self._entry.so_far()
+
+
+class Embedded(Struct, frozen=True, kw_only=True):
+    """Vectors, who made them, and what was recorded of that."""
+
+    embedding: Embedding
+    seat: Seat
+    record: UsageRecord
+
+
+class Gateway:
+    """Where faces hand in requests.
+
+    Args:
+        seats: slots and leases.
+        routes: who is asked, and again.
+        ledger: keeps what every request took.
+    """
+
+    def __init__(self, seats: Seats, routes: Routes, ledger: Ledger) -> None:
+        self._seats = seats
+        self._routes = routes
+        self._ledger = ledger
+
+    @asynccontextmanager
+    async def frames(self, request: Request, wording: Wording) -> AsyncGenerator[Answering[bytes]]:
+        """The answer as the caller's own dialect writes it: the frames of a stream, or one body.
+
+        The request is recorded however it ends, and durably so before the last piece.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, it is for something else, or cannot do what is asked.
+            PermissionDenied: the caller's role may not claim this priority.
+            QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: there is no place to run.
+            EngineError: the engine failed; inside the context, after the first piece.
+            LedgerUnavailable: what it costs cannot be recorded.
+        """
+        async with self._run(request, Frames(request, wording)) as answering:
+            yield answering
+
+    @asynccontextmanager
+    async def events(self, request: Request, generation: Generation) -> AsyncGenerator[Answering[Event]]:
+        """The same as events, for faces that have words of their own."""
+        async with self._run(request, Events(request, generation)) as answering:
+            yield answering
+
+    async def embed(self, request: Request, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedded:
+        """Vectors of texts, one a text.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, it makes no vectors, or does not take these texts.
+            EnginehouseError: as for `frames`.
+        """
+        async with self._run(request, _Vectors(texts)) as answering:
+            embedding = await anext(answering.pieces)
+        return Embedded(embedding=embedding, seat=answering.seat, record=answering.so_far())
+
+    async def count(self, request: Request, generation: Generation) -> tuple[int, bool]:
+        """Tokens of a prompt, and whether that is an estimate because the engine does not count for us."""
+        async with self._run(request, _Count(request, generation)) as answering:
+            return await anext(answering.pieces)
+
+    async def bring_in(self, request: Request) -> None:
+        """Let the model be in memory; nothing is asked of it."""
+        async with self._run(request, _Nothing()) as answering:
+            await anext(answering.pieces)
+
+    @asynccontextmanager
+    async def _run(self, request: Request, flow: Flow[T]) -> AsyncGenerator[Answering[T]]:
+        begun = False
+        async with self._ledger.record(request, request.face) as entry:
+            tries = Tries(request, self._seats, self._routes)
+            while True:
+                model, deployment = tries.next()
+                entry.resolved(model, deployment)
+                try:
+                    async with self._seats.seat(request, model, deployment) as seat:
+                        if seat is None:
+                            continue  # the name may mean another model by now
+                        entry.resolved(seat.model, seat.deployment)
+                        async with self._asked(request, flow, seat, entry) as pieces:
+                            begun = True
+                            yield Answering(seat, pieces, entry)
+                    return  # noqa: TRY300 - what follows belongs to the loop
+                except EnginehouseError as error:
+                    if begun or not await tries.again(deployment, error):
+                        raise
+                    log.warning(
+                        "request_retried",
+                        request_id=request.request_id,
+                        model=model.id,
+                        deployment=deployment.id,
+                        error=error.code,
+                    )
+
+    @asynccontextmanager
+    async def _asked(
+        self, request: Request, flow: Flow[T], seat: Seat, entry: Entry
+    ) -> AsyncGenerator[AsyncIterator[T]]:
+        """The pieces, once the first one is there."""
+        async with (
+            self._watched(seat.deployment),
+            _measured(request),
+            _limited(seat.deployment) as limit,
+            aclosing(flow.pieces(seat, entry)) as pieces,
+        ):
+            first = await _first(pieces)
+            waited = limit.begun()
+            if request.stream:
+                request.timings.ttft = waited
+            yield _joined(first, pieces)
+
+    @asynccontextmanager
+    async def _watched(self, deployment: Deployment) -> AsyncGenerator[None]:
+        """How it goes is told to the deployment's breaker."""
+        breaker = self._routes.breaker(deployment)
+        failure: EnginehouseError | None = None
+        breaker.began()
+        try:
+            yield
+        except EnginehouseError as error:
+            failure = error
+            raise
+        finally:
+            breaker.ended(failure, self._routes.settings)
+
+
+class _Vectors:
+    """The flow of a request for vectors: one piece."""
+
+    def __init__(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> None:
+        self._texts = texts
+
+    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Embedding]:
+        if not isinstance(seat.engine, Embeds):
+            raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
+        entry.running()
+        embedding = await seat.engine.embed(self._texts)
+        entry.usage = Usage(input=embedding.tokens)
+        await entry.settled()
+        yield embedding
+
+
+class _Count:
+    """The flow of a request to count: one piece."""
+
+    def __init__(self, request: Request, generation: Generation) -> None:
+        self._request = request
+        self._generation = generation
+
+    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
+        del entry  # it costs nothing
+        generation = asked_of(seat.model, seat.deployment, self._generation)
+        if isinstance(seat.engine, Counts):
+            yield await seat.engine.count(generation, request_id=self._request.request_id), False
+        else:
+            yield guessed_tokens(generation), True
+
+
+class _Nothing:
+    """The flow of a request that only wants the model in memory."""
+
+    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[None]:
+        del seat, entry
+        yield None
+
+
+class _Limit:
+    """The time an engine has for its first piece, and for the whole of its answer."""
+
+    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._whole = None if deployment.total_timeout is None else self._began + deployment.total_timeout
+        self._timeout = timeout
+        if deployment.first_token_timeout is not None:
+            first = self._began + deployment.first_token_timeout
+            timeout.reschedule(first if self._whole is None else min(first, self._whole))
+        else:
+            timeout.reschedule(self._whole)
+
+    def begun(self) -> float:
+        """The first piece is there; returns after how many seconds."""
+        self._timeout.reschedule(self._whole)
+        return self._clock() - self._began
+
+
+@asynccontextmanager
+async def _limited(deployment: Deployment) -> AsyncGenerator[_Limit]:
+    timeout = asyncio.timeout(None)
+    try:
+        async with timeout:
+            yield _Limit(deployment, timeout)
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise UpstreamTimeout("The engine took longer than its time limit; raise models.*.timeouts.") from None
+
+
+@asynccontextmanager
+async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
+    """What the caller is willing to wait; reschedule it to None when the first byte is there.
+
+    Raises:
+        QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
+    """
+    limit = asyncio.timeout(request.timeout)
+    try:
+        async with limit:
+            yield limit
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _too_late(request) from None
+
+
+def _too_late(request: Request) -> EnginehouseError:
+    waited = f"Nothing came within the {request.timeout:g} s of X-Request-Timeout"
+    if request.timings.queue is None:
+        return QueueTimeout(f"{waited}: the request was still waiting for a slot.", retry_after=1)
+    if request.timings.load is None:
+        return LoadTimeout(f"{waited}: the model was still loading.", retry_after=1)
+    return UpstreamTimeout(f"{waited}: the engine had not answered yet.")
+
+
+async def _first(pieces: AsyncIterator[T]) -> T:
+    """The first piece that says something."""
+    async for piece in pieces:
+        if piece != b"":
+            return piece
+    raise UpstreamDied("The engine's answer was empty.")
+
+
+async def _joined(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first
+    async for piece in rest:
+        if piece != b"":
+            yield piece
+
+
+@asynccontextmanager
+async def _measured(request: Request) -> AsyncGenerator[None]:
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    try:
+        yield
+    finally:
+        request.timings.upstream = clock() - started

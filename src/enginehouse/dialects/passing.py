@@ -1,0 +1,110 @@
+"""Bytes that pass through as they are, read on their way: what they count, what they report, and where they end."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import msgspec
+
+from enginehouse.dialects.base import Codec
+from enginehouse.errors import UpstreamDied
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Dialect
+
+__all__ = ["Passage", "asking_for_usage", "data_of", "whole_pieces"]
+
+_MAX_PIECE = 16 * 1024 * 1024
+_ASKED = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
+"""Dialects whose streams tell the tokens only when they are asked to, in a frame of its own."""
+_DONE = b"data: [DONE]\n\n"
+
+
+class Passage:
+    """One stream in its caller's own dialect.
+
+    Args:
+        dialect: which.
+        codec: of that dialect.
+        wants_usage: whether the caller wants to be told the tokens; we always do.
+    """
+
+    def __init__(self, dialect: Dialect, codec: Codec, *, wants_usage: bool) -> None:
+        self._reader = codec.reader()
+        self._asked = dialect in _ASKED
+        self._keeps_usage = wants_usage or not self._asked
+        self._between = b"\n" if codec.media_type.startswith("application/x-ndjson") else b"\n\n"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has come to its proper end."""
+        return self._reader.ended
+
+    async def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[bytes, list[Event]]]:
+        """Whole frames for the caller, with the events they tell; the last item is the end of a whole stream.
+
+        Raises:
+            EnginehouseError: the engine reports an error inside the stream.
+            UpstreamDied: it is not this dialect, or breaks off before its end.
+        """
+        async for piece in whole_pieces(chunks, self._between):
+            events = self._reader.feed(piece)
+            yield (piece if self._keeps_usage else _without_usage(piece)), events
+            if self._reader.ended:
+                return
+        yield (_DONE if self._asked else b""), self._reader.close()
+
+
+async def whole_pieces(chunks: AsyncIterator[bytes], between: bytes = b"\n\n") -> AsyncGenerator[bytes]:
+    """Regroup chunks so that each item is one or more complete frames; a rest without its end is dropped.
+
+    A chunk that ends where a frame ends goes through as it came.
+
+    Raises:
+        UpstreamDied: one frame is larger than 16 MiB.
+    """
+    rest = b""
+    async for chunk in chunks:
+        data = (rest + chunk if rest else chunk).replace(b"\r\n", b"\n")
+        at = data.rfind(between)
+        if at < 0:
+            rest = data
+        else:
+            end = at + len(between)
+            yield data[:end]
+            rest = data[end:]
+        if len(rest) > _MAX_PIECE:
+            raise UpstreamDied("The engine sent an event larger than 16 MiB.")
+
+
+def data_of(frame: bytes) -> bytes | None:
+    """The payload of one event (several `data:` lines are joined), or None for a comment or an empty event."""
+    lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None
+
+
+def asking_for_usage(body: bytes) -> bytes:
+    """The engine shall count for us even when the caller does not care; the frame is taken out again."""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    given = msgspec.json.decode(fields.get("stream_options") or b"null", type=dict[str, msgspec.Raw] | None)
+    options: dict[str, msgspec.Raw] = given or {}
+    options["include_usage"] = msgspec.Raw(b"true")
+    fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
+    return msgspec.json.encode(fields)
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+
+
+def _without_usage(piece: bytes) -> bytes:
+    """Without the frames that only tell the tokens."""
+    if b'"usage"' not in piece:
+        return piece
+    frames = [frame for frame in piece.split(b"\n\n") if frame]
+    kept = [frame for frame in frames if b'"usage"' not in frame or not _only_counts(frame)]
+    return piece if len(kept) == len(frames) else b"".join([frame + b"\n\n" for frame in kept])
+
+
+def _only_counts(frame: bytes) -> bool:
+    try:
+        return not msgspec.json.decode(data_of(frame) or b"", type=_Chunk).choices
+    except msgspec.MsgspecError:
+        return False

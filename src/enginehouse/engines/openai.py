@@ -1,0 +1,128 @@
+"""The OpenAI dialect over HTTP: one client for every server that speaks it, here or far away."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from enginehouse.dialects.base import Codec
+from enginehouse.dialects.openai.chat import OpenAIChat
+from enginehouse.dialects.openai.completions import OpenAICompletions
+from enginehouse.dialects.shapes import from_engine
+from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.http import HttpServer, events_of_stream, taken
+from enginehouse.errors import EngineError, UpstreamDied
+from enginehouse.types.answer import Event
+from enginehouse.types.generation import Dialect, Generation
+
+__all__ = ["OpenAIServer"]
+
+_PATHS: Mapping[Dialect, str] = {
+    Dialect.OPENAI_CHAT: "/v1/chat/completions",
+    Dialect.OPENAI_COMPLETIONS: "/v1/completions",
+    Dialect.OPENAI_EMBEDDINGS: "/v1/embeddings",
+}
+
+
+class _Model(Struct):
+    id: str
+
+
+class _Models(Struct):
+    data: list[_Model] = []
+
+
+class _Vector(Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Counted(Struct):
+    prompt_tokens: int = 0
+
+
+class _Vectors(Struct):
+    data: list[_Vector]
+    usage: _Counted | None = None
+
+
+class OpenAIServer(HttpServer):
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates` and `Embeds`.
+
+    Args:
+        model: what it calls the model, for vectors that are asked for in no dialect.
+        extended: whether it knows the words that llama.cpp, vLLM and their like have added to the dialect.
+    """
+
+    dialects: ClassVar = frozenset(_PATHS)
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        silence: float,
+        connect: float | None = None,
+        model: str = "",
+        extended: bool = True,
+        keep_alive: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            base_url, api_key, silence=silence, connect=connect, keep_alive=keep_alive, headers=headers
+        )
+        self._model = model
+        self._chat = OpenAIChat(extended=extended)
+
+    @asynccontextmanager
+    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
+        """Send the body as it is; leaving early closes the connection, which tells the server to stop."""
+        async with self.request("POST", _PATHS[call.dialect], call.body, request_id=call.request_id) as reply:
+            yield reply
+
+    @asynccontextmanager
+    async def generate(self, generation: Generation, *, request_id: str) -> AsyncGenerator[AsyncIterator[Event]]:
+        """The events of the answer, always asked for as a stream: a caller who leaves closes the connection."""
+        plain = generation.prompt is not None
+        codec: Codec = OpenAICompletions() if plain else self._chat
+        call = Call(
+            dialect=Dialect.OPENAI_COMPLETIONS if plain else Dialect.OPENAI_CHAT,
+            body=codec.write_request(generation, stream=True),
+            stream=True,
+            request_id=request_id,
+        )
+        async with (
+            self.forward(call) as reply,
+            aclosing(events_of_stream(await taken(reply), codec.reader(), codec.media_type)) as events,
+        ):
+            yield events
+
+    async def embed(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedding:
+        """One vector a text or list of token ids, in order."""
+        body = msgspec.json.encode({"model": self._model, "input": texts})
+        async with self.asked("POST", _PATHS[Dialect.OPENAI_EMBEDDINGS], body) as reply:
+            answer = from_engine(await reply.read(), _Vectors)
+        if len(answer.data) != len(texts):
+            raise UpstreamDied(f"The engine sent {len(answer.data)} vectors for {len(texts)} texts.")
+        rows = sorted(answer.data, key=lambda row: row.index)
+        tokens = answer.usage.prompt_tokens if answer.usage else 0
+        return Embedding(vectors=[row.embedding for row in rows], tokens=tokens)
+
+    async def models(self) -> list[str]:
+        """The ids of all its models.
+
+        Raises:
+            EngineError: it does not tell them.
+        """
+        async with self.asked("GET", "/v1/models") as reply:
+            return [model.id for model in from_engine(await reply.read(), _Models).data]
+
+    async def healthy(self) -> bool:
+        """Whether the list of models can be had within five seconds."""
+        try:
+            async with self.request("GET", "/v1/models", timeout=5) as reply:
+                return reply.status == 200
+        except EngineError:
+            return False
