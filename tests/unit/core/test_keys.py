@@ -1,20 +1,25 @@
 """Stored keys on SQLite, what a key looks like, and the secret that they are hashed with."""
 
+import asyncio
 import stat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from sqlalchemy import StaticPool, create_engine
 
 from enginehouse.core.identity.keys import Hasher, Key, id_of, key_from, new_text, row_from
+from enginehouse.core.identity.management import Wanted
 from enginehouse.core.identity.secret import FILE_NAME, key_secret
 from enginehouse.errors import SettingsError
 from enginehouse.settings.schema import AuthSettings
 from enginehouse.stores.sql import database_url, open_database, prepare
+from enginehouse.stores.sql.metadata import METADATA
+from enginehouse.testing import simulate
 from enginehouse.types import Allowance, Rate, Rates
 from tests.keys_contract import *  # noqa: F403 - the tests themselves
-from tests.keys_contract import NOW
+from tests.keys_contract import NOW, Replica
 
 
 @pytest.fixture
@@ -22,6 +27,43 @@ async def database(tmp_path):
     async with open_database(database_url("", tmp_path)) as opened:
         await prepare(opened)
         yield opened
+
+
+class Inline:
+    """A database of which every transaction happens at once, without a thread, so that time may be simulated."""
+
+    def __init__(self):
+        self._engine = create_engine("sqlite://", poolclass=StaticPool)
+        METADATA.create_all(self._engine)
+
+    async def read(self, work):
+        with self._engine.connect() as connection:
+            return work(connection)
+
+    async def write(self, work):
+        with self._engine.begin() as connection:
+            return work(connection)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1, 0.39, 0.41, 5.03])
+def test_what_changes_here_counts_elsewhere_within_a_second(pause):
+    async def main():
+        database, clock = Inline(), asyncio.get_running_loop().time
+        here, there = Replica(database), Replica(database)
+        key, shown = await here.keys.create(Wanted(user_id="ann"), "root")
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(there.keyring.run())
+            await asyncio.sleep(1)
+            assert await there.user(shown) == "ann"
+            await asyncio.sleep(pause)
+            revoked = clock()
+            await here.keys.revoke(key.id)
+            while await there.knows(shown):
+                assert clock() - revoked < 1
+                await asyncio.sleep(0.01)
+            following.cancel()
+
+    simulate(main())
 
 
 def test_both_comparisons_are_made_whatever_is_known():
