@@ -14,6 +14,7 @@ from enginehouse.errors import StoreUnavailable
 from enginehouse.stores.sql import database_url, migrate, open_database
 from tests.integration.command import run
 from tests.integration.postgres import Postgres
+from tests.integration.redis_server import RedisServer
 from tests.integration.service import Service
 from tests.keys_contract import *  # noqa: F403 - the tests themselves
 
@@ -149,3 +150,39 @@ async def test_what_is_no_document_of_keys_is_not_believed(issuer, path):
 async def test_an_issuer_that_is_not_there():
     with pytest.raises(StoreUnavailable):
         await KeySet(fetch_from("http://127.0.0.1:9/keys"), "RS256", ttl=300, cooldown=30).key("a")
+
+
+@pytest.mark.parametrize(("mode", "said"), [("local", "counts limits for itself"), ("deny", "are refused")])
+def test_health_says_how_limits_are_counted_while_redis_is_away(tmp_path, mode, said):
+    with RedisServer(tmp_path) as redis:
+        config = {
+            "data_dir": str(tmp_path / "data"),
+            "stores": {"redis_url": redis.url},
+            "limits": {"requests": 5, "on_store_failure": mode},
+        }
+        chat = {"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}
+        with Service(tmp_path, config) as service:
+            assert service.call("/health")[1]["dependencies"]["limits"]["status"] == "up"
+            assert service.call("/v1/chat/completions", chat)[0] == 404
+            redis.stop()
+            service.wait_until(lambda: service.call("/health")[1]["dependencies"]["limits"]["status"] == "down", 10)
+            body = service.call("/health")[1]
+            assert (body["status"], said in body["dependencies"]["limits"]["detail"]) == ("degraded", True)
+            status, answer, headers = service.call("/v1/chat/completions", chat)
+            if mode == "local":
+                assert (status, headers["x-ratelimit-remaining-requests"]) == (404, "4")
+            else:
+                assert (status, answer["error"]["code"], headers["Retry-After"]) == (503, "store_unavailable", "5")
+            redis.start()
+
+
+def test_edited_keys_and_limits_count_at_once(tmp_path):
+    config = {"data_dir": str(tmp_path / "data"), "auth": {"api_keys": [ROOT]}}
+    chat = {"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}
+    with Service(tmp_path, config) as service:
+        assert status(service, "another-key") == 401
+        service.configure({**config, "auth": {"api_keys": ["another-key"]}, "limits": {"requests": 1}})
+        service.wait_until(lambda: status(service, "another-key") == 200, 10)
+        assert status(service, ROOT) == 401
+        bearer = {"Authorization": "Bearer another-key"}
+        assert [service.call("/v1/chat/completions", chat, bearer)[0] for _ in range(2)] == [404, 429]
