@@ -12,6 +12,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from bench.access import access_costs
 from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
 from bench.jsons import costs
@@ -89,6 +90,14 @@ def admission(waiters: Annotated[int, typer.Option(min=1, help="How many wait.")
     cost = line_cost(waiters)
     print(f"{cost.decisions_per_second:10,.0f}  decisions a second, {cost.waiters:,} waiting")
     print(f"{cost.bytes_per_waiter:10,.0f}  bytes for each who waits")
+
+
+@app.command()
+def access(times: Annotated[int, typer.Option(min=10, help="How many requests of each kind.")] = 5000) -> None:
+    """Measure what identity and limits add to a request."""
+    print("     p50      p95  µs")
+    for cost in asyncio.run(access_costs(times)):
+        print(f"{cost.p50:8.1f} {cost.p95:8.1f}  {cost.name}")
 
 
 @app.command()

@@ -146,7 +146,9 @@ class House:
             keys_router(access.keys, access.audit),
             vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
-        self.asgi = FrontDoor(hot, framework_app(routers), access.identity, settings.server, audit=access.audit)
+        self.asgi = FrontDoor(
+            hot, framework_app(routers), access.identity, settings.server, audit=access.audit, limits=access.limits
+        )
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.
@@ -211,10 +213,12 @@ async def open_house(
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
-        access = await stack.enter_async_context(Access(settings, database))
+        access = await stack.enter_async_context(Access(settings, database, store))
+        if store is not None:
+            dependencies = {**dependencies, "limits": access.limits.ask}
         vectors = await stack.enter_async_context(open_vectors(settings))
         if server_url(settings.qdrant):
-            dependencies["qdrant"] = vectors.ping
+            dependencies = {**dependencies, "qdrant": vectors.ping}
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))

@@ -216,12 +216,41 @@ class Rate(Struct, frozen=True):
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """How much may be asked; what is None is not limited."""
+    """How much may be asked; what is None is not limited. In words `100/hour, 5000 tokens/minute, 3 at once`."""
 
     requests: Rate | None = None
     tokens: Rate | None = None
     concurrent: int | None = None
     """Requests that may run, or wait, at the same time."""
+
+    @classmethod
+    def of(cls, text: str) -> "Rates":
+        """Read the words; `unlimited` is no limit.
+
+        Raises:
+            ValueError: they are none, or say the same twice.
+        """
+        found: dict[str, Rate | int] = {}
+        for part in text.lower().split(",") if text.strip().lower() != "unlimited" else ():
+            name, value = _limit(part.strip())
+            if name in found:
+                raise ValueError(f"{text!r} limits {name} twice")
+            found[name] = value
+        return cls(**found)  # pyright: ignore[reportArgumentType] - each name has its own type
+
+    def __str__(self) -> str:
+        """The words."""
+        tokens = None if self.tokens is None else str(self.tokens).replace("/", " tokens/")
+        seats = None if self.concurrent is None else f"{self.concurrent} at once"
+        said = [str(part) for part in (self.requests, tokens, seats) if part is not None]
+        return ", ".join(said) or "unlimited"
+
+
+def _limit(text: str) -> tuple[str, Rate | int]:
+    if (seats := re.fullmatch(r"([1-9]\d{0,8})\s*at once", text)) is not None:
+        return "concurrent", int(seats[1])
+    without = re.sub(r"\s*tokens\s*/", "/", text)
+    return "requests" if without == text else "tokens", Rate.of(re.sub(r"\s*requests\s*/", "/", without))
 
 
 class Allowance(Struct, frozen=True, kw_only=True):

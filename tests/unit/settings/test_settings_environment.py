@@ -74,7 +74,9 @@ def test_the_own_name_wins_over_the_older_one():
     "key", [key for key in all_keys() if "models" not in key.path[:1]], ids=lambda key: key.name
 )
 def test_every_key_has_a_variable(key):
-    text = {"integer": "7", "number": "1", "boolean": "false", "array": "[]"}.get(key.node.get("type"), "7")
+    text = {"integer": "7", "number": "1", "boolean": "false", "array": "[]", "object": "{}"}.get(
+        key.node.get("type"), "7"
+    )
     value = key.node["enum"][0] if "enum" in key.node else text
     assert load(None, {variable(key.name): value}).origins == {key.name: f"environment {variable(key.name)}"}
 
