@@ -139,7 +139,9 @@ class House:
             usage_router(UsageReports(database)),
             keys_router(access.keys, access.audit),
         ]
-        self.asgi = FrontDoor(hot, framework_app(routers), access.identity, settings.server, audit=access.audit)
+        self.asgi = FrontDoor(
+            hot, framework_app(routers, hot), access.identity, settings.server, audit=access.audit
+        )
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.

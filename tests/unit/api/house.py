@@ -154,7 +154,8 @@ async def open_door(
                 models_router(catalogue, copies),
                 ollama_router(catalogue, copies),
                 registration_router(registry, copies),
-            ]
+            ],
+            hot,
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))
