@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from enginehouse import __version__
 from enginehouse.api.dialect import decode
-from enginehouse.api.openapi import body_of
+from enginehouse.api.openapi import UNKNOWN, body_of
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.identity import check_model, may_use
@@ -50,7 +50,7 @@ def ollama_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
         found = [_running(model, copies) for model in _usable(catalogue, request.state.principal)]
         return {"models": [one for one in found if one is not None]}
 
-    @router.post("/api/show", openapi_extra=body_of(Show))
+    @router.post("/api/show", responses=UNKNOWN, openapi_extra=body_of(Show))
     async def show(request: HttpRequest) -> dict[str, Any]:
         """What one model can do."""
         asked = decode(await request.body(), _show)

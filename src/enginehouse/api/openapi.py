@@ -14,7 +14,7 @@ from enginehouse.api.faces import Face
 from enginehouse.api.guard import is_public
 from enginehouse.api.refusals import SHAPES, shape_of
 
-__all__ = ["EVENTS", "LOADS", "Responses", "body_of", "complete"]
+__all__ = ["EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
 
 Json: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
@@ -28,9 +28,9 @@ LOADS: Responses = {
     507: {"description": "It does not fit in memory even with all else gone."},
 }
 """How a route that loads a model may end."""
-EVENTS: Responses = {
-    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+UNKNOWN: Responses = {404: {"description": "No such model."}}
+"""How a route may end whose body names a model."""
+EVENTS: Responses = {200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}}}
 """The answer of a route whose stream ends only with its caller, or with the service."""
 
 _HOT: Mapping[int, str] = {
@@ -90,7 +90,7 @@ def _hot(face: Face) -> Json:
     page = face.page
     content: Json = {"application/json": {"schema": {"type": "object"}}}
     if page.stream is not None:
-        content[page.stream.partition(";")[0]] = {"schema": {"type": "string"}}
+        content[page.stream.partition(";")[0]] = {}
     answers: Json = {"200": {"description": "The answer, as the dialect's clients know it.", "content": content}}
     answers |= {str(status): {"description": meaning} for status, meaning in _HOT.items()}
     answers |= {str(status): {"description": _OTHER[code]} for code, status in face.statuses.items()}

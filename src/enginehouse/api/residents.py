@@ -29,7 +29,7 @@ from enginehouse.api.bodies import (
     updated,
 )
 from enginehouse.api.feed import Feed, Watch, frame
-from enginehouse.api.openapi import EVENTS, LOADS, Responses, body_of
+from enginehouse.api.openapi import EVENTS, LOADS, UNKNOWN, Responses, body_of
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies, copies_of
@@ -160,7 +160,7 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
                 await copies.unload(model)
         return _answer(copies.status(model), wait=wait)
 
-    @router.post("/v1/models/eject", openapi_extra=body_of(Eject), **shown)
+    @router.post("/v1/models/eject", responses=UNKNOWN, openapi_extra=body_of(Eject), **shown)
     async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
         """Out of memory, once its running requests have ended."""
         return await unload_it(model, wait=True)
