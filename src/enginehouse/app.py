@@ -158,7 +158,12 @@ class House:
             vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
         self.asgi = FrontDoor(
-            hot, framework_app(routers), access.identity, settings.server, audit=access.audit, limits=access.limits
+            hot,
+            framework_app(routers, hot),
+            access.identity,
+            settings.server,
+            audit=access.audit,
+            limits=access.limits,
         )
 
     async def adopt(self, settings: Settings) -> None:

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 import msgspec
 from starlette.types import ASGIApp
 
-from enginehouse.api.dialect import error_body
 from enginehouse.api.faces import Face
 from enginehouse.api.guard import common_headers, credentials, for_browsers, is_public, tagged, token_of_socket
-from enginehouse.api.model_cache import is_model_cache, refusal
-from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id, status_of
+from enginehouse.api.refusals import refusal
+from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import ANONYMOUS, check_page
 from enginehouse.core.limits import Grant, Limits
 from enginehouse.errors import (
     EnginehouseError,
+    MethodNotAllowed,
     MissingCredentials,
     RateLimitExceeded,
     RequestTooLarge,
@@ -122,7 +122,7 @@ class FrontDoor:
             await self._serve_rest(scope, receive, _timed(send), state)
             return
         if scope["method"] != "POST":
-            await _refuse_method(_timed(send), scope["method"])
+            await _refuse_method(_timed(send), scope["method"], scope["path"])
             return
         exchange = self._exchange(scope, receive, send, principal, request_id)
         exchange.grant = grant
@@ -246,21 +246,16 @@ def _reasons(error: EnginehouseError) -> list[tuple[bytes, bytes]]:
 
 
 async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
-    body = refusal(error) if is_model_cache(path) else error_body(error)
+    status, body = refusal(path, error)
     headers = _reasons(error)
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-    await _send_json(send, status_of(error), body, headers)
+    await _send_json(send, status, body, headers)
 
 
-async def _refuse_method(send: Send, method: str) -> None:
-    detail = {
-        "message": f"{method} is not possible here; use POST.",
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "method_not_allowed",
-    }
-    await _send_json(send, 405, {"error": detail}, [(b"allow", b"POST")])
+async def _refuse_method(send: Send, method: str, path: str) -> None:
+    status, body = refusal(path, MethodNotAllowed(f"{method} is not possible here; use POST."))
+    await _send_json(send, status, body, [(b"allow", b"POST")])
 
 
 async def _send_json(send: Send, status: int, content: Any, headers: list[tuple[bytes, bytes]]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from enginehouse.api.dialect import decode
-from enginehouse.api.faces import Face, request_of
+from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, patience
 from enginehouse.core.structured import Outcome, Structured
@@ -33,6 +33,11 @@ class InferenceBody(Struct, kw_only=True):
     """Seconds for all attempts together."""
 
 
+_PAGE = Page(
+    summary="An answer to a prompt; under `json_schema` it is JSON that meets it.",
+    body=InferenceBody,
+    tag="inference",
+)
 _body = msgspec.json.Decoder(InferenceBody)
 
 
@@ -45,7 +50,7 @@ class InferenceFace(Face):
     """
 
     def __init__(self, gateway: Gateway, structured: Structured) -> None:
-        super().__init__(OpenAIChat())
+        super().__init__(OpenAIChat(), _PAGE)
         self._gateway = gateway
         self._structured = structured
 
