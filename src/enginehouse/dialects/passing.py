@@ -70,16 +70,21 @@ async def whole_pieces(chunks: AsyncIterator[bytes], between: bytes = b"\n\n") -
     Raises:
         UpstreamDied: one frame is larger than 16 MiB.
     """
-    rest = b""
+    rest, held = bytearray(), b""
     async for chunk in chunks:
-        data = (rest + chunk if rest else chunk).replace(b"\r\n", b"\n")
-        at = data.rfind(between)
-        if at < 0:
-            rest = data
-        else:
+        data = held + chunk
+        held = b"\r" if data.endswith(b"\r") else b""  # perhaps the first half of an end of line
+        data = data[: len(data) - len(held)].replace(b"\r\n", b"\n")
+        if not rest and data.endswith(between):
+            yield data
+            continue
+        seen = max(len(rest) - len(between) + 1, 0)
+        rest += data
+        at = rest.rfind(between, seen)
+        if at >= 0:
             end = at + len(between)
-            yield data[:end]
-            rest = data[end:]
+            yield bytes(rest[:end])
+            del rest[:end]
         if len(rest) > _MAX_PIECE:
             raise UpstreamDied("The engine sent an event larger than 16 MiB.")
 

@@ -17,6 +17,7 @@ __all__ = ["HttpReply", "HttpServer", "events_of_stream", "streamed", "taken"]
 
 _ANONYMOUS: Mapping[str, str] = {"Content-Type": "application/json"}
 _REFUSED = 400
+_MAX_BODY = 256 * 1024 * 1024
 _CONNECT = 10.0
 """Seconds until a connection has to be there."""
 
@@ -43,9 +44,19 @@ class HttpReply:
             yield chunk
 
     async def read(self) -> bytes:
-        """The whole body."""
-        with _Translated():
-            return await self._response.read()
+        """The whole body.
+
+        Raises:
+            UpstreamDied: it is larger than 256 MiB; the longest lists of vectors are not.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.frames():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _MAX_BODY:
+                raise UpstreamDied("The engine sent an answer larger than 256 MiB.")
+        return b"".join(chunks)
 
 
 class HttpServer:
