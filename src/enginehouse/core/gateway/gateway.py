@@ -31,7 +31,7 @@ from enginehouse.errors import (
     UpstreamDied,
     UpstreamTimeout,
 )
-from enginehouse.types import Deployment, Request, Usage
+from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
 
@@ -144,11 +144,11 @@ class Gateway:
                     held = True
                     await whole.enter_async_context(self._spending.held(request, entry, expected))
                 try:
-                    async with self._seats.seat(request, model, deployment) as seat:
+                    async with self._place(request, model, deployment) as seat:
                         if seat is None:
                             continue  # the name may mean another model by now
                         entry.resolved(seat.model, seat.deployment)
-                        async with self._asked(request, flow, seat, entry) as pieces:
+                        async with _asked(request, flow, seat, entry) as pieces:
                             begun = True
                             yield Answering(seat, pieces, entry)
                     return  # noqa: TRY300 - what follows belongs to the loop
@@ -164,35 +164,25 @@ class Gateway:
                     )
 
     @asynccontextmanager
-    async def _asked(
-        self, request: Request, flow: Flow[T], seat: Seat, entry: Entry
-    ) -> AsyncGenerator[AsyncIterator[T]]:
-        """The pieces, once the first one is there."""
-        async with (
-            self._watched(seat.deployment),
-            _measured(request),
-            _limited(seat.deployment) as limit,
-            aclosing(flow.pieces(seat, entry)) as pieces,
-        ):
-            first = await _first(pieces)
-            waited = limit.begun()
-            if request.stream:
-                request.timings.ttft = waited
-            yield _joined(first, pieces)
+    async def _place(self, request: Request, model: Model, deployment: Deployment) -> AsyncGenerator[Seat | None]:
+        with self._routes.visit(deployment):
+            async with self._seats.seat(request, model, deployment) as seat:
+                yield seat
 
-    @asynccontextmanager
-    async def _watched(self, deployment: Deployment) -> AsyncGenerator[None]:
-        """How it goes is told to the deployment's breaker."""
-        breaker = self._routes.breaker(deployment)
-        failure: EnginehouseError | None = None
-        breaker.began()
-        try:
-            yield
-        except EnginehouseError as error:
-            failure = error
-            raise
-        finally:
-            breaker.ended(failure, self._routes.settings)
+
+@asynccontextmanager
+async def _asked(request: Request, flow: Flow[T], seat: Seat, entry: Entry) -> AsyncGenerator[AsyncIterator[T]]:
+    """The pieces, once the first one is there."""
+    async with (
+        _measured(request),
+        _limited(seat.deployment, stream=request.stream) as limit,
+        aclosing(flow.pieces(seat, entry)) as pieces,
+    ):
+        first = await _first(pieces)
+        waited = limit.begun()
+        if request.stream:
+            request.timings.ttft = waited
+        yield _joined(first, pieces)
 
 
 class _Vectors:
@@ -249,14 +239,14 @@ class _Nothing:
 
 
 class _Limit:
-    """The time an engine has for its first piece, and for the whole of its answer."""
+    """The time an engine has for its first piece, which only a stream has, and for the whole of its answer."""
 
-    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout) -> None:
+    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout, *, stream: bool) -> None:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._whole = None if deployment.total_timeout is None else self._began + deployment.total_timeout
         self._timeout = timeout
-        if deployment.first_token_timeout is not None:
+        if stream and deployment.first_token_timeout is not None:
             first = self._began + deployment.first_token_timeout
             timeout.reschedule(first if self._whole is None else min(first, self._whole))
         else:
@@ -269,11 +259,11 @@ class _Limit:
 
 
 @asynccontextmanager
-async def _limited(deployment: Deployment) -> AsyncGenerator[_Limit]:
+async def _limited(deployment: Deployment, *, stream: bool) -> AsyncGenerator[_Limit]:
     timeout = asyncio.timeout(None)
     try:
         async with timeout:
-            yield _Limit(deployment, timeout)
+            yield _Limit(deployment, timeout, stream=stream)
     except TimeoutError:
         if not timeout.expired():
             raise
