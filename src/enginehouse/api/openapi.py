@@ -92,7 +92,7 @@ def _hot(face: Face) -> Json:
     if page.stream is not None:
         content[page.stream.partition(";")[0]] = {}
     answers: Json = {"200": {"description": "The answer, as the dialect's clients know it.", "content": content}}
-    answers |= {str(status): {"description": meaning} for status, meaning in _HOT.items()}
+    answers |= {str(status): {"description": meaning} for status, meaning in {**_HOT, **page.refusals}.items()}
     answers |= {str(status): {"description": _OTHER[code]} for code, status in face.statuses.items()}
     return {
         "tags": [page.tag],
@@ -106,7 +106,8 @@ def _hot(face: Face) -> Json:
 def _refuse(path: str, method: str, operation: Json) -> None:
     """Every refusal is in the shape of its path, and those that all routes share stand at each."""
     answers: dict[str, Json] = operation["responses"]
-    answers.pop("422", None)  # the framework's own guess: what is wrong with a request is told with 400
+    if "HTTPValidationError" in str(answers.get("422")):
+        del answers["422"]  # the framework's own guess: what is wrong with a request is told with 400
     for status, meaning in _shared(path, method, operation):
         answers.setdefault(str(status), {"description": meaning})
     schema = {"$ref": _REF.format(shape_of(path).body.__name__)}

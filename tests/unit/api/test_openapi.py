@@ -14,11 +14,14 @@ HOT = {
     "/v1/responses": ("ResponsesBody", "text/event-stream"),
     "/v1/embeddings": ("EmbeddingBody", None),
     "/v1/messages": ("MessagesBody", "text/event-stream"),
-    "/v1/messages/count_tokens": ("CountBody", None),
+    "/v1/messages/count_tokens": ("CountTokensBody", None),
     "/api/chat": ("OllamaChatBody", "application/x-ndjson"),
     "/api/generate": ("OllamaGenerateBody", "application/x-ndjson"),
     "/api/embed": ("OllamaEmbedBody", None),
     "/api/embeddings": ("OllamaEmbeddingsBody", None),
+    "/v1/llm/generate": ("GenerateBody", "text/event-stream"),
+    "/v1/llm/generate-embeddings": ("EmbedBody", None),
+    "/v1/inference": ("InferenceBody", None),
 }
 SHAPES = {
     "/v1/nothing": "OpenAIError",
@@ -89,7 +92,7 @@ def test_nothing_on_the_page_points_nowhere(page):
 
 def test_every_refusal_has_the_shape_of_its_path(page):
     for path, _, operation in operations(page):
-        assert "422" not in operation["responses"]
+        assert ("422" in operation["responses"]) == (path == "/v1/inference")
         for status, answer in operation["responses"].items():
             if int(status) >= 400 and path not in {"/health", "/ready"}:
                 (content,) = answer["content"].values()
@@ -97,7 +100,12 @@ def test_every_refusal_has_the_shape_of_its_path(page):
 
 
 def shape_by_rule(path):
-    families = {"/v1/messages": "AnthropicError", "/api/": "OllamaError", "/models": "ModelCacheError"}
+    families = {
+        "/api/v1/": "OpenAIError",
+        "/v1/messages": "AnthropicError",
+        "/api/": "OllamaError",
+        "/models": "ModelCacheError",
+    }
     if path == "/cleanup":
         return "ModelCacheError"
     return next((shape for start, shape in families.items() if path.startswith(start)), "OpenAIError")
