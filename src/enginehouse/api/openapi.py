@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from enginehouse.api.faces import Face
 from enginehouse.api.guard import is_public
 from enginehouse.api.refusals import SHAPES, shape_of
+from enginehouse.types import Priority
 
 __all__ = ["EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
 
@@ -46,6 +47,21 @@ _OTHER: Mapping[str, str] = {
     "insufficient_quota": "The budget is spent.",
 }
 """What a dialect has a status of its own for."""
+_CONTROLS = [
+    {
+        "name": "X-Request-Priority",
+        "in": "header",
+        "description": "Whose turn it is where requests wait; `normal` when left out.",
+        "schema": {"type": "string", "enum": [priority.value for priority in Priority]},
+    },
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds that the line, the load and the answer's first piece may take together.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+]
+"""What every hot route may be told beside its body."""
 _SCHEMES: Mapping[str, Json] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JWT."},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
@@ -98,6 +114,7 @@ def _hot(face: Face) -> Json:
         "tags": [page.tag],
         "summary": page.summary,
         "operationId": page.body.__name__,
+        "parameters": _CONTROLS,
         **body_of(page.body),
         "responses": answers,
     }
