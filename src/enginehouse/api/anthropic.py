@@ -7,7 +7,7 @@ from enginehouse.api.generation import GenerationFace
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, patience
 from enginehouse.dialects.anthropic.messages import AnthropicMessages
-from enginehouse.dialects.anthropic.request import CountBody, MessagesBody
+from enginehouse.dialects.anthropic.request import CountTokensBody, MessagesBody
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect
 
@@ -18,7 +18,7 @@ _MESSAGES = Page(
     body=MessagesBody,
     tag="anthropic",
 )
-_COUNT = Page(summary="How many tokens a conversation has.", body=CountBody, tag="anthropic")
+_COUNT = Page(summary="How many tokens a conversation has.", body=CountTokensBody, tag="anthropic")
 
 
 def anthropic_faces(gateway: Gateway) -> Mapping[str, Face]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -36,8 +37,8 @@ class Page(Struct, frozen=True, kw_only=True):
     tag: str
     stream: str | None = None
     """The media type of a streamed answer, where there is one."""
-    answers: tuple[tuple[int, str], ...] = ()
-    """Statuses that other routes do not have, and what they mean."""
+    refusals: Mapping[int, str] = MappingProxyType({})
+    """How this route alone may refuse, beside how all hot routes may."""
 
 
 class Face:

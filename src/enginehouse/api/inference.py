@@ -33,13 +33,13 @@ class InferenceBody(Struct, kw_only=True):
     """Seconds for all attempts together."""
 
 
+_body = msgspec.json.Decoder(InferenceBody)
 _PAGE = Page(
-    summary="An answer to a prompt; under `json_schema` it is JSON that meets it.",
+    summary="An answer to a prompt, as JSON that meets a schema where one is given.",
     body=InferenceBody,
     tag="inference",
-    answers=((422, "The answer never met the schema; the message says where."),),
+    refusals={422: "What the model said does not meet the schema, however often it was asked."},
 )
-_body = msgspec.json.Decoder(InferenceBody)
 
 
 class InferenceFace(Face):

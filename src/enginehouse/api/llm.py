@@ -50,6 +50,13 @@ _EMBED = Page(summary="Vectors of texts, with their cost.", body=EmbedBody, tag=
 _chat = OpenAIChat()
 _generate = msgspec.json.Decoder(GenerateBody)
 _embed = msgspec.json.Decoder(EmbedBody)
+_GENERATE = Page(
+    summary="An answer and what it cost; `stream: true` answers server-sent events.",
+    body=GenerateBody,
+    tag="inference",
+    stream="text/event-stream",
+)
+_EMBED = Page(summary="Vectors of texts, and what they cost.", body=EmbedBody, tag="inference")
 
 
 def llm_faces(gateway: Gateway) -> Mapping[str, Face]:

@@ -13,14 +13,13 @@ from pydantic import BaseModel
 from enginehouse.api.faces import Face
 from enginehouse.api.guard import is_public
 from enginehouse.api.refusals import SHAPES, shape_of
+from enginehouse.types import Priority
 
 __all__ = ["EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
 
 Json: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
-_GUESS = "Validation Error"
-"""The framework's own words of a status that no route has: what is wrong with a request is told with 400."""
 _REF = "#/components/schemas/{}"
 
 LOADS: Responses = {
@@ -48,6 +47,21 @@ _OTHER: Mapping[str, str] = {
     "insufficient_quota": "The budget is spent.",
 }
 """What a dialect has a status of its own for."""
+_CONTROLS = [
+    {
+        "name": "X-Request-Priority",
+        "in": "header",
+        "description": "Whose turn it is where requests wait; `normal` when left out.",
+        "schema": {"type": "string", "enum": [priority.value for priority in Priority]},
+    },
+    {
+        "name": "X-Request-Timeout",
+        "in": "header",
+        "description": "Seconds that the line, the load and the answer's first piece may take together.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+]
+"""What every hot route may be told beside its body."""
 _SCHEMES: Mapping[str, Json] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JWT."},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
@@ -94,13 +108,13 @@ def _hot(face: Face) -> Json:
     if page.stream is not None:
         content[page.stream.partition(";")[0]] = {}
     answers: Json = {"200": {"description": "The answer, as the dialect's clients know it.", "content": content}}
-    answers |= {str(status): {"description": meaning} for status, meaning in _HOT.items()}
+    answers |= {str(status): {"description": meaning} for status, meaning in {**_HOT, **page.refusals}.items()}
     answers |= {str(status): {"description": _OTHER[code]} for code, status in face.statuses.items()}
-    answers |= {str(status): {"description": meaning} for status, meaning in page.answers}
     return {
         "tags": [page.tag],
         "summary": page.summary,
         "operationId": page.body.__name__,
+        "parameters": _CONTROLS,
         **body_of(page.body),
         "responses": answers,
     }
@@ -109,8 +123,8 @@ def _hot(face: Face) -> Json:
 def _refuse(path: str, method: str, operation: Json) -> None:
     """Every refusal is in the shape of its path, and those that all routes share stand at each."""
     answers: dict[str, Json] = operation["responses"]
-    if answers.get("422", {}).get("description") == _GUESS:
-        del answers["422"]
+    if "HTTPValidationError" in str(answers.get("422")):
+        del answers["422"]  # the framework's own guess: what is wrong with a request is told with 400
     for status, meaning in _shared(path, method, operation):
         answers.setdefault(str(status), {"description": meaning})
     schema = {"$ref": _REF.format(shape_of(path).body.__name__)}

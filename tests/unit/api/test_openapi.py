@@ -14,11 +14,14 @@ HOT = {
     "/v1/responses": ("ResponsesBody", "text/event-stream"),
     "/v1/embeddings": ("EmbeddingBody", None),
     "/v1/messages": ("MessagesBody", "text/event-stream"),
-    "/v1/messages/count_tokens": ("CountBody", None),
+    "/v1/messages/count_tokens": ("CountTokensBody", None),
     "/api/chat": ("OllamaChatBody", "application/x-ndjson"),
     "/api/generate": ("OllamaGenerateBody", "application/x-ndjson"),
     "/api/embed": ("OllamaEmbedBody", None),
     "/api/embeddings": ("OllamaEmbeddingsBody", None),
+    "/v1/llm/generate": ("GenerateBody", "text/event-stream"),
+    "/v1/llm/generate-embeddings": ("EmbedBody", None),
+    "/v1/inference": ("InferenceBody", None),
 }
 SHAPES = {
     "/v1/nothing": "OpenAIError",
@@ -73,6 +76,7 @@ def test_a_hot_route_tells_its_body_and_how_it_streams(page, path):
     operation = page["paths"][path]["post"]
     assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{body}")
     assert operation["responses"]["200"]["content"].keys() == {"application/json", *([stream] if stream else [])}
+    assert {one["name"] for one in operation["parameters"]} == {"X-Request-Priority", "X-Request-Timeout"}
     assert {"400", "401", "403", "404", "413", "429", "502", "503", "504", "507"} <= operation["responses"].keys()
 
 
@@ -98,8 +102,8 @@ def test_every_refusal_has_the_shape_of_its_path(page):
 
 def shape_by_rule(path):
     families = {
-        "/v1/messages": "AnthropicError",
         "/api/v1/": "OpenAIError",
+        "/v1/messages": "AnthropicError",
         "/api/": "OllamaError",
         "/models": "ModelCacheError",
     }

@@ -25,7 +25,7 @@ from enginehouse.types.generation import (
 )
 
 __all__ = [
-    "CountBody",
+    "CountTokensBody",
     "MessagesBody",
     "read_count_request",
     "read_messages_request",
@@ -45,7 +45,7 @@ class _Metadata(Struct):
     user_id: str | None = None
 
 
-class CountBody(Struct):
+class CountTokensBody(Struct):
     """`POST /v1/messages/count_tokens`."""
 
     model: str
@@ -57,7 +57,7 @@ class CountBody(Struct):
     output_config: Json | None = None
 
 
-class MessagesBody(CountBody, kw_only=True):
+class MessagesBody(CountTokensBody, kw_only=True):
     """`POST /v1/messages`; what is not named here goes to engines of this dialect as it is."""
 
     max_tokens: Annotated[int, Meta(ge=0)]
@@ -120,11 +120,11 @@ def read_count_request(body: bytes) -> Generation:
     Raises:
         InvalidRequest: as for a request to answer.
     """
-    asked, extra = take(read_object(body), CountBody)
+    asked, extra = take(read_object(body), CountTokensBody)
     return _read_prompt(asked, extra)
 
 
-def _read_prompt(asked: CountBody, extra: Json) -> Generation:
+def _read_prompt(asked: CountTokensBody, extra: Json) -> Generation:
     output, more = take(asked.output_config or {}, _Output, "output_config")
     reasoning, kept = _read_thinking(asked.thinking, output.effort)
     if more:
