@@ -33,8 +33,8 @@ test: setup ## Run all tests: unit, then integration with the real bundled engin
 	$(BIN)/pytest tests/unit
 	$(BIN)/pytest tests/integration
 
-kills: setup ## Kill the process 200 times in the midst of writing usage, on SQLite and on PostgreSQL
-	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py
+kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite and PostgreSQL), and of writing vectors
+	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py tests/integration/test_vectors_killed.py
 
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

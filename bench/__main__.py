@@ -12,6 +12,7 @@ import msgspec
 import typer
 from rich.console import Console
 
+from bench.access import access_costs
 from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
 from bench.jsons import costs
@@ -23,6 +24,8 @@ from bench.scenarios import SCENARIOS, Scenario
 from bench.systems import YARDSTICK
 from bench.turnover import turnover
 from bench.usage import usage_costs
+from bench.vectors import vector_costs
+from enginehouse.stores.vectors.base import Quantization
 
 __all__ = ["app"]
 
@@ -90,6 +93,14 @@ def admission(waiters: Annotated[int, typer.Option(min=1, help="How many wait.")
 
 
 @app.command()
+def access(times: Annotated[int, typer.Option(min=10, help="How many requests of each kind.")] = 5000) -> None:
+    """Measure what identity and limits add to a request."""
+    print("     p50      p95  µs")
+    for cost in asyncio.run(access_costs(times)):
+        print(f"{cost.p50:8.1f} {cost.p95:8.1f}  {cost.name}")
+
+
+@app.command()
 def engine() -> None:
     """Measure how soon a caller who leaves frees the bundled engine's slot, and the engine's memory."""
     print("seconds until the slot is free:   plain    ours")
@@ -129,6 +140,26 @@ def residency(
     print(f"{cost.seat_microseconds:8.1f} µs  a slot and a lease, p50")
     print(f"{cost.load_added_milliseconds:8.1f} ms  added to a cold load of {cost.load_seconds:.2f} s")
     print(f"{cost.swap_added_milliseconds:8.1f} ms  added to a swap of {cost.swap_seconds:.2f} s")
+
+
+@app.command()
+def vectors(
+    points: Annotated[int, typer.Option(min=1000, help="How many.")] = 100_000,
+    size: Annotated[int, typer.Option(min=2, help="Numbers in each vector.")] = 384,
+    quantization: Annotated[Quantization | None, typer.Option(help="Also keep them smaller.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder that stays; run it again to search only.")] = None,
+) -> None:
+    """Measure the embedded index: ingest, searches, recall and memory."""
+    with Console(stderr=True).status("making vectors") as status:
+        cost = asyncio.run(vector_costs(points, size, quantization, keep, status.update))
+    if cost.points_per_second is not None:
+        print(f"{cost.points_per_second:10,.0f}  points a second, acknowledged, in batches of 1,000")
+    print(f"{cost.seconds_until_indexed:10,.1f}  s from the last point until {cost.indexed:,} are in the graph")
+    for searches in cost.searches:
+        timing = f"p50 {searches.p50:.2f} ms, p95 {searches.p95:.2f} ms"
+        print(f"{searches.recall:10.4f}  recall@10, {timing}: {searches.name}")
+    print(f"{cost.rss_mib:10,.0f}  MiB in memory, {cost.disk_mib:,.0f} MiB on disk")
+    print(f"{cost.reopened:10,.2f}  s to open it again")
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:

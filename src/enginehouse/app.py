@@ -21,7 +21,9 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import Ask, health_router
+from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router
+from enginehouse.api.llm import llm_faces, llm_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.ollama import ollama_faces
@@ -31,21 +33,26 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import usage_router
+from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.catalogue import Catalogue, enrich, watch_folder
 from enginehouse.core.copies import Copies, told_as_model
-from enginehouse.core.gateway import Gateway, Seats
+from enginehouse.core.embedding import Embedder
+from enginehouse.core.gateway import Gateway, Seats, Spending
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import check_exposure
 from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.budgets import Budgets
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
+from enginehouse.core.structured import Structured
+from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -64,6 +71,8 @@ from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, open_database, prepare
+from enginehouse.stores.vectors.base import VectorStore
+from enginehouse.stores.vectors.opening import open_vectors, server_url
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName, Model
 
@@ -99,6 +108,7 @@ class House:
         ledger: Ledger,
         database: Database,
         access: Access,
+        vectors: VectorStore,
     ) -> None:
         self.settings = settings
         self.artifacts = artifacts
@@ -112,12 +122,16 @@ class House:
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self._admission = admission
+        self._database = database
         self.copies = Copies(self._admission, residency, settings.residency)
         self.listing = Listing(catalogue, residency, self.copies, changes.publish)
         file = RegistryFile(settings.data_dir / "registered-models.json")
         self.registry = Registry(file, self.listing, settings, artifacts.local)
+        self.spending = Spending(Budgets(database, settings.budgets))
         self.routes = Routes(catalogue, settings.routing, time.monotonic)
-        gateway = Gateway(Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger)
+        gateway = Gateway(
+            Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger, self.spending
+        )
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
@@ -125,6 +139,8 @@ class House:
             **openai_faces(gateway),
             **anthropic_faces(gateway),
             **ollama_faces(gateway, catalogue, self.copies.unload),
+            **llm_faces(gateway),
+            "/v1/inference": InferenceFace(gateway, Structured()),
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)
         routers = [
@@ -135,11 +151,20 @@ class House:
             residents_router(catalogue, residency, self.copies, self._admission, changes, watch),
             models_router(catalogue, self.copies),
             ollama_router(catalogue, self.copies),
+            llm_router(catalogue),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
             keys_router(access.keys, access.audit),
+            vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
-        self.asgi = FrontDoor(hot, framework_app(routers), access.identity, settings.server, audit=access.audit)
+        self.asgi = FrontDoor(
+            hot,
+            framework_app(routers, hot),
+            access.identity,
+            settings.server,
+            audit=access.audit,
+            limits=access.limits,
+        )
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.
@@ -158,6 +183,7 @@ class House:
         self.copies.adopt(settings.residency)
         self._admission.adopt(settings.admission)
         self.routes.adopt(settings.routing)
+        self.spending.adopt(Budgets(self._database, settings.budgets))
         self.ledger.adopt(_prices(settings))
         self.access.adopt(settings)
         self.asgi.adopt(self.access.identity, settings.server)
@@ -200,11 +226,16 @@ async def open_house(
         launchers = _launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
-        dependencies: Mapping[str, Ask] = {} if store is None else {"redis": store.ping}
+        dependencies: dict[str, Ask] = {} if store is None else {"redis": store.ping}
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
-        access = await stack.enter_async_context(Access(settings, database))
+        access = await stack.enter_async_context(Access(settings, database, store))
+        if store is not None:
+            dependencies = {**dependencies, "limits": access.limits.ask}
+        vectors = await stack.enter_async_context(open_vectors(settings))
+        if server_url(settings.qdrant):
+            dependencies = {**dependencies, "qdrant": vectors.ping}
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(_residency(settings, launchers, catalogue, machine, changes))
@@ -223,6 +254,7 @@ async def open_house(
             ledger,
             database,
             access,
+            vectors,
         )
         await house.registry.open()
         await stack.enter_async_context(house.warm_ups)

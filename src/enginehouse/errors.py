@@ -18,6 +18,7 @@ __all__ = [
     "InvalidRequest",
     "LedgerUnavailable",
     "LoadTimeout",
+    "MethodNotAllowed",
     "MissingCredentials",
     "ModelLoadFailed",
     "ModelNotFound",
@@ -28,6 +29,7 @@ __all__ = [
     "QueueTimeout",
     "RateLimitExceeded",
     "RequestTooLarge",
+    "SchemaValidationFailed",
     "SettingsError",
     "ShuttingDown",
     "SourceError",
@@ -103,6 +105,12 @@ class ModelNotFound(NotFound):
         self.near = tuple(near)
 
 
+class MethodNotAllowed(EnginehouseError):
+    """The route is there, but not for this method."""
+
+    code = "method_not_allowed"
+
+
 class Conflict(EnginehouseError):
     """The thing is in a state that does not allow this (register an id twice, delete a loading model)."""
 
@@ -116,9 +124,18 @@ class BudgetSpent(EnginehouseError):
 
 
 class RateLimitExceeded(EnginehouseError):
-    """The caller asks more often than it may, or too much at a time; `retry_after` is when it may again."""
+    """The caller asks more often than it may, or too much at a time.
+
+    `retry_after` is when it may again, `told` how its limits stand: names and values that answers carry as well.
+    """
 
     code = "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, *, told: Sequence[tuple[str, str]] = (), retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.told = tuple(told)
 
 
 class CallerGone(EnginehouseError):
@@ -221,6 +238,24 @@ class UpstreamTimeout(EngineError):
     """The engine did not answer, or fell silent, for longer than allowed."""
 
     code = "upstream_timeout"
+
+
+class SchemaValidationFailed(EnginehouseError):
+    """What the model said does not meet the caller's JSON schema, however often it was asked.
+
+    Args:
+        flaws: where (a JSON pointer into the answer) and what, as the validator tells it.
+        raw: the last answer as the model wrote it.
+        attempts: how often the model was asked.
+    """
+
+    code = "schema_validation_failed"
+
+    def __init__(self, message: str, *, flaws: Sequence[tuple[str, str]], raw: str, attempts: int) -> None:
+        super().__init__(message)
+        self.flaws = tuple(flaws)
+        self.raw = raw
+        self.attempts = attempts
 
 
 # What the operator has to mend ---------------------------------------------------------------------------

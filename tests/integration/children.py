@@ -14,7 +14,7 @@ FAKE = Path(__file__).with_name("fake_llama_server.py")
 
 HASTE = {
     "stop_grace": 1.0,
-    "load_stall_timeout": 1.0,
+    "load_stall_timeout": 2.0,
     "load_timeout": 20,
     "wedge_timeout": 1.0,
     "health_interval": 0.25,

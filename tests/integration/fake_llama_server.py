@@ -90,8 +90,9 @@ def be_robbed(script, flags):
     )
     while socket.socket().connect_ex((flags.host, flags.port)):
         time.sleep(0.02)
-    if manner.get("stays"):
-        time.sleep(NEVER)
+    while manner.get("stays"):
+        say("load_tensors: .")
+        time.sleep(0.1)
 
 
 class Handler(BaseHTTPRequestHandler):

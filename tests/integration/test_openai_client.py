@@ -208,3 +208,33 @@ def test_the_async_client(service):
             return [chunk async for chunk in stream]
 
     assert asyncio.run(main())[-1].choices[0].finish_reason in {"stop", "length"}
+
+
+def test_a_response(client):
+    answer = client.responses.create(model="smollm2", input="Say hello.", max_output_tokens=24, temperature=0)
+    assert answer.status in {"completed", "incomplete"}
+    assert answer.output_text.strip()
+    assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens > 3
+
+
+def test_a_streamed_response(client):
+    with client.responses.stream(
+        model="smollm2", input="Say hello.", max_output_tokens=24, temperature=0
+    ) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    kinds = [event.type for event in events]
+    assert kinds[0] == "response.created"
+    assert kinds[-1] in {"response.completed", "response.incomplete"}
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == final.output_text
+    assert [event.sequence_number for event in events] == sorted(event.sequence_number for event in events)
+
+
+def test_what_was_asked_is_in_the_ledger(client, service):
+    client.with_options(default_headers={"X-Request-ID": "counted-1"}).chat.completions.create(
+        model="smollm2", messages=QUESTION, max_tokens=4
+    )
+    usage = service.call("/v1/llm/usage")[1]
+    assert usage["requests_by_model"]["smollm2"] >= 1
+    assert usage["total_tokens"] > 4

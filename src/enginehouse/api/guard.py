@@ -1,6 +1,6 @@
 """What the front door does whatever the route: reads credentials, and tells browsers what they have to heed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import parse_qs
 
@@ -10,7 +10,15 @@ from starlette.types import ASGIApp
 from enginehouse.api.wire import Message, Scope, Send
 from enginehouse.errors import MissingCredentials
 
-__all__ = ["SECURITY_HEADERS", "credentials", "for_browsers", "is_public", "tagged", "token_of_socket"]
+__all__ = [
+    "SECURITY_HEADERS",
+    "common_headers",
+    "credentials",
+    "for_browsers",
+    "is_public",
+    "tagged",
+    "token_of_socket",
+]
 
 PUBLIC = frozenset({"/", "/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", "/favicon.ico"})
 """What may be read without a key."""
@@ -59,9 +67,13 @@ def token_of_socket(scope: Scope) -> str | None:
     return values[0] if len(values) == 1 else None
 
 
-def tagged(send: Send, request_id: str) -> Send:
-    """Every answer carries its request's id, and what browsers have to be told."""
-    headers = [(b"x-request-id", request_id.encode("latin-1")), *SECURITY_HEADERS]
+def common_headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    """What every answer carries: its request's id, and what browsers have to be told."""
+    return [(b"x-request-id", request_id.encode("latin-1")), *SECURITY_HEADERS]
+
+
+def tagged(send: Send, headers: Sequence[tuple[bytes, bytes]]) -> Send:
+    """Every answer carries these headers, as they are when it begins."""
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":

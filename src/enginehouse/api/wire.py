@@ -11,6 +11,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from enginehouse import errors
+from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
 
@@ -27,9 +28,11 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.MissingCredentials: 401,
     errors.PermissionDenied: 403,
     errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
     errors.RequestTooLarge: 413,
     errors.BudgetSpent: 429,
+    errors.SchemaValidationFailed: 422,
     errors.RateLimitExceeded: 429,
     errors.CallerGone: 499,
     errors.QueueFull: 503,
@@ -97,6 +100,8 @@ class Exchange:
         self.scope = scope
         self.request_id = request_id
         self.principal = principal
+        self.grant: Grant | None = None
+        """What it was given of its caller's limits; tell it what was spent."""
         self.timings = Timings()
         self.media_type = "text/event-stream; charset=utf-8"
         """What a stream of this answer is."""

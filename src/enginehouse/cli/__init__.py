@@ -28,6 +28,9 @@ app.add_typer(db, name="db")
 usage = typer.Typer(no_args_is_help=True, help="What was used and what it cost.")
 app.add_typer(usage, name="usage")
 
+vectors = typer.Typer(no_args_is_help=True, help="Collections of vectors of a running service.")
+app.add_typer(vectors, name="vectors")
+
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings file; else CONFIG_PATH, else enginehouse.yaml here."),
@@ -265,6 +268,47 @@ def usage_export_command(
 
     configure_logs("warning", "auto")
     run_export(effective(file).settings, Range(start, end, user), output)
+
+
+Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
+
+
+@vectors.command("list")
+def vectors_list_command(file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """List your collections."""
+    from enginehouse.cli.vectors import run_list
+
+    run_list(config=file, url=url, key=key, as_json=as_json)
+
+
+@vectors.command("export")
+def vectors_export_command(
+    name: Collection,
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write here; else to standard output.")
+    ] = None,
+) -> None:
+    """Write a collection with all its points as NDJSON."""
+    from enginehouse.cli.vectors import run_export
+
+    run_export(name, output, config=file, url=url, key=key)
+
+
+@vectors.command("import")
+def vectors_import_command(
+    source: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An export; else standard input.")] = None,
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    name: Annotated[str | None, typer.Option(metavar="COLLECTION", help="Its name here, if another.")] = None,
+) -> None:
+    """Make a collection out of an export, whichever store that came from."""
+    from enginehouse.cli.vectors import run_import
+
+    run_import(source, name, config=file, url=url, key=key)
 
 
 @app.command("doctor")

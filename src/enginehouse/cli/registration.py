@@ -12,7 +12,7 @@ from enginehouse.cli.effective import effective
 from enginehouse.cli.service import Service, address
 from enginehouse.errors import InvalidRequest, UpstreamDied
 
-__all__ = ["ask_for", "change", "fields_of"]
+__all__ = ["ask_for", "change", "fields_of", "service_of"]
 
 
 def fields_of(settings: Iterable[str], unset: Iterable[str] = ()) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def change(
     Raises:
         EnginehouseError: nobody answers, or the service refuses, with its own words.
     """
-    answer = asyncio.run(_sent(*_service(config, url, key), method, model, body))
+    answer = asyncio.run(_sent(*service_of(config, url, key), method, model, body))
     if as_json:
         print(json.dumps(answer, indent=2))
     elif answer.get("deleted"):
@@ -73,7 +73,12 @@ async def ask_for(
     return await service.change(method, path, body)
 
 
-def _service(config: Path | None, url: str | None, key: str | None) -> tuple[str, str | None]:
+def service_of(config: Path | None, url: str | None, key: str | None) -> tuple[str, str | None]:
+    """Address and key: those that were given, else those of the settings.
+
+    Raises:
+        UpstreamDied: neither says where the service is.
+    """
     if url is not None:
         return url, key
     settings = effective(config).settings

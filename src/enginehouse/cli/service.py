@@ -94,6 +94,32 @@ class Service:
         async with self._request(method, path, json=body) as response:
             return _object(await response.read())
 
+    @asynccontextmanager
+    async def lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Send JSON and read NDJSON; yields its lines.
+
+        Raises:
+            UpstreamDied: nobody answers, or the stream broke off.
+            UpstreamRefused, MissingCredentials: it answers with an error.
+        """
+        headers = {"Accept": "application/x-ndjson"}
+        async with (
+            self._request("POST", path, json=body, headers=headers) as response,
+            aclosing(_lines(response.content.iter_any())) as lines,
+        ):
+            yield lines
+
+    async def send_lines(self, path: str, lines: bytes) -> dict[str, Any]:
+        """Send NDJSON and read JSON.
+
+        Raises:
+            UpstreamDied, UpstreamTimeout: nobody answers.
+            UpstreamRefused, MissingCredentials: it answers with an error.
+        """
+        headers = {"Content-Type": "application/x-ndjson"}
+        async with self._request("POST", path, data=lines, headers=headers) as response:
+            return _object(await response.read())
+
     async def _get(self, path: str) -> bytes:
         async with self._request("GET", path, timeout=aiohttp.ClientTimeout(total=QUICK_SECONDS)) as response:
             return await response.read()
@@ -142,6 +168,18 @@ async def payloads(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
             if data is not None:
                 yield data
     raise UpstreamDied("The stream broke off before the answer's end.")
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Whole lines, however they come."""
+    rest = b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+    if rest:
+        yield rest
 
 
 def refusal(status: int, body: bytes) -> EnginehouseError:

@@ -1,4 +1,4 @@
-"""What stands before every request: who is calling, and a note of what they change."""
+"""What stands before every request: who is calling, how much they may ask, and a note of what they change."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,7 +11,9 @@ from enginehouse.core.identity.keyring import Keyring
 from enginehouse.core.identity.keys import Hasher
 from enginehouse.core.identity.management import Keys
 from enginehouse.core.identity.secret import key_secret
+from enginehouse.core.limits import Limits
 from enginehouse.settings.schema import Settings
+from enginehouse.stores.kv import MemoryTallies, RedisStore, RedisTallies
 from enginehouse.stores.sql import Database
 
 __all__ = ["Access"]
@@ -20,23 +22,29 @@ __all__ = ["Access"]
 class Access:
     """The parts, made to fit; use as a context, in which what other replicas change is followed.
 
+    Args:
+        store: where replicas share what limits count; without it this one counts for itself.
+
     Raises:
         SettingsError: on making it, the secret of stored keys cannot be had; on entering, it is another one than
             they were made with.
         StoreUnavailable: on entering, the database is away.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, store: RedisStore | None = None) -> None:
         hasher = Hasher(key_secret(settings.auth, settings.data_dir))
         self._keyring = Keyring(database, hasher, offline=settings.auth.key_offline)
         self._stack = AsyncExitStack()
         self.identity = Identity(settings.auth, self._keyring)
         self.keys = Keys(database, hasher, self._keyring)
         self.audit = Audit(database)
+        shared = None if store is None else RedisTallies(store)
+        self.limits = Limits(settings.limits, MemoryTallies(), shared, store)
 
     def adopt(self, settings: Settings) -> None:
         """New settings count from the next request on."""
         self.identity.adopt(settings.auth)
+        self.limits.adopt(settings.limits)
 
     async def __aenter__(self) -> Self:
         """Know every key, and go on knowing them."""

@@ -10,14 +10,14 @@ from msgspec import Struct
 from enginehouse.errors import InvalidRequest, UpstreamDied
 from enginehouse.types.generation import Dialect, Generation, Json
 
-__all__ = ["binding", "compact", "from_engine", "own_extra", "read_object", "refuse", "take"]
+__all__ = ["BINDING", "binding", "compact", "from_engine", "own_extra", "read_object", "refuse", "take"]
 
 S = TypeVar("S", bound=Struct)
 
 _AT = re.compile(r" - at `\$?\.?([^`]*)`")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 
-_BINDING: dict[Dialect, frozenset[str]] = {
+BINDING: dict[Dialect, frozenset[str]] = {
     Dialect.OPENAI_CHAT: frozenset({"audio", "functions", "function_call", "web_search_options"}),
     Dialect.OPENAI_COMPLETIONS: frozenset({"best_of"}),
     Dialect.OPENAI_RESPONSES: frozenset({"previous_response_id", "conversation", "prompt", "background"}),
@@ -94,7 +94,7 @@ def binding(generation: Generation, dialect: Dialect) -> None:
     """
     if generation.dialect is None or generation.dialect is dialect:
         return
-    for name in _BINDING[generation.dialect]:
+    for name in BINDING[generation.dialect]:
         if generation.extra.get(name) not in (None, False, [], {}):
             raise refuse(f"{name} is known to {generation.dialect.value} only", name)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from enginehouse.settings.values import (
     Digest,
@@ -19,6 +19,7 @@ from enginehouse.settings.values import (
     Fraction,
     ModelId,
     PositiveSeconds,
+    RatesText,
     Reading,
     Seconds,
     Secret,
@@ -52,6 +53,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "StoreSettings",
+    "VectorSettings",
 ]
 
 RESTART = frozenset(
@@ -66,6 +68,7 @@ RESTART = frozenset(
         "stores",
         "ledger",
         "qdrant",
+        "vectors",
     }
 )
 """Keys, or whole sections, that are read once at start: a change of one waits for the next start."""
@@ -276,12 +279,28 @@ class StoreSettings(Section):
 
 
 class QdrantSettings(Section):
-    """A Qdrant server; without a host, vectors are kept by the embedded index."""
+    """A Qdrant server; without a host or a URL, vectors are kept by the embedded index."""
 
+    url: SecretUrl = ""
+    """Its whole address, such as `https://qdrant.example:6333`; comes before `host`, `port` and `tls`."""
     host: str | None = None
     """Host name of the server."""
     port: Annotated[int, Field(ge=1, le=65535)] = 6333
     """Its HTTP port."""
+    tls: bool = False
+    """Whether it is spoken to over HTTPS."""
+    api_key: Secret | None = None
+    """Key that it wants."""
+
+
+class VectorSettings(Section):
+    """Collections of vectors."""
+
+    max_payload_bytes: Annotated[int, Field(gt=0)] = 65_536
+    """Most bytes of one point's payload, as JSON."""
+    fsync: bool = False
+    """Whether the embedded index waits for the disk at every change. Without it nothing is lost when the service
+    dies, but a power cut may cost the last second; with it each call takes some tens of milliseconds longer."""
 
 
 class CacheSettings(Section):
@@ -295,17 +314,42 @@ class CacheSettings(Section):
     """Seconds a semantic hit may be old."""
 
 
+_TIERS = {"premium": "1000/hour", "standard": "100/hour", "basic": "10/hour"}
+_ENDPOINTS = {
+    "/v1/llm/generate": "10/minute",
+    "/v1/llm/generate-embeddings": "20/minute",
+    "/v1/vector/search": "100/minute",
+}
+
+
 class LimitSettings(Section):
     """How much one caller may ask."""
 
+    tiers: dict[str, RatesText] = _TIERS
+    """By tier, for each of its users: `100/hour, 5000 tokens/minute, 3 at once`, or `unlimited`. What is left out
+    keeps its default. A tier that is not named has the limits of `standard`, or none for an admin."""
+    endpoints: dict[str, RatesText] = _ENDPOINTS
+    """By path, for each user who is no admin, beside all else. What is left out keeps its default."""
+    on_store_failure: Literal["local", "deny"] = "local"
+    """While Redis is away: `local` lets each replica count for itself, `deny` refuses requests that are limited."""
     requests: Annotated[int, Field(ge=1)] | None = None
-    """Requests a window; none means no limit."""
+    """Requests a window and user, whoever it is; none means no limit."""
     window: PositiveSeconds = 60.0
     """Length of that window in seconds."""
     requests_per_hour: Annotated[int, Field(ge=1)] = 100
     """Requests an hour and user on the queued chat routes."""
     chat_queue_size: Annotated[int, Field(ge=1)] = 50
     """Most requests that wait on the queued chat routes."""
+
+    @field_validator("tiers", mode="after")
+    @classmethod
+    def _with_usual_tiers(cls, value: dict[str, str]) -> dict[str, str]:
+        return _TIERS | value
+
+    @field_validator("endpoints", mode="after")
+    @classmethod
+    def _with_usual_endpoints(cls, value: dict[str, str]) -> dict[str, str]:
+        return _ENDPOINTS | value
 
 
 class LedgerSettings(Section):
@@ -510,6 +554,7 @@ class Settings(Section):
     its own), `period` (day, month or total) and `dollars`."""
     stores: StoreSettings = StoreSettings()
     qdrant: QdrantSettings = QdrantSettings()
+    vectors: VectorSettings = VectorSettings()
     openai: ProviderSettings = ProviderSettings()
     anthropic: ProviderSettings = ProviderSettings()
     ollama: ProviderSettings = ProviderSettings()

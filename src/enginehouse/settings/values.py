@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
 
+from enginehouse.types import Rates
+
 __all__ = [
     "Digest",
     "Dollars",
@@ -15,6 +17,7 @@ __all__ = [
     "Fraction",
     "ModelId",
     "PositiveSeconds",
+    "RatesText",
     "Reading",
     "Seconds",
     "Secret",
@@ -69,6 +72,10 @@ def _not_reserved(value: str) -> str:
     return value
 
 
+def _rates(value: str) -> str:
+    return str(Rates.of(value))
+
+
 def _dereferenced(value: object, info: ValidationInfo) -> object:
     """`file:PATH` and `env:NAME` stand for what is found there."""
     if not isinstance(value, str) or not value.startswith(("file:", "env:")):
@@ -97,6 +104,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 Flag = Annotated[
     str, BeforeValidator(_argument), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
 ]
+RatesText = Annotated[str, AfterValidator(_rates)]
+"""`100/hour, 5000 tokens/minute, 3 at once`, or `unlimited`."""
 ModelId = Annotated[str, AfterValidator(_not_reserved)]
 Secret = Annotated[SecretStr, Field(min_length=1), BeforeValidator(_dereferenced)]
 """Never shown; may be written as `file:PATH` or `env:NAME`."""

@@ -23,6 +23,7 @@ __all__ = [
     "Request",
     "ResidentState",
     "Source",
+    "Spends",
     "Timings",
     "Usage",
 ]
@@ -216,12 +217,41 @@ class Rate(Struct, frozen=True):
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """How much may be asked; what is None is not limited."""
+    """How much may be asked; what is None is not limited. In words `100/hour, 5000 tokens/minute, 3 at once`."""
 
     requests: Rate | None = None
     tokens: Rate | None = None
     concurrent: int | None = None
     """Requests that may run, or wait, at the same time."""
+
+    @classmethod
+    def of(cls, text: str) -> "Rates":
+        """Read the words; `unlimited` is no limit.
+
+        Raises:
+            ValueError: they are none, or say the same twice.
+        """
+        found: dict[str, Rate | int] = {}
+        for part in text.lower().split(",") if text.strip().lower() != "unlimited" else ():
+            name, value = _limit(part.strip())
+            if name in found:
+                raise ValueError(f"{text!r} limits {name} twice")
+            found[name] = value
+        return cls(**found)  # pyright: ignore[reportArgumentType] - each name has its own type
+
+    def __str__(self) -> str:
+        """The words."""
+        tokens = None if self.tokens is None else str(self.tokens).replace("/", " tokens/")
+        seats = None if self.concurrent is None else f"{self.concurrent} at once"
+        said = [str(part) for part in (self.requests, tokens, seats) if part is not None]
+        return ", ".join(said) or "unlimited"
+
+
+def _limit(text: str) -> tuple[str, Rate | int]:
+    if (seats := re.fullmatch(r"([1-9]\d{0,8})\s*at once", text)) is not None:
+        return "concurrent", int(seats[1])
+    without = re.sub(r"\s*tokens\s*/", "/", text)
+    return "requests" if without == text else "tokens", Rate.of(re.sub(r"\s*requests\s*/", "/", without))
 
 
 class Allowance(Struct, frozen=True, kw_only=True):
@@ -287,6 +317,23 @@ class Timings(Struct, kw_only=True):
     """Where it stands in the line, while it waits for a slot."""
 
 
+class Spends(Protocol):
+    """A request's share of its caller's limits."""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited at all."""
+        ...
+
+    async def expect(self, tokens: int) -> None:
+        """Hold so many tokens; what is not spent of them comes back in the end."""
+        ...
+
+    def spent(self, tokens: int) -> None:
+        """So many were read and written, in all and so far."""
+        ...
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """What a face has understood of a call: enough to decide who answers and when."""
 
@@ -304,3 +351,5 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     """Seconds the caller is willing to wait for the first byte."""
     timings: Timings
+    grant: Spends | None = None
+    """What it was given of its caller's limits; None when nothing limits it."""

@@ -9,6 +9,8 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
+from enginehouse.api.inference import InferenceFace
+from enginehouse.api.llm import llm_faces, llm_router
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.ollama import ollama_faces
@@ -29,6 +31,7 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.listing import Listing
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
+from enginehouse.core.structured import Structured
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
@@ -131,6 +134,8 @@ async def open_door(
             **openai_faces(gateway),
             **anthropic_faces(gateway),
             **ollama_faces(gateway, catalogue, copies.unload),
+            **llm_faces(gateway),
+            "/v1/inference": InferenceFace(gateway, Structured()),
         }
         listing = Listing(catalogue, residency, copies, changes.publish)
         registry = Registry(
@@ -153,8 +158,10 @@ async def open_door(
                 ),
                 models_router(catalogue, copies),
                 ollama_router(catalogue, copies),
+                llm_router(catalogue),
                 registration_router(registry, copies),
-            ]
+            ],
+            hot,
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))

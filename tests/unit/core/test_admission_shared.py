@@ -287,19 +287,30 @@ async def test_one_that_comes_and_goes_stops_nobody(crowd):
     assert set(crowd.ends.values()) == {"ran"}
 
 
-@among(2)
+@among(1)
 async def test_who_goes_gives_back_what_it_holds(crowd):
-    """The last one at the store ends as the replica stops, and its slot is free without a lease having to end."""
-    shared = crowd.admissions[0]._shared
-    runs = await crowd.come("runs", 1, at=0)
-    for tended in shared._gates.values():
-        tended.task.cancel()
-    await runs
-    gates = [tended.gate for tended in shared._gates.values()]
-    assert not gates[0].idle
-    await gates[0].farewell()
-    assert gates[0].idle
-    assert (await crowd.stats(1)).active == 0
+    """The last one ends as the replica stops, and its slot is free without a lease having to end."""
+    goes = SharedGates(MemoryLines(crowd.memory, "goes"), lease=LEASE, share=1.0)
+    async with goes, Admission(AdmissionSettings(), goes).slot(upstream()):
+        waits = await crowd.come("waits", 1)
+    await waits
+    assert crowd.ran["waits"] < 0.1
+
+
+@among(2)
+async def test_asking_for_the_numbers_is_a_step_that_may_let_somebody_in(crowd):
+    dead = await crowd.come("dead", 1000, at=0)
+    await die(crowd, 0)
+    await crowd.pause(LEASE / 2)
+    waits = await crowd.come("waits", 1, at=1)
+    for tended in crowd.admissions[1]._shared._gates.values():
+        tended.task.cancel()  # it asks nothing by itself
+    await crowd.pause(LEASE * 0.75)
+    await crowd.stats(1)
+    await crowd.pause(0.1)
+    assert crowd.order == ["dead", "waits"]
+    dead.cancel()
+    await asyncio.wait([dead, waits])
 
 
 @among(1)

@@ -13,7 +13,7 @@ from enginehouse.core.identity import (
 )
 from enginehouse.errors import MissingCredentials, PermissionDenied, SettingsError
 from enginehouse.settings.schema import AuthSettings, ServerSettings
-from enginehouse.types import Deployment, EngineName, Kind, Model, Principal, Rate
+from enginehouse.types import Deployment, EngineName, Kind, Model, Principal, Rate, Rates
 
 KEYS = AuthSettings.model_validate({"api_keys": ["first-key", "second-key"]})
 
@@ -171,3 +171,27 @@ def test_a_rate_is_words(text, rate):
 def test_other_words_are_no_rate(text):
     with pytest.raises(ValueError, match="no rate"):
         Rate.of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rates"),
+    [
+        ("100/hour", Rates(requests=Rate(100, 3600))),
+        ("5000 tokens/minute", Rates(tokens=Rate(5000, 60))),
+        ("3 at once", Rates(concurrent=3)),
+        (
+            "1 at once,2 Tokens / day , 3 requests/second",
+            Rates(requests=Rate(3, 1), tokens=Rate(2, 86_400), concurrent=1),
+        ),
+        ("unlimited", Rates()),
+    ],
+)
+def test_rates_are_words(text, rates):
+    assert Rates.of(text) == rates
+    assert Rates.of(str(rates)) == rates
+
+
+@pytest.mark.parametrize("text", ["", "1/hour, 2/day", "0 at once", "many", "1/hour,", "5 cents/day"])
+def test_other_words_are_no_rates(text):
+    with pytest.raises(ValueError, match=r"no rate|twice"):
+        Rates.of(text)

@@ -333,6 +333,11 @@ def test_why_it_ended(reason, status, details):
     assert last["response"]["output"][0]["status"] == status
 
 
+def test_there_is_one_answer():
+    answer = Answer(choices=(*WHOLE.choices, Choice(parts=(Text(text="other"),), reason=Finish.STOP)))
+    assert "other" not in streamed(answer).decode()
+
+
 def test_thoughts_that_only_their_maker_can_read_are_kept():
     stream = written([ThinkingDelta(text="hm"), ThinkingRedacted(data="x"), Finished(reason=Finish.STOP)])
     first, second = frames(stream)[-1]["response"]["output"]

@@ -34,8 +34,10 @@ EXPECTED = {
     "L2_CACHE_TTL": ("604801", lambda s: s.cache.semantic_ttl, 604801.0),
     "DATABASE_URL": ("postgresql+asyncpg://u:p@h/d", lambda s: s.stores.database_url, "postgresql+asyncpg://u:p@h/d"),
     "REDIS_URL": ("redis://localhost:6379/0", lambda s: s.stores.redis_url, "redis://localhost:6379/0"),
+    "QDRANT_URL": ("https://qdrant:6333", lambda s: s.qdrant.url, "https://qdrant:6333"),
     "QDRANT_HOST": ("localhost", lambda s: s.qdrant.host, "localhost"),
     "QDRANT_PORT": ("6334", lambda s: s.qdrant.port, 6334),
+    "QDRANT_API_KEY": ("q", lambda s: s.qdrant.api_key, SecretStr("q")),
     "OPENAI_API_KEY": ("o", lambda s: s.openai.api_key, SecretStr("o")),
     "OPENAI_ORGANIZATION": ("org", lambda s: s.openai.organization, "org"),
     "ANTHROPIC_API_KEY": ("a", lambda s: s.anthropic.api_key, SecretStr("a")),
@@ -72,7 +74,9 @@ def test_the_own_name_wins_over_the_older_one():
     "key", [key for key in all_keys() if "models" not in key.path[:1]], ids=lambda key: key.name
 )
 def test_every_key_has_a_variable(key):
-    text = {"integer": "7", "number": "1", "boolean": "false", "array": "[]"}.get(key.node.get("type"), "7")
+    text = {"integer": "7", "number": "1", "boolean": "false", "array": "[]", "object": "{}"}.get(
+        key.node.get("type"), "7"
+    )
     value = key.node["enum"][0] if "enum" in key.node else text
     assert load(None, {variable(key.name): value}).origins == {key.name: f"environment {variable(key.name)}"}
 

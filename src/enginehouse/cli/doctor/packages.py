@@ -85,7 +85,7 @@ def needed_extras(settings: Settings, models: tuple[Model, ...]) -> frozenset[st
         "local": EngineName.ONNX in engines or (bundled and EngineName.LLAMA_SERVER in engines),
         "redis": bool(settings.stores.redis_url),
         "postgres": settings.stores.database_url.startswith("postgres"),
-        "qdrant": settings.qdrant.host is not None,
+        "qdrant": bool(settings.qdrant.url or settings.qdrant.host),
     }
     return frozenset(name for name, needed in needs.items() if needed)
 

@@ -2,6 +2,7 @@
 
 from enginehouse.core.gateway.gateway import Answering, Embedded, Gateway, patience
 from enginehouse.core.gateway.seats import Seat, Seats
+from enginehouse.core.gateway.spending import Spending
 from enginehouse.core.gateway.wording import Wording
 
-__all__ = ["Answering", "Embedded", "Gateway", "Seat", "Seats", "Wording", "patience"]
+__all__ = ["Answering", "Embedded", "Gateway", "Seat", "Seats", "Spending", "Wording", "patience"]

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from enginehouse.core.gateway.meter import Meter, guessed_tokens
 from enginehouse.core.gateway.seats import Seat
+from enginehouse.core.gateway.spending import Expected
 from enginehouse.core.gateway.wording import Wording
 from enginehouse.core.ledger.ledger import Entry
 from enginehouse.dialects.passing import asking_for_usage, with_defaults
@@ -26,6 +27,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 class Flow(Protocol[T_co]):
     """What becomes of an engine's answer."""
+
+    def expected(self) -> Expected:
+        """What it may take, before anybody has counted."""
+        ...
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[T_co]:
         """Asks the engine and hands on what it answers; the record is durable before the last piece.
@@ -49,6 +54,10 @@ class Events:
         self._request = request
         self._generation = generation
 
+    def expected(self) -> Expected:
+        """By what is asked."""
+        return expected_of(self._generation)
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
         """Every event, as it comes."""
         generation = asked_of(seat.model, seat.deployment, self._generation)
@@ -70,6 +79,13 @@ class Frames:
     def __init__(self, request: Request, wording: Wording) -> None:
         self._request = request
         self._wording = wording
+
+    def expected(self) -> Expected:
+        """By what is asked; the body's length where it passes through although we do not understand it."""
+        try:
+            return expected_of(self._wording.generation)
+        except InvalidRequest:
+            return Expected(prompt=len(self._request.body) // 4)
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         """Frames, or the body; an empty piece stands for life without words."""
@@ -190,6 +206,11 @@ async def _generated(request: Request, seat: Seat, generation: Generation) -> As
         raise InvalidRequest(f"The model {seat.model.id!r} cannot do this.", param="model")
     async with seat.engine.generate(generation, request_id=request.request_id) as events:
         yield events
+
+
+def expected_of(generation: Generation) -> Expected:
+    """A prompt's likely length, and what the caller says of its answer's."""
+    return Expected(prompt=guessed_tokens(generation), answer=generation.sampling.max_tokens)
 
 
 def asked_of(model: Model, deployment: Deployment, generation: Generation) -> Generation:

@@ -7,7 +7,7 @@ again; the caller sees nothing of that but the time it took.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Generic, TypeVar
 
 import structlog
@@ -16,6 +16,7 @@ from msgspec import Struct
 from enginehouse.core.gateway.flows import Events, Flow, Frames, asked_of
 from enginehouse.core.gateway.meter import guessed_tokens
 from enginehouse.core.gateway.seats import Seat, Seats
+from enginehouse.core.gateway.spending import Expected, Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
 from enginehouse.core.ledger.ledger import Entry, Ledger
@@ -39,6 +40,8 @@ __all__ = ["Answering", "Embedded", "Gateway", "patience"]
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+_FREE = Expected(prompt=0, answer=0)
 
 
 class Answering(Generic[T]):
@@ -75,12 +78,14 @@ class Gateway:
         seats: slots and leases.
         routes: who is asked, and again.
         ledger: keeps what every request took.
+        spending: what a caller may spend; everything when left out.
     """
 
-    def __init__(self, seats: Seats, routes: Routes, ledger: Ledger) -> None:
+    def __init__(self, seats: Seats, routes: Routes, ledger: Ledger, spending: Spending | None = None) -> None:
         self._seats = seats
         self._routes = routes
         self._ledger = ledger
+        self._spending = spending or Spending()
 
     @asynccontextmanager
     async def frames(self, request: Request, wording: Wording) -> AsyncGenerator[Answering[bytes]]:
@@ -127,12 +132,17 @@ class Gateway:
 
     @asynccontextmanager
     async def _run(self, request: Request, flow: Flow[T]) -> AsyncGenerator[Answering[T]]:
-        begun = False
-        async with self._ledger.record(request, request.face) as entry:
+        begun = held = False
+        expected = flow.expected() if self._spending.limits(request) else None
+        async with AsyncExitStack() as whole:
+            entry = await whole.enter_async_context(self._ledger.record(request, request.face))
             tries = Tries(request, self._seats, self._routes)
             while True:
                 model, deployment = tries.next()
                 entry.resolved(model, deployment)
+                if not held:
+                    held = True
+                    await whole.enter_async_context(self._spending.held(request, entry, expected))
                 try:
                     async with self._place(request, model, deployment) as seat:
                         if seat is None:
@@ -181,6 +191,11 @@ class _Vectors:
     def __init__(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> None:
         self._texts = texts
 
+    def expected(self) -> Expected:
+        """A quarter of the characters, or the tokens themselves."""
+        sizes = [len(text) // 4 + 1 if isinstance(text, str) else len(text) for text in self._texts]
+        return Expected(prompt=sum(sizes), answer=0)
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Embedding]:
         if not isinstance(seat.engine, Embeds):
             raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
@@ -198,6 +213,10 @@ class _Count:
         self._request = request
         self._generation = generation
 
+    def expected(self) -> Expected:
+        """Counting costs nothing."""
+        return _FREE
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
         del entry  # it costs nothing
         generation = asked_of(seat.model, seat.deployment, self._generation)
@@ -209,6 +228,10 @@ class _Count:
 
 class _Nothing:
     """The flow of a request that only wants the model in memory."""
+
+    def expected(self) -> Expected:
+        """Nor does that."""
+        return _FREE
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[None]:
         del seat, entry

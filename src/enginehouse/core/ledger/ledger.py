@@ -71,6 +71,14 @@ class Entry:
         """The record as it would be now, with its cost: for the answer's own `cost` field."""
         return self._ledger.charged(self._record("completed", ""))
 
+    def would_cost(self, usage: Usage) -> int:
+        """Picodollars for so many tokens; 0 when the price is unknown."""
+        kept, self.usage = self.usage, usage
+        try:
+            return self.so_far().cost or 0
+        finally:
+            self.usage = kept
+
     async def settled(self) -> None:
         """The answer is complete: make the record durable.
 

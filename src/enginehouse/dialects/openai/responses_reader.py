@@ -122,9 +122,7 @@ class ResponsesReader:
         if call is None:
             call = self._calls[place] = _Call(len(self._calls))
             events.append(_began(call.index, item))
-        if done and call.told:
-            return events
-        return events + self._arguments(place, item.arguments)
+        return events if call.told else events + self._arguments(place, item.arguments)
 
     def _thought(self, place: int, item: Item) -> list[Event]:
         """Thoughts that came in one piece, or the seal of those that came in several."""

@@ -108,6 +108,8 @@ class ResponsesWriter:
     def write(self, event: Event) -> bytes:
         """The frames of one event, before them those that open the response."""
         began = self._begin()
+        if getattr(event, "choice", 0):
+            return began  # there is one answer; a request for several is refused
         match event:
             case Counted():
                 self._usage = event.usage

@@ -108,6 +108,7 @@ class LlamaLauncher:
                     break
                 except _PortStolen:
                     await stack.aclose()
+                    watcher.progressed("another port is tried")
             else:
                 raise ModelLoadFailed("Every port the engine was given was taken by another process.")
             yield loaded

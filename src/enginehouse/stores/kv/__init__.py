@@ -1,13 +1,35 @@
 """State that replicas share: what there is of it, and where it is kept.
 
-So far this is the lines of shared upstreams (`Lines`), kept in Redis. `enginehouse.testing.MemoryLines` is the same
-in one process, and `core.admission.gate` is what a single replica has instead. Rate limits, sessions and the exact
-cache will be protocols of their own beside `Lines`, each as small as its one user needs it, with a Lua file of its
-own run by the same `RedisStore`.
+Lines of shared upstreams (`Lines`) are kept in Redis; `enginehouse.testing.MemoryLines` is the same in one process,
+and `core.admission.gate` is what a single replica has instead. What limits count (`Tallies`) is kept in Redis or in
+this process. Sessions and the exact cache will be protocols of their own beside these, each as small as its one
+user needs it, with a Lua file of its own run by the same `RedisStore`.
 """
 
 from enginehouse.stores.kv.lines import End, Figures, Join, Lines, Listener, Moves, Outcome
+from enginehouse.stores.kv.memory_tallies import MemoryTallies
 from enginehouse.stores.kv.redis_lines import RedisLines
 from enginehouse.stores.kv.redis_store import RedisStore
+from enginehouse.stores.kv.redis_tallies import RedisTallies
+from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, Tallies, Window
 
-__all__ = ["End", "Figures", "Join", "Lines", "Listener", "Moves", "Outcome", "RedisLines", "RedisStore"]
+__all__ = [
+    "Asked",
+    "End",
+    "Figures",
+    "Join",
+    "Lines",
+    "Listener",
+    "MemoryTallies",
+    "Moves",
+    "Outcome",
+    "RedisLines",
+    "RedisStore",
+    "RedisTallies",
+    "Seats",
+    "Spent",
+    "Standing",
+    "Taken",
+    "Tallies",
+    "Window",
+]

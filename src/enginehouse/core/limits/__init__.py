@@ -1,0 +1,6 @@
+"""Limits: how much a caller may ask, counted exactly, for this replica or for all."""
+
+from enginehouse.core.limits.grant import Grant
+from enginehouse.core.limits.limits import Limits
+
+__all__ = ["Grant", "Limits"]

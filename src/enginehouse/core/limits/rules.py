@@ -1,0 +1,84 @@
+"""Which limits a caller has at an endpoint: pure, from the settings and the caller's key."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from enginehouse.settings.schema import LimitSettings
+from enginehouse.types import Principal, Rate, Rates
+
+__all__ = ["Rule", "Rules"]
+
+INFERENCE = frozenset(
+    {
+        *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/rerank"),
+        *("/v1/messages", "/api/chat", "/api/generate", "/api/embed", "/api/embeddings"),
+        *("/v1/llm/generate", "/v1/llm/generate-embeddings", "/v1/inference", "/api/v1/inference/chat", "/predict"),
+    }
+)
+"""Paths at which models are asked; limits count there, and where the settings name one."""
+QUEUED_CHAT = "/api/v1/inference/chat"
+_HOUR = 3600
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """One limit of one caller."""
+
+    whose: str
+    """In words, for the message of a refusal."""
+    key: str
+    """Under which it is counted."""
+    what: str
+    """`requests`, `tokens` or `concurrent`."""
+    count: int
+    seconds: float = 0.0
+    """Length of the window; 0 for what runs at the same time."""
+
+
+class Rules:
+    """What the settings say, read once."""
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self._tiers = {name: Rates.of(text) for name, text in settings.tiers.items()}
+        self._endpoints = {path: Rates.of(text) for path, text in settings.endpoints.items()}
+        if QUEUED_CHAT not in self._endpoints:
+            self._endpoints[QUEUED_CHAT] = Rates(requests=Rate(settings.requests_per_hour, _HOUR))
+        self._everybody = settings.requests
+        self._window = settings.window
+
+    def covers(self, endpoint: str) -> bool:
+        """Whether anything is limited there."""
+        return endpoint in INFERENCE or endpoint in self._endpoints
+
+    def of(self, principal: Principal, endpoint: str) -> tuple[Rule, ...]:
+        """Every limit that counts for this request."""
+        return tuple(self._of(principal, endpoint))
+
+    def _of(self, principal: Principal, endpoint: str) -> Iterator[Rule]:
+        user, is_admin = principal.user, principal.role == "admin"
+        if self._everybody is not None:
+            yield Rule(
+                whose="a user",
+                key=f"user:{user}:{self._window:g}",
+                what="requests",
+                count=self._everybody,
+                seconds=self._window,
+            )
+        tier = principal.tier
+        if tier not in self._tiers and not is_admin:
+            tier = "standard"
+        if (rates := self._tiers.get(tier)) is not None:
+            yield from _rules(f"the tier {tier!r}", f"tier:{tier}:{user}", rates)
+        if not is_admin and (rates := self._endpoints.get(endpoint)) is not None:
+            yield from _rules(endpoint, f"endpoint:{endpoint}:{user}", rates)
+        if principal.key:
+            yield from _rules("this key", f"key:{principal.key}", principal.limits)
+
+
+def _rules(whose: str, key: str, rates: Rates) -> Iterator[Rule]:
+    for what, rate in (("requests", rates.requests), ("tokens", rates.tokens)):
+        if rate is not None:
+            place = f"{what}:{key}:{rate.seconds}"
+            yield Rule(whose=whose, key=place, what=what, count=rate.count, seconds=rate.seconds)
+    if rates.concurrent is not None:
+        yield Rule(whose=whose, key=f"concurrent:{key}", what="concurrent", count=rates.concurrent)

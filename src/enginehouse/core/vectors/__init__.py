@@ -1,0 +1,1 @@
+"""Collections of vectors: whose they are, what may be put into them, and texts in the place of vectors."""

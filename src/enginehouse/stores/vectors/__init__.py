@@ -1,0 +1,1 @@
+"""Collections of vectors: the embedded index or a Qdrant server, behind one protocol."""
