@@ -36,6 +36,8 @@ class Page(Struct, frozen=True, kw_only=True):
     tag: str
     stream: str | None = None
     """The media type of a streamed answer, where there is one."""
+    answers: tuple[tuple[int, str], ...] = ()
+    """Statuses that other routes do not have, and what they mean."""
 
 
 class Face:

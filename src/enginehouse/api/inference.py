@@ -37,6 +37,7 @@ _PAGE = Page(
     summary="An answer to a prompt; under `json_schema` it is JSON that meets it.",
     body=InferenceBody,
     tag="inference",
+    answers=((422, "The answer never met the schema; the message says where."),),
 )
 _body = msgspec.json.Decoder(InferenceBody)
 

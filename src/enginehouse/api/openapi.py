@@ -19,6 +19,8 @@ __all__ = ["EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
 Json: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
+_GUESS = "Validation Error"
+"""The framework's own words of a status that no route has: what is wrong with a request is told with 400."""
 _REF = "#/components/schemas/{}"
 
 LOADS: Responses = {
@@ -94,6 +96,7 @@ def _hot(face: Face) -> Json:
     answers: Json = {"200": {"description": "The answer, as the dialect's clients know it.", "content": content}}
     answers |= {str(status): {"description": meaning} for status, meaning in _HOT.items()}
     answers |= {str(status): {"description": _OTHER[code]} for code, status in face.statuses.items()}
+    answers |= {str(status): {"description": meaning} for status, meaning in page.answers}
     return {
         "tags": [page.tag],
         "summary": page.summary,
@@ -106,7 +109,8 @@ def _hot(face: Face) -> Json:
 def _refuse(path: str, method: str, operation: Json) -> None:
     """Every refusal is in the shape of its path, and those that all routes share stand at each."""
     answers: dict[str, Json] = operation["responses"]
-    answers.pop("422", None)  # the framework's own guess: what is wrong with a request is told with 400
+    if answers.get("422", {}).get("description") == _GUESS:
+        del answers["422"]
     for status, meaning in _shared(path, method, operation):
         answers.setdefault(str(status), {"description": meaning})
     schema = {"$ref": _REF.format(shape_of(path).body.__name__)}

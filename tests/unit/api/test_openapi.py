@@ -89,7 +89,7 @@ def test_nothing_on_the_page_points_nowhere(page):
 
 def test_every_refusal_has_the_shape_of_its_path(page):
     for path, _, operation in operations(page):
-        assert "422" not in operation["responses"]
+        assert ("422" in operation["responses"]) == (path == "/v1/inference")
         for status, answer in operation["responses"].items():
             if int(status) >= 400 and path not in {"/health", "/ready"}:
                 (content,) = answer["content"].values()
@@ -97,7 +97,12 @@ def test_every_refusal_has_the_shape_of_its_path(page):
 
 
 def shape_by_rule(path):
-    families = {"/v1/messages": "AnthropicError", "/api/": "OllamaError", "/models": "ModelCacheError"}
+    families = {
+        "/v1/messages": "AnthropicError",
+        "/api/v1/": "OpenAIError",
+        "/api/": "OllamaError",
+        "/models": "ModelCacheError",
+    }
     if path == "/cleanup":
         return "ModelCacheError"
     return next((shape for start, shape in families.items() if path.startswith(start)), "OpenAIError")
