@@ -47,6 +47,18 @@ class Refused(Exception):
         """What was told before."""
 
 
+class _Words(list):
+    """What was told so far; whoever wants to know hears of each piece."""
+
+    def __init__(self, heard):
+        self._heard = heard
+
+    def append(self, piece):
+        super().append(piece)
+        if piece:
+            self._heard()
+
+
 class Face:
     """One route. `cannot` names the jobs the dialect has no words for, with the reason."""
 
@@ -67,13 +79,13 @@ class Face:
         """The fields of a request for a job, stream aside."""
         raise NotImplementedError
 
-    def ask(self, model, job, text, *, stream):
-        """The answer.
+    def ask(self, model, job, text, *, stream, heard=lambda: None):
+        """The answer; `heard` is called when words of it come.
 
         Raises:
             Refused: the client raises.
         """
-        told = []
+        told = _Words(heard)
         try:
             return self._ask({"model": model, **self.body(job, text)}, stream, told)
         except (openai.APIStatusError, anthropic.APIStatusError) as error:

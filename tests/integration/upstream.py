@@ -11,6 +11,7 @@ import select
 import socket
 import threading
 import time
+from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -77,6 +78,8 @@ class OpenAI:
     opening = 1
     """Frames before the first word."""
     garbled = b'data: {"choices": [{"index": 0, "delta": {"content": \n\n'
+
+    trouble = b'data: {"error": {"message": "Out of memory.", "type": "server_error", "code": 500}}\n\n'
 
     def read(self, body):
         parts = body["messages"][-1]["content"]
@@ -156,6 +159,8 @@ class Anthropic:
     opening = 2
     garbled = b'event: content_block_delta\ndata: {"type": "content_block_delta", \n\n'
 
+    trouble = _sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "error")
+
     def read(self, body):
         parts = body["messages"][-1]["content"]
         parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
@@ -226,6 +231,8 @@ class OllamaChat:
     kind = "application/x-ndjson"
     opening = 0
     garbled = b'{"model": "theirs", "message": {"role": \n'
+
+    trouble = b'{"error": "out of memory"}\n'
 
     def read(self, body):
         turn = body["messages"][-1]
@@ -301,11 +308,13 @@ class Upstream:
     Attributes:
         asked: when each question arrived, by its text.
         left: when the asker of each was seen to have gone, by its text.
+        heard: set when the asker of each has heard the first words, for what happens after them, by its text.
     """
 
     def __init__(self):
         self.asked: dict[str, float] = {}
         self.left: dict[str, float] = {}
+        self.heard: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.upstream = self
@@ -377,7 +386,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._until_left(begun=True)
 
     def _cut(self):
-        self._half()
+        self._first_words()
         rest = self._rest()
         self._piece(rest[: len(rest) // 2], whole=False)
         self.wfile.flush()
@@ -399,8 +408,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.stream:
             self._garbled()
             return
-        self._half()
+        self._first_words()
         self._piece(self.dialect.garbled + self._rest())
+        self._end()
+
+    def _reports(self):
+        if not self.stream:
+            self._broken()
+            return
+        self._first_words()
+        self._piece(self.dialect.trouble)
         self._end()
 
     def _page(self):
@@ -409,11 +426,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _drip(self):
-        """Byte by byte, to its end."""
+        """To its end in small pieces, which split frames and characters."""
         data = b"".join(self.frames)
         self._begin()
-        for at in range(len(data)):
-            self._piece(data[at : at + 1])
+        for at in range(0, len(data), 5):
+            self._piece(data[at : at + 5])
         self._end()
 
     def _endless(self):
@@ -437,6 +454,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._begin(half)
             self._piece(self.frames[0][:half])
         self._end()
+
+    def _first_words(self):
+        """Some of the answer; what comes next comes when that has been heard."""
+        self._half()
+        if self.stream:
+            self.server.upstream.heard[self.asked.text].wait(5)
 
     def _half(self):
         """The first frames of a stream, or the first bytes of a body."""

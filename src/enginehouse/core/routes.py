@@ -84,10 +84,12 @@ class Breaker:
             return
         self._failures += 1
         wait = error.retry_after or 0.0
-        if self._failures >= settings.breaker_failures or self._until > 0:
+        if self._failures >= settings.breaker_failures:
             wait = max(wait, settings.breaker_cooldown)
         if wait:
             self._until = self._clock() + min(wait, settings.max_retry_after)
+        elif self._clock() >= self._until:
+            self._until = 0.0
 
 
 class Routes:
@@ -184,7 +186,7 @@ class Routes:
         """What a caller is told when every deployment is left alone."""
         wait = min((self.breaker(one).reopens for one in model.deployments), default=0.0)
         return UpstreamRefused(
-            f"Every server of {model.id!r} has failed several times; they are tried again in {wait:.0f} s.",
+            f"Every server of {model.id!r} has failed or is too busy; they are tried again in {wait:.0f} s.",
             status=503,
             retry_after=max(wait, 1.0),
         )

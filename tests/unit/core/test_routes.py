@@ -167,6 +167,18 @@ def test_a_server_that_says_when_to_come_again_is_left_alone_so_long(told, kept)
     assert at.pick() == "m"
 
 
+def test_who_comes_again_when_told_and_fails_otherwise_has_failed_twice_and_no_more():
+    at = house(breaker_failures=4)
+    deployment = at.model.deployments[0]
+    at.visited(UpstreamRefused("busy", status=429, retry_after=7))
+    at.visited(DIED)  # on its way since before
+    assert at.pick() is None
+    at.now += 7
+    at.visited(DIED)
+    with at.routes.visit(deployment):
+        assert at.pick() == "m"  # not one at a time any more
+
+
 def test_an_engine_that_runs_here_has_a_breaker_elsewhere():
     at = House({"m": {"engine": "llama_server", "source": "m.gguf"}}, breaker_failures=1)
     at.visited(DIED)

@@ -153,6 +153,29 @@ def test_requests_that_come_together_part_among_the_servers_also_while_they_wait
     assert [len(server.calls) for server in servers.values()] == [5, 5]
 
 
+class SlowGrant:
+    """What a caller was given of its limits, somewhere that takes a second to ask."""
+
+    counts_tokens = True
+
+    async def expect(self, tokens):
+        await asyncio.sleep(1)
+
+    def spent(self, tokens):
+        """Nobody asks here."""
+
+
+def test_who_had_to_ask_for_its_limits_goes_where_there_is_least_to_do_afterwards():
+    servers = {"m": Server([9.0, WHOLE]), "m_2": Server([9.0, WHOLE])}
+
+    async def main():
+        async with open_gateway(many(2), {EngineName.OPENAI: Servers(**servers)}) as gateway:
+            await asyncio.gather(*(answer(gateway, request(grant=SlowGrant())) for _ in range(4)))
+
+    simulate(main())
+    assert [len(server.calls) for server in servers.values()] == [2, 2]
+
+
 def test_a_stream_is_tried_again_before_its_first_byte():
     server = Server([0.5, DIED], STREAMED)
     assert asked(many(1), {"m": server}, STREAM) == b"".join(STREAMED)

@@ -143,6 +143,7 @@ class Gateway:
                 if not held:
                     held = True
                     await whole.enter_async_context(self._spending.held(request, entry, expected))
+                    continue  # others may have come to that place meanwhile
                 try:
                     async with self._place(request, model, deployment) as seat:
                         if seat is None:
