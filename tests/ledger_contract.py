@@ -93,6 +93,7 @@ async def test_records_of_the_first_schema_are_summed_up_by_the_second(database)
         for table in reversed(METADATA.sorted_tables):
             if table.name not in {"usage_records", "usage_prices"}:
                 connection.execute(text(f"DROP TABLE {table.name}"))
+        connection.execute(text("ALTER TABLE usage_records DROP COLUMN digest"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     await database.write(back)

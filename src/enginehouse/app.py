@@ -43,8 +43,10 @@ from enginehouse.core.embedding import Embedder
 from enginehouse.core.gateway import Gateway, Seats, Spending
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import check_exposure
+from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.budgets import Budgets
+from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.usage import UsageReports
@@ -129,9 +131,10 @@ class House:
         self.registry = Registry(file, self.listing, settings, artifacts.local)
         self.spending = Spending(Budgets(database, settings.budgets))
         self.routes = Routes(catalogue, settings.routing, time.monotonic)
-        gateway = Gateway(
-            Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger, self.spending
-        )
+        secret = key_secret(settings.auth, settings.data_dir)
+        self.digests = Digests(secret, enabled=settings.ledger.request_digests)
+        seats = Seats(catalogue, self._admission, residency, self.copies)
+        gateway = Gateway(seats, self.routes, ledger, self.spending, self.digests)
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
@@ -185,6 +188,7 @@ class House:
         self.routes.adopt(settings.routing)
         self.spending.adopt(Budgets(self._database, settings.budgets))
         self.ledger.adopt(_prices(settings))
+        self.digests.adopt(enabled=settings.ledger.request_digests)
         self.access.adopt(settings)
         self.asgi.adopt(self.access.identity, settings.server)
         self.show("settings", models)

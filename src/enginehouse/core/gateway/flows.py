@@ -11,6 +11,7 @@ from enginehouse.core.gateway.meter import Meter, guessed_tokens
 from enginehouse.core.gateway.seats import Seat
 from enginehouse.core.gateway.spending import Expected
 from enginehouse.core.gateway.wording import Wording
+from enginehouse.core.ledger.digests import canonical
 from enginehouse.core.ledger.ledger import Entry
 from enginehouse.dialects.passing import asking_for_usage, with_defaults
 from enginehouse.engines.base import Call, Forwards, Generates
@@ -30,6 +31,10 @@ class Flow(Protocol[T_co]):
 
     def expected(self) -> Expected:
         """What it may take, before anybody has counted."""
+        ...
+
+    def question(self) -> bytes:
+        """What is asked, the same bytes for the same question; empty where no repeat of it can be told."""
         ...
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[T_co]:
@@ -57,6 +62,10 @@ class Events:
     def expected(self) -> Expected:
         """By what is asked."""
         return expected_of(self._generation)
+
+    def question(self) -> bytes:
+        """All of it but for the names of model and user."""
+        return msgspec.json.encode(structs.replace(self._generation, model="", user=None), order="sorted")
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
         """Every event, as it comes."""
@@ -86,6 +95,10 @@ class Frames:
             return expected_of(self._wording.generation)
         except InvalidRequest:
             return Expected(prompt=len(self._request.body) // 4)
+
+    def question(self) -> bytes:
+        """The body, in one way of writing it."""
+        return canonical(self._request.body)
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         """Frames, or the body; an empty piece stands for life without words."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Generic, TypeVar
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ from enginehouse.core.gateway.seats import Seat, Seats
 from enginehouse.core.gateway.spending import Expected, Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
+from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
@@ -79,13 +81,22 @@ class Gateway:
         routes: who is asked, and again.
         ledger: keeps what every request took.
         spending: what a caller may spend; everything when left out.
+        digests: makes those by which the ledger tells repeats; without it there are none.
     """
 
-    def __init__(self, seats: Seats, routes: Routes, ledger: Ledger, spending: Spending | None = None) -> None:
+    def __init__(
+        self,
+        seats: Seats,
+        routes: Routes,
+        ledger: Ledger,
+        spending: Spending | None = None,
+        digests: Digests | None = None,
+    ) -> None:
         self._seats = seats
         self._routes = routes
         self._ledger = ledger
         self._spending = spending or Spending()
+        self._digests = digests or Digests(b"", enabled=False)
 
     @asynccontextmanager
     async def frames(self, request: Request, wording: Wording) -> AsyncGenerator[Answering[bytes]]:
@@ -136,6 +147,7 @@ class Gateway:
         expected = flow.expected() if self._spending.limits(request) else None
         async with AsyncExitStack() as whole:
             entry = await whole.enter_async_context(self._ledger.record(request, request.face))
+            entry.digest = self._digests.of(request.principal, flow.question)
             tries = Tries(request, self._seats, self._routes)
             while True:
                 model, deployment = tries.next()
@@ -197,6 +209,10 @@ class _Vectors:
         sizes = [len(text) // 4 + 1 if isinstance(text, str) else len(text) for text in self._texts]
         return Expected(prompt=sum(sizes), answer=0)
 
+    def question(self) -> bytes:
+        """The texts."""
+        return msgspec.json.encode(self._texts)
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Embedding]:
         if not isinstance(seat.engine, Embeds):
             raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
@@ -218,6 +234,10 @@ class _Count:
         """Counting costs nothing."""
         return _FREE
 
+    def question(self) -> bytes:
+        """So its repeats are of no interest."""
+        return b""
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
         del entry  # it costs nothing
         generation = asked_of(seat.model, seat.deployment, self._generation)
@@ -233,6 +253,10 @@ class _Nothing:
     def expected(self) -> Expected:
         """Nor does that."""
         return _FREE
+
+    def question(self) -> bytes:
+        """Nothing is asked."""
+        return b""
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[None]:
         del seat, entry

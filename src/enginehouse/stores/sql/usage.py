@@ -71,6 +71,7 @@ RECORDS = Table(
     Column("slots", Integer, nullable=False),
     *(_maybe(n) for n in ("queue_us", "load_us", "ttft_us", "upstream_us")),
     _count("total_us"),
+    Column("digest", WORDS, nullable=False, server_default="", comment="keyed, of what was asked; empty: not kept"),
 )
 Index(None, RECORDS.c.user_id, RECORDS.c.id)
 Index(None, RECORDS.c.request_id)
