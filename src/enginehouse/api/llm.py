@@ -40,13 +40,6 @@ class EmbedBody(Struct, kw_only=True):
     texts: Annotated[list[str], Meta(min_length=1)]
 
 
-_GENERATE = Page(
-    summary="An answer with its usage and its cost; `stream: true` answers server-sent events.",
-    body=GenerateBody,
-    tag="inference",
-    stream="text/event-stream",
-)
-_EMBED = Page(summary="Vectors of texts, with their cost.", body=EmbedBody, tag="inference")
 _chat = OpenAIChat()
 _generate = msgspec.json.Decoder(GenerateBody)
 _embed = msgspec.json.Decoder(EmbedBody)
