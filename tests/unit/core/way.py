@@ -64,19 +64,19 @@ def many(number, **stated):
 
 
 @asynccontextmanager
-async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, **routing):
+async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, spending=None, prices=None, **routing):
     """The gateway of a configuration's models."""
     settings = Settings.model_validate({"models": models, "default_models": False})
     catalogue = Catalogue(from_settings(settings))
     async with (
         Residency(launchers, ResidencySettings()) as residency,
-        Ledger(books or FakeBooks(), FakeSpool(), Prices({}, ())) as ledger,
+        Ledger(books or FakeBooks(), FakeSpool(), prices or Prices({}, ())) as ledger,
     ):
         admission = Admission(AdmissionSettings())
         copies = Copies(admission, residency, ResidencySettings())
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(**routing), clock, draw)
-        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger)
+        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending)
 
 
 def request(body=BODY, *, model="m", principal=USER, **more):

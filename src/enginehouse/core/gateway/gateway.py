@@ -6,8 +6,8 @@ again; the caller sees nothing of that but the time it took.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 import msgspec
@@ -148,6 +148,7 @@ class Gateway:
         async with AsyncExitStack() as whole:
             entry = await whole.enter_async_context(self._ledger.record(request, request.face))
             entry.digest = self._digests.of(request.principal, flow.question)
+            whole.enter_context(_told_apart(request))
             tries = Tries(request, self._seats, self._routes)
             while True:
                 model, deployment = tries.next()
@@ -217,7 +218,11 @@ class _Vectors:
         if not isinstance(seat.engine, Embeds):
             raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
         entry.running()
-        embedding = await seat.engine.embed(self._texts)
+        try:
+            embedding = await seat.engine.embed(self._texts)
+        except asyncio.CancelledError:
+            entry.usage = self.expected().usage()
+            raise
         entry.usage = Usage(input=embedding.tokens)
         await entry.settled()
         yield embedding
@@ -302,12 +307,24 @@ async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
     Raises:
         QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
     """
-    limit = asyncio.timeout(request.timeout)
+    limit = request.timings.patience = asyncio.timeout(request.timeout)
     try:
         async with limit:
             yield limit
     except TimeoutError:
         if not limit.expired():
+            raise
+        raise _too_late(request) from None
+
+
+@contextmanager
+def _told_apart(request: Request) -> Generator[None]:
+    """Who runs out of patience has not left: both cancel, but the record shall say which it was."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        limit, task = request.timings.patience, asyncio.current_task()
+        if limit is None or not limit.expired() or task is None or task.cancelling() > 1:
             raise
         raise _too_late(request) from None
 
@@ -339,7 +356,7 @@ async def _joined(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
 @asynccontextmanager
 async def _measured(request: Request) -> AsyncGenerator[None]:
     clock = asyncio.get_running_loop().time
-    started = clock()
+    started, request.timings.upstream = clock(), None
     try:
         yield
     finally:
