@@ -23,7 +23,7 @@ USER = Principal(user="u")
 
 
 @asynccontextmanager
-async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, **routing):
+async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, digests=None, **routing):
     """The gateway of a configuration's models."""
     settings = Settings.model_validate({"models": models, "default_models": False})
     catalogue = Catalogue(from_settings(settings))
@@ -35,7 +35,7 @@ async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, **rou
         copies = Copies(admission, residency, ResidencySettings())
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(**routing), clock, draw)
-        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger)
+        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, digests=digests)
 
 
 def request(body=BODY, *, model="m", principal=USER, **more):
