@@ -74,7 +74,7 @@ async def test_repeats_are_charged_nothing_with_a_cache(report):
     # ann repeats twice; bob's second comes a day and two hours later. For the tenant, bob's first is a repeat too,
     # and his second comes too late for ann's first.
     assert found.saved == {"user": Decimal(2), "tenant": Decimal(4)}
-    assert (found.examined_requests, found.requests_without_digest, found.since) == (6, 1, None)
+    assert (found.examined_requests, found.requests_without_digest, found.after) == (6, 1, None)
     tenant, user = found.lines
     assert (tenant.scope, tenant.requests, tenant.input_tokens, tenant.saved) == ("tenant", 3, 30, Decimal(4))
     assert (user.scope, user.instead, user.basis, user.would_cost) == ("user", "cache", "records", 0)
@@ -98,9 +98,9 @@ async def test_the_look_at_records_is_bounded_and_says_so(report):
     rows = [record(day=d, digest="d", cost=DOLLAR, total_us=1) for d in range(10)]
     rows += [record(day=9, hour=1, digest="d", cost=DOLLAR, total_us=1)]
     found = await report(rows, bounds={"most_scanned": 3, "most_summed": 5})
-    assert (found.caching.examined_requests, found.caching.since) == (3, "2024-01-08T00:00:00Z")
+    assert (found.caching.examined_requests, found.caching.after) == (3, "2024-01-08T00:00:00Z")
     assert found.caching.saved["user"] == 1
-    assert (found.recorded.requests, found.recorded.since) == (5, "2024-01-06T00:00:00Z")
+    assert (found.recorded.requests, found.recorded.after) == (5, "2024-01-06T00:00:00Z")
 
 
 # Cheaper models ------------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ async def test_the_answer_shows_every_figure(ask):
         "cost": 0.28,
         "unpriced_requests": 0,
         "cached_requests": 0,
-        "since": None,
+        "after": None,
     }
     assert body["caching"]["saved"] == {"user": 0, "tenant": 0.14}
     assert body["cheaper_models"]["saved"] == 0.254

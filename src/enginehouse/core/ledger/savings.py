@@ -50,8 +50,8 @@ class Recorded(Struct, frozen=True, kw_only=True):
     """Without a known price; they are in no line."""
     cached_requests: int
     """Answered from the cache already."""
-    since: str | None
-    """When only the newest records were looked at: the first of them."""
+    after: str | None
+    """When only the newest records were looked at: the time of the newest that was not."""
 
 
 class Caching(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,8 @@ class Caching(Struct, frozen=True, kw_only=True):
     examined_requests: int
     requests_without_digest: int
     """Of which nobody can say whether they are repeats."""
-    since: str | None
+    after: str | None
+    """As in `Recorded`."""
     lines: list[Line]
 
 
@@ -154,7 +155,7 @@ class Savings:
         """
         last = datetime.fromtimestamp(question.end - 1, UTC)
         when = min(now, last)
-        rows, since = await self._sums(question)
+        rows, bound = await self._sums(question)
         works = [_work(row) for row in rows if not row["unpriced"] and not row["cache"]]
         batchable = [_work(row) for row in rows if _could_wait(row)]
         return SavingsReport(
@@ -162,21 +163,21 @@ class Savings:
             end=_instant(question.end),
             user=question.user,
             priced_at=when.date().isoformat(),
-            recorded=_recorded(rows, since),
+            recorded=_recorded(rows, _time(bound)),
             caching=await self._caching(question),
             cheaper_models=self._cheaper(merged(works), when, may_use),
             batching=self._batching(batchable, when, batch_discount),
         )
 
     async def _sums(self, question: Question) -> tuple[list[usage.Row], str | None]:
+        """And the id behind which they are, if that is not all."""
         after, before = _ids(question)
 
         def work(connection: Any) -> tuple[list[usage.Row], str | None]:
             bound = usage.newest(connection, after, before, self._most_summed, question.user)
             return usage.work_done(connection, bound or after, before, question.user), bound
 
-        rows, bound = await self._database.read(work)
-        return rows, _first(bound)
+        return await self._database.read(work)
 
     async def _caching(self, question: Question) -> Caching:
         after, before = _ids(question)
@@ -198,7 +199,7 @@ class Savings:
             ttl_seconds=self._ttl(),
             examined_requests=repeats.seen,
             requests_without_digest=repeats.without_digest,
-            since=_first(bound),
+            after=_time(bound),
             lines=lines,
         )
 
@@ -241,13 +242,13 @@ def _could_wait(row: usage.Row) -> bool:
     return bool(row["provider"]) and plain and not row["unpriced"]
 
 
-def _recorded(rows: Sequence[usage.Row], since: str | None) -> Recorded:
+def _recorded(rows: Sequence[usage.Row], after: str | None) -> Recorded:
     return Recorded(
         requests=sum(row["requests"] for row in rows),
         cost=dollars(sum(row["cost"] for row in rows)) or Decimal(0),
         unpriced_requests=sum(row["requests"] for row in rows if row["unpriced"]),
         cached_requests=sum(row["requests"] for row in rows if row["cache"]),
-        since=since,
+        after=after,
     )
 
 
@@ -260,7 +261,7 @@ def _ids(question: Question) -> tuple[str, str]:
     return first_id(start), first_id(end)
 
 
-def _first(bound: str | None) -> str | None:
+def _time(bound: str | None) -> str | None:
     """The time in an id."""
     return None if bound is None else _instant(int(bound[:12], 16) // 1000)
 
