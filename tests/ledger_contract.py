@@ -19,6 +19,7 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.record import PriceRow, UsageRecord, cleaned, dollars, new_id
 from enginehouse.core.ledger.repricing import records as all_records
 from enginehouse.core.ledger.repricing import reprice
+from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import Question, UsageReports
 from enginehouse.errors import BudgetSpent, SettingsError, StoreError
 from enginehouse.settings.schema import BudgetSettings, DatedPriceSettings, PriceSettings
@@ -424,3 +425,19 @@ async def test_what_a_crash_left_behind_is_held_for_an_hour(database):
 
 async def test_ping_takes_a_time(database):
     assert 0 < await database.ping() < 60
+
+
+# Savings -------------------------------------------------------------------------------------------------
+
+
+async def test_savings_are_reckoned_from_records(database):
+    asked = {"digest": "d", "total_us": 1, "cost": 10**12}
+    await SqlBooks(database).write([record(hour=h, **asked) for h in range(3)] + [record(day=2, cost=None)])
+    savings = Savings(database, tuple, lambda: Prices({}), lambda: 86_400.0, most_scanned=2)
+    report = await savings.report(january(), datetime(2024, 3, 1, tzinfo=UTC))
+    assert (report.recorded.requests, report.recorded.cost, report.recorded.unpriced_requests) == (4, 3, 1)
+    assert (report.caching.examined_requests, report.caching.after) == (2, "2024-01-01T01:00:00Z")
+    assert report.cheaper_models.not_compared == ["m"]
+    whole = Savings(database, tuple, lambda: Prices({}), lambda: 86_400.0)
+    assert (await whole.report(january(user="ann"), datetime.now(UTC))).caching.saved == {"user": 2}
+    assert (await whole.report(january(user="bob"), datetime.now(UTC))).caching.saved == {"user": 0}

@@ -32,7 +32,7 @@ from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
-from enginehouse.api.usage import usage_router
+from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.access import Access
@@ -49,6 +49,7 @@ from enginehouse.core.ledger.budgets import Budgets
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
@@ -157,6 +158,7 @@ class House:
             llm_router(catalogue),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
+            savings_router(self._savings()),
             keys_router(access.keys, access.audit),
             vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
@@ -167,6 +169,15 @@ class House:
             settings.server,
             audit=access.audit,
             limits=access.limits,
+        )
+
+    def _savings(self) -> Savings:
+        """Reckons with what is configured when it is asked."""
+        return Savings(
+            self._database,
+            self.catalogue.models,
+            lambda: _prices(self.settings),
+            lambda: self.settings.cache.exact_ttl,
         )
 
     async def adopt(self, settings: Settings) -> None:

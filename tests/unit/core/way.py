@@ -64,7 +64,9 @@ def many(number, **stated):
 
 
 @asynccontextmanager
-async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, spending=None, prices=None, **routing):
+async def open_gateway(
+    models, launchers, *, books=None, draw=lambda: 1.0, spending=None, prices=None, digests=None, **routing
+):
     """The gateway of a configuration's models."""
     settings = Settings.model_validate({"models": models, "default_models": False})
     catalogue = Catalogue(from_settings(settings))
@@ -76,7 +78,7 @@ async def open_gateway(models, launchers, *, books=None, draw=lambda: 1.0, spend
         copies = Copies(admission, residency, ResidencySettings())
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(**routing), clock, draw)
-        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending)
+        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending, digests=digests)
 
 
 def request(body=BODY, *, model="m", principal=USER, **more):

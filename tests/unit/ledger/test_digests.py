@@ -55,6 +55,7 @@ def test_a_body_that_leans_on_a_session_is_no_repeat_of_anything():
 def test_a_long_body_counts_as_it_was_written():
     body = json.dumps({"model": "m", "text": "x" * 300_000}).encode()
     assert canonical(body) == body
+    assert canonical(body.replace(b"model", b"session_id")) == b""
 
 
 def test_repeats_are_told_within_a_tenant_only():

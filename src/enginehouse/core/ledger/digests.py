@@ -14,7 +14,7 @@ from enginehouse.types import Principal
 __all__ = ["Digests", "canonical"]
 
 _PURPOSE = b"enginehouse: digests of requests"
-_LONGEST_PARSED = 256 * 1024
+_LONGEST_PARSED = 64 * 1024
 """Bytes of a body that is brought into one way of writing; a longer one counts as it was written."""
 _NO_MATTER = frozenset(
     {
@@ -65,7 +65,7 @@ def canonical(body: bytes) -> bytes:
     is.
     """
     if len(body) > _LONGEST_PARSED:
-        return body
+        return b"" if any(name.encode() in body for name in _REMEMBERED) else body
     try:
         fields = msgspec.json.decode(body, type=dict[str, Any])
         if not _REMEMBERED.isdisjoint(fields):
