@@ -19,13 +19,14 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.record import PriceRow, UsageRecord, cleaned, dollars, new_id
 from enginehouse.core.ledger.repricing import records as all_records
 from enginehouse.core.ledger.repricing import reprice
+from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import Question, UsageReports
 from enginehouse.errors import BudgetSpent, SettingsError, StoreError
 from enginehouse.settings.schema import BudgetSettings, DatedPriceSettings, PriceSettings
 from enginehouse.stores.sql import migrate, schema_state
 from enginehouse.stores.sql.metadata import METADATA
 from enginehouse.stores.sql.usage import RECORDS, ROLLUPS
-from enginehouse.types import Principal
+from enginehouse.types import Allowance, Principal
 
 DAY = 86_400
 BEGIN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
@@ -93,6 +94,7 @@ async def test_records_of_the_first_schema_are_summed_up_by_the_second(database)
         for table in reversed(METADATA.sorted_tables):
             if table.name not in {"usage_records", "usage_prices"}:
                 connection.execute(text(f"DROP TABLE {table.name}"))
+        connection.execute(text("ALTER TABLE usage_records DROP COLUMN digest"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     await database.write(back)
@@ -376,6 +378,22 @@ async def test_all_budgets_of_a_caller_count_and_a_refusal_holds_nothing(databas
         await kept.reserve(Held(), accounts, 0)
 
 
+async def test_a_keys_own_budget_comes_first(database):
+    kept = budgets(
+        database, {"scope": "key", "dollars": "100"}, {"scope": "key", "dollars": "7", "period": "total"}
+    )
+    own = msgspec.structs.replace(ANN, budget=Allowance(dollars="0.25"))
+    accounts = kept.accounts(own)
+    assert [(a.scope, a.subject, a.period, a.limit // CENT) for a in accounts] == [
+        ("key", ANN.key, "month", 25),
+        ("key", ANN.key, "total", 700),
+    ]
+    await kept.reserve(Held(), accounts, 25 * CENT)
+    with pytest.raises(BudgetSpent, match=r"\$0\.25"):
+        await kept.reserve(Held(), accounts, 1)
+    assert kept.accounts(msgspec.structs.replace(own, key="")) == ()
+
+
 async def test_a_period_begins_anew(database):
     now = [BEGIN + DAY * 14]
     kept = budgets(
@@ -407,3 +425,19 @@ async def test_what_a_crash_left_behind_is_held_for_an_hour(database):
 
 async def test_ping_takes_a_time(database):
     assert 0 < await database.ping() < 60
+
+
+# Savings -------------------------------------------------------------------------------------------------
+
+
+async def test_savings_are_reckoned_from_records(database):
+    asked = {"digest": "d", "total_us": 1, "cost": 10**12}
+    await SqlBooks(database).write([record(hour=h, **asked) for h in range(3)] + [record(day=2, cost=None)])
+    savings = Savings(database, tuple, lambda: Prices({}), lambda: 86_400.0, most_scanned=2)
+    report = await savings.report(january(), datetime(2024, 3, 1, tzinfo=UTC))
+    assert (report.recorded.requests, report.recorded.cost, report.recorded.unpriced_requests) == (4, 3, 1)
+    assert (report.caching.examined_requests, report.caching.after) == (2, "2024-01-01T01:00:00Z")
+    assert report.cheaper_models.not_compared == ["m"]
+    whole = Savings(database, tuple, lambda: Prices({}), lambda: 86_400.0)
+    assert (await whole.report(january(user="ann"), datetime.now(UTC))).caching.saved == {"user": 2}
+    assert (await whole.report(january(user="bob"), datetime.now(UTC))).caching.saved == {"user": 0}

@@ -32,7 +32,7 @@ from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.residents import residents_router
-from enginehouse.api.usage import usage_router
+from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.access import Access
@@ -43,10 +43,13 @@ from enginehouse.core.embedding import Embedder
 from enginehouse.core.gateway import Gateway, Seats, Spending
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import check_exposure
+from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.budgets import Budgets
+from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing, Update
 from enginehouse.core.registration import Registry, RegistryFile
@@ -129,9 +132,10 @@ class House:
         self.registry = Registry(file, self.listing, settings, artifacts.local)
         self.spending = Spending(Budgets(database, settings.budgets))
         self.routes = Routes(catalogue, settings.routing, time.monotonic)
-        gateway = Gateway(
-            Seats(catalogue, self._admission, residency, self.copies), self.routes, ledger, self.spending
-        )
+        secret = key_secret(settings.auth, settings.data_dir)
+        self.digests = Digests(secret, enabled=settings.ledger.request_digests)
+        seats = Seats(catalogue, self._admission, residency, self.copies)
+        gateway = Gateway(seats, self.routes, ledger, self.spending, self.digests)
         self.warm_ups = WarmUps(gateway, residency)
         self.cleanup = Cleanup(residency, machine)
         holdings = Holdings(residency, self.copies, machine)
@@ -154,11 +158,26 @@ class House:
             llm_router(catalogue),
             registration_router(self.registry, self.copies),
             usage_router(UsageReports(database)),
+            savings_router(self._savings()),
             keys_router(access.keys, access.audit),
             vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
         self.asgi = FrontDoor(
-            hot, framework_app(routers), access.identity, settings.server, audit=access.audit, limits=access.limits
+            hot,
+            framework_app(routers, hot),
+            access.identity,
+            settings.server,
+            audit=access.audit,
+            limits=access.limits,
+        )
+
+    def _savings(self) -> Savings:
+        """Reckons with what is configured when it is asked."""
+        return Savings(
+            self._database,
+            self.catalogue.models,
+            lambda: _prices(self.settings),
+            lambda: self.settings.cache.exact_ttl,
         )
 
     async def adopt(self, settings: Settings) -> None:
@@ -180,6 +199,7 @@ class House:
         self.routes.adopt(settings.routing)
         self.spending.adopt(Budgets(self._database, settings.budgets))
         self.ledger.adopt(_prices(settings))
+        self.digests.adopt(enabled=settings.ledger.request_digests)
         self.access.adopt(settings)
         self.asgi.adopt(self.access.identity, settings.server)
         self.show("settings", models)

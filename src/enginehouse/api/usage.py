@@ -1,17 +1,21 @@
 """What was used and what it cost: JSON as M1 has it, and CSV for spreadsheets."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from enginehouse.api.openapi import Responses
+from enginehouse.core.identity.principals import may_use
+from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.sheets import as_csv
 from enginehouse.core.ledger.usage import Question, UsageReports, bounds, encode
 from enginehouse.errors import PermissionDenied
 from enginehouse.types import Operation, Principal
 
-__all__ = ["usage_router"]
+__all__ = ["savings_router", "usage_router"]
 
 Group = Literal["user", "model", "key", "tenant", "tag", "day", "hour"]
 Start = Annotated[str | None, Query(description="First day (UTC), or full hour; 30 days before the end.")]
@@ -19,21 +23,27 @@ End = Annotated[str | None, Query(description="Last day (UTC), or the full hour 
 User = Annotated[
     str | None, Query(description="Whose usage. Other users' wants role admin, and so does everybody's.")
 ]
+Discount = Annotated[
+    Decimal | None,
+    Query(ge=0, le=1, description="Assumed discount in batches, such as 0.5, where no batch price is known."),
+]
 By = Annotated[Group | None, Query(description="Adds `groups` to the answer.")]
+
+_SHEET: Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
 def usage_router(reports: UsageReports) -> APIRouter:
     """`GET /v1/llm/usage` and `GET /v1/llm/embedding-usage`."""
     router = APIRouter(tags=["usage"])
 
-    @router.get("/v1/llm/usage")
+    @router.get("/v1/llm/usage", responses=_SHEET)
     async def llm_usage(
         request: Request, start_date: Start = None, end_date: End = None, user_id: User = None, group_by: By = None
     ) -> Response:
         """All usage: requests, tokens and cost in total, by model and by day. CSV with `Accept: text/csv`."""
         return await _answer(reports, request, _question(request, start_date, end_date, user_id, group_by))
 
-    @router.get("/v1/llm/embedding-usage")
+    @router.get("/v1/llm/embedding-usage", responses=_SHEET)
     async def embedding_usage(
         request: Request, start_date: Start = None, end_date: End = None, user_id: User = None, group_by: By = None
     ) -> Response:
@@ -41,6 +51,31 @@ def usage_router(reports: UsageReports) -> APIRouter:
         embedding = Operation.EMBEDDING.value
         question = _question(request, start_date, end_date, user_id, group_by, operation=embedding)
         return await _answer(reports, request, question)
+
+    return router
+
+
+def savings_router(savings: Savings) -> APIRouter:
+    """`GET /v1/llm/savings`."""
+    router = APIRouter(tags=["usage"])
+
+    @router.get("/v1/llm/savings")
+    async def llm_savings(
+        request: Request,
+        start_date: Start = None,
+        end_date: End = None,
+        user_id: User = None,
+        batch_discount: Discount = None,
+    ) -> Response:
+        """What caching, cheaper models of equal capabilities, or batches would have saved, with the arithmetic."""
+        principal = request.state.principal
+        report = await savings.report(
+            _question(request, start_date, end_date, user_id, None),
+            datetime.now(UTC),
+            batch_discount=batch_discount,
+            may_use=lambda model: may_use(principal, model),
+        )
+        return Response(encode(report), media_type="application/json")
 
     return router
 

@@ -236,6 +236,28 @@ def usage_summary_command(
     run_summary(effective(file).settings, Range(start, end, user), group_by=by, as_json=as_json)
 
 
+@usage.command("savings")
+def usage_savings_command(
+    file: Config = None,
+    start: Start = None,
+    end: End = None,
+    user: User = None,
+    batch_discount: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Assumed where no batch price is known, such as 0.5."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a cache, cheaper models or batches would have saved, with the arithmetic."""
+    from enginehouse.cli.effective import effective
+    from enginehouse.cli.savings import run_savings
+    from enginehouse.cli.usage import Range
+    from enginehouse.telemetry.logs import configure_logs
+
+    configure_logs("warning", "auto")
+    run_savings(effective(file).settings, Range(start, end, user), batch_discount=batch_discount, as_json=as_json)
+
+
 @usage.command("reprice")
 def usage_reprice_command(
     since: Annotated[str, typer.Argument(metavar="DATE", help="First day (UTC) or full hour.")],

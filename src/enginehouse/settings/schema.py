@@ -66,7 +66,7 @@ RESTART = frozenset(
         "sources",
         "engines",
         "stores",
-        "ledger",
+        "ledger.spool_max_bytes",
         "qdrant",
         "vectors",
     }
@@ -358,6 +358,9 @@ class LedgerSettings(Section):
     spool_max_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024 * 1024
     """Bytes of usage records that may wait on the local disk while the database is away; beyond that requests are
     refused."""
+    request_digests: bool = True
+    """Whether each record keeps a keyed digest of what was asked, from which repeats can be told and nothing else;
+    the report of savings wants it."""
 
 
 class PriceSettings(Section):
@@ -427,7 +430,7 @@ class TimeoutSettings(Section):
     connect: PositiveSeconds | None = None
     """Seconds until the connection to a server elsewhere has to be there; 10 when left out."""
     first_token: PositiveSeconds | None = None
-    """Seconds from asking the engine to the first piece of its answer."""
+    """Seconds from asking the engine to the first piece of a streamed answer."""
     total: PositiveSeconds | None = None
     """Seconds from asking the engine to the end of its answer."""
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from enginehouse.cli import app
 from enginehouse.cli.database import run_status, run_upgrade
+from enginehouse.cli.savings import run_savings
 from enginehouse.cli.usage import Range, run_export, run_reprice, run_summary
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.errors import SettingsError
@@ -23,7 +24,9 @@ JANUARY = Range("2024-01-01", "2024-01-31", None)
 @pytest.fixture
 def settings(tmp_path):
     prices = {"input_per_1k": "1", "output_per_1k": "2"}
-    return Settings.model_validate({"data_dir": str(tmp_path), "models": {"m": {"price": prices}}})
+    return Settings.model_validate(
+        {"data_dir": str(tmp_path), "models": {"m": {"price": prices, "base_url": "http://127.0.0.1:9"}}}
+    )
 
 
 @pytest.fixture
@@ -70,6 +73,25 @@ def test_summary_is_a_table_or_json(seeded, said):
     assert (body["total_requests"], body["total_cost"], body["group_by"]) == (8, None, "model")
     run_summary(seeded, JANUARY._replace(user="ann"), group_by="model", as_json=True)
     assert json.loads(said())["total_requests"] == 4
+
+
+def test_savings_are_a_table_with_its_arithmetic_or_json(seeded, said):
+    async def repeat():
+        async with open_database(database_url("", seeded.data_dir)) as database:
+            cost = 2 * 10**12
+            await SqlBooks(database).write([record(hour=h, digest="d", total_us=1, cost=cost) for h in (1, 2)])
+
+    asyncio.run(repeat())
+    said()
+    run_savings(seeded, JANUARY, batch_discount=None, as_json=False)
+    shown = said().splitlines()
+    assert shown[0].split() == ["Model", "Instead", "Requests", "Cost", "Would", "cost", "Saved"]
+    assert shown[1].split() == ["m", "cache", "of", "a", "tenant", "1", "$2.0000", "$0.0000", "$2.0000"]
+    assert "m -> cache of a user: 1 repeats were charged 2; 2 - 0 = 2" in shown
+    run_savings(seeded, JANUARY._replace(user="ann"), batch_discount=0.5, as_json=True)
+    body = json.loads(said())
+    assert (body["caching"]["saved"], body["batching"]["batch_discount"]) == ({"user": 2}, 0.5)
+    assert body["recorded"]["unpriced_requests"] == 4
 
 
 def test_an_unknown_group_is_a_mistake_of_the_command_line():

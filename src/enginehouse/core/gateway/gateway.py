@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ from enginehouse.core.gateway.seats import Seat, Seats
 from enginehouse.core.gateway.spending import Expected, Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
+from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
@@ -31,7 +33,7 @@ from enginehouse.errors import (
     UpstreamDied,
     UpstreamTimeout,
 )
-from enginehouse.types import Deployment, Request, Usage
+from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
 
@@ -79,13 +81,22 @@ class Gateway:
         routes: who is asked, and again.
         ledger: keeps what every request took.
         spending: what a caller may spend; everything when left out.
+        digests: makes those by which the ledger tells repeats; without it there are none.
     """
 
-    def __init__(self, seats: Seats, routes: Routes, ledger: Ledger, spending: Spending | None = None) -> None:
+    def __init__(
+        self,
+        seats: Seats,
+        routes: Routes,
+        ledger: Ledger,
+        spending: Spending | None = None,
+        digests: Digests | None = None,
+    ) -> None:
         self._seats = seats
         self._routes = routes
         self._ledger = ledger
         self._spending = spending or Spending()
+        self._digests = digests or Digests(b"", enabled=False)
 
     @asynccontextmanager
     async def frames(self, request: Request, wording: Wording) -> AsyncGenerator[Answering[bytes]]:
@@ -136,6 +147,7 @@ class Gateway:
         expected = flow.expected() if self._spending.limits(request) else None
         async with AsyncExitStack() as whole:
             entry = await whole.enter_async_context(self._ledger.record(request, request.face))
+            entry.digest = self._digests.of(request.principal, flow.question)
             whole.enter_context(_told_apart(request))
             tries = Tries(request, self._seats, self._routes)
             while True:
@@ -144,12 +156,13 @@ class Gateway:
                 if not held:
                     held = True
                     await whole.enter_async_context(self._spending.held(request, entry, expected))
+                    continue  # others may have come to that place meanwhile
                 try:
-                    async with self._seats.seat(request, model, deployment) as seat:
+                    async with self._place(request, model, deployment) as seat:
                         if seat is None:
                             continue  # the name may mean another model by now
                         entry.resolved(seat.model, seat.deployment)
-                        async with self._asked(request, flow, seat, entry) as pieces:
+                        async with _asked(request, flow, seat, entry) as pieces:
                             begun = True
                             yield Answering(seat, pieces, entry)
                     return  # noqa: TRY300 - what follows belongs to the loop
@@ -165,35 +178,25 @@ class Gateway:
                     )
 
     @asynccontextmanager
-    async def _asked(
-        self, request: Request, flow: Flow[T], seat: Seat, entry: Entry
-    ) -> AsyncGenerator[AsyncIterator[T]]:
-        """The pieces, once the first one is there."""
-        async with (
-            self._watched(seat.deployment),
-            _measured(request),
-            _limited(seat.deployment) as limit,
-            aclosing(flow.pieces(seat, entry)) as pieces,
-        ):
-            first = await _first(pieces)
-            waited = limit.begun()
-            if request.stream:
-                request.timings.ttft = waited
-            yield _joined(first, pieces)
+    async def _place(self, request: Request, model: Model, deployment: Deployment) -> AsyncGenerator[Seat | None]:
+        with self._routes.visit(deployment):
+            async with self._seats.seat(request, model, deployment) as seat:
+                yield seat
 
-    @asynccontextmanager
-    async def _watched(self, deployment: Deployment) -> AsyncGenerator[None]:
-        """How it goes is told to the deployment's breaker."""
-        breaker = self._routes.breaker(deployment)
-        failure: EnginehouseError | None = None
-        breaker.began()
-        try:
-            yield
-        except EnginehouseError as error:
-            failure = error
-            raise
-        finally:
-            breaker.ended(failure, self._routes.settings)
+
+@asynccontextmanager
+async def _asked(request: Request, flow: Flow[T], seat: Seat, entry: Entry) -> AsyncGenerator[AsyncIterator[T]]:
+    """The pieces, once the first one is there."""
+    async with (
+        _measured(request),
+        _limited(seat.deployment, stream=request.stream) as limit,
+        aclosing(flow.pieces(seat, entry)) as pieces,
+    ):
+        first = await _first(pieces)
+        waited = limit.begun()
+        if request.stream:
+            request.timings.ttft = waited
+        yield _joined(first, pieces)
 
 
 class _Vectors:
@@ -206,6 +209,10 @@ class _Vectors:
         """A quarter of the characters, or the tokens themselves."""
         sizes = [len(text) // 4 + 1 if isinstance(text, str) else len(text) for text in self._texts]
         return Expected(prompt=sum(sizes), answer=0)
+
+    def question(self) -> bytes:
+        """The texts."""
+        return msgspec.json.encode(self._texts)
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Embedding]:
         if not isinstance(seat.engine, Embeds):
@@ -232,6 +239,10 @@ class _Count:
         """Counting costs nothing."""
         return _FREE
 
+    def question(self) -> bytes:
+        """So its repeats are of no interest."""
+        return b""
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
         del entry  # it costs nothing
         generation = asked_of(seat.model, seat.deployment, self._generation)
@@ -248,20 +259,24 @@ class _Nothing:
         """Nor does that."""
         return _FREE
 
+    def question(self) -> bytes:
+        """Nothing is asked."""
+        return b""
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[None]:
         del seat, entry
         yield None
 
 
 class _Limit:
-    """The time an engine has for its first piece, and for the whole of its answer."""
+    """The time an engine has for its first piece, which only a stream has, and for the whole of its answer."""
 
-    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout) -> None:
+    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout, *, stream: bool) -> None:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._whole = None if deployment.total_timeout is None else self._began + deployment.total_timeout
         self._timeout = timeout
-        if deployment.first_token_timeout is not None:
+        if stream and deployment.first_token_timeout is not None:
             first = self._began + deployment.first_token_timeout
             timeout.reschedule(first if self._whole is None else min(first, self._whole))
         else:
@@ -274,11 +289,11 @@ class _Limit:
 
 
 @asynccontextmanager
-async def _limited(deployment: Deployment) -> AsyncGenerator[_Limit]:
+async def _limited(deployment: Deployment, *, stream: bool) -> AsyncGenerator[_Limit]:
     timeout = asyncio.timeout(None)
     try:
         async with timeout:
-            yield _Limit(deployment, timeout)
+            yield _Limit(deployment, timeout, stream=stream)
     except TimeoutError:
         if not timeout.expired():
             raise

@@ -21,14 +21,16 @@ class Meter:
         """Whether the answer has come to its end."""
         self.prompt: int | None = None
         """Tokens of the prompt, where the engine has told them before it counted the whole."""
-        self.silent = True
-        """Whether the engine has said nothing at all."""
         self._usage: Usage | None = None
         self._written = 0
 
+    @property
+    def heard(self) -> bool:
+        """Whether anything of an answer has come."""
+        return self._written > 0 or self._usage is not None or self.prompt is not None
+
     def note(self, event: Event) -> None:
         """The next event. Engines write a token at a time: an unfinished answer is as long as its pieces."""
-        self.silent = False
         if isinstance(event, Counted):
             self._usage = event.usage
         elif isinstance(event, _WORDS):

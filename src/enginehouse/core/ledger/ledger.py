@@ -47,6 +47,8 @@ class Entry:
         """Tokens so far, with every report of the engine's more; None as long as nobody has said anything."""
         self.cache = ""
         """`exact` or `semantic` when the answer came from there, which costs nothing."""
+        self.digest = ""
+        """Keyed, of what is asked; empty when it is not kept."""
         self.reserved = False
         """Whether a budget holds something under this id; it is freed when the record is written."""
         self._request = request
@@ -130,6 +132,7 @@ class Entry:
             outcome=outcome,
             error=error,
             cache=self.cache,
+            digest=self.digest,
             input_tokens=usage.input,
             cached_input_tokens=usage.cached_input,
             output_tokens=usage.output,

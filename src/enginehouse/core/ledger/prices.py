@@ -5,6 +5,7 @@ known provider. A model without any has no cost at all, which is not the same as
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -77,14 +78,37 @@ class Prices:
         total = input_cost + output_cost + _picodollars(by_time)
         return Money(input=input_cost, output=output_cost, total=total, price=rates.row)
 
+    def per_token(
+        self, model: str, provider: str, upstream_model: str, when: datetime, *, longest: int, batch: bool = False
+    ) -> PriceRow | None:
+        """The price as one number for each kind of token; None when it is unknown, or is not as simple as that.
+
+        Args:
+            model: our id.
+            provider: whose public list counts; empty for none.
+            upstream_model: the provider's name for it; the id when empty.
+            when: whose day's price.
+            longest: input tokens of the longest request it shall hold for; prices in tiers depend on that.
+            batch: the price in batches, of which lists know and settings do not.
+        """
+        stated = self._in_settings(model, when.date())
+        if stated is not None:
+            return None if batch or stated.per_hour is not None else stated.row
+        if not provider:
+            return None
+        return _listed_per_token(model, provider, upstream_model or model, when, longest, batch=batch)
+
     def _looked_up(self, model: str, provider: str, upstream_model: str, quarter: int) -> _Rates | None:
         when = datetime.fromtimestamp(quarter * _QUARTER, UTC)
-        dated = [p for p in self._dated if p.model == model and p.since <= when.date()]
+        if (stated := self._in_settings(model, when.date())) is not None:
+            return stated
+        return _listed(model, provider, upstream_model or model, when) if provider else None
+
+    def _in_settings(self, model: str, day: date) -> _Rates | None:
+        dated = [p for p in self._dated if p.model == model and p.since <= day]
         if dated:
             return _stated(model, dated[-1], "settings prices", dated[-1].since)
-        if model in self._own:
-            return _stated(model, self._own[model], "settings", None)
-        return _listed(model, provider, upstream_model or model, when) if provider else None
+        return _stated(model, self._own[model], "settings", None) if model in self._own else None
 
     def _warn(self, record: UsageRecord) -> None:
         if record.model not in self._warned:
@@ -171,6 +195,45 @@ def _listed(model: str, provider: str, upstream_model: str, when: datetime) -> _
     )
     flat = _flat(row.input_per_1k, row.cached_input_per_1k, row.output_per_1k)
     return _Rates(row=row, tariff=tariff if tiered else flat)
+
+
+def _listed_per_token(
+    model: str, provider: str, upstream_model: str, when: datetime, longest: int, *, batch: bool
+) -> PriceRow | None:
+    """A price of a provider's list for requests that are not longer than that."""
+    from genai_prices import __version__
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, entry = get_snapshot().find_provider_model(upstream_model, None, provider, None)
+    except LookupError:
+        return None
+    price = entry.get_prices(when, {"processing": "batch"} if batch else None)
+    rates = [getattr(price, name, None) for name in ("input_mtok", "cache_read_mtok", "output_mtok")]
+    if (batch and price == entry.get_prices(when)) or any(_tier(rate) < longest for rate in rates):
+        return None
+    texts = [_per_1k(rate) for rate in rates]
+    return _row(
+        model=model,
+        source=f"genai-prices {__version__} {provider}/{entry.id}{' (batch)' if batch else ''}",
+        since="",
+        input_per_1k=texts[0],
+        cached_input_per_1k=texts[1] or texts[0],
+        output_per_1k=texts[2],
+        per_hour=None,
+    )
+
+
+def _tier(rate: object) -> float:
+    """Input tokens up to which a rate is its first one."""
+    tiers = getattr(rate, "tiers", None)
+    return tiers[0].start if tiers else math.inf
+
+
+def _per_1k(rate: object) -> str | None:
+    """A rate for a million tokens as a decimal string for a thousand; of one in tiers the first."""
+    first = getattr(rate, "base", rate)
+    return str((first / 1000).normalize() + 0) if isinstance(first, Decimal) else None
 
 
 def _flat(input_per_1k: str | None, cached_per_1k: str | None, output_per_1k: str | None) -> _Tariff:

@@ -95,6 +95,8 @@ class UsageRecord(Struct, frozen=True, kw_only=True):
     cache: str = ""
     """`exact` or `semantic` when the answer came from there."""
     tags: tuple[str, ...] = ()
+    digest: str = ""
+    """Keyed, of what was asked: equal where a tenant's requests are repeats; empty when it is not kept."""
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Executable,
     Index,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    or_,
     select,
     update,
 )
@@ -30,12 +32,15 @@ __all__ = [
     "ROLLUPS",
     "Row",
     "add_cells",
+    "asked",
     "insert_prices",
     "insert_records",
+    "newest",
     "read_records",
     "spent",
     "sums",
     "update_costs",
+    "work_done",
 ]
 
 Row: TypeAlias = Mapping[str, Any]
@@ -71,6 +76,7 @@ RECORDS = Table(
     Column("slots", Integer, nullable=False),
     *(_maybe(n) for n in ("queue_us", "load_us", "ttft_us", "upstream_us")),
     _count("total_us"),
+    Column("digest", WORDS, nullable=False, server_default="", comment="keyed, of what was asked; empty: not kept"),
 )
 Index(None, RECORDS.c.user_id, RECORDS.c.id)
 Index(None, RECORDS.c.request_id)
@@ -152,6 +158,53 @@ def read_records(
         statement = statement.with_for_update()
     rows = connection.execute(statement.order_by(RECORDS.c.id).limit(limit))
     return [dict(row) for row in rows.mappings()]
+
+
+def newest(connection: Connection, after: str, before: str, most: int, user: str | None = None) -> str | None:
+    """The id behind which the newest so many records are; None when there are no more than that."""
+    statement = select(RECORDS.c.id).where(*_between(after, before, user))
+    return connection.execute(statement.order_by(RECORDS.c.id.desc()).offset(most).limit(1)).scalar_one_or_none()
+
+
+def work_done(connection: Connection, after: str, before: str, user: str | None = None) -> list[Row]:
+    """Sums over records that an engine or a cache answered, by what matters where costs are compared."""
+    of = RECORDS.c
+    unpriced = of.cost.is_(None)
+    groups = (of.model, of.provider, of.upstream_model, of.stream, of.outcome, of.cache)
+    sums = {name: func.coalesce(func.sum(of[name]), 0) for name in MEASURES if name in of}
+    read = of.input_tokens + of.cached_input_tokens
+    longest = {"longest_input": read, "longest": read + of.output_tokens + of.reasoning_tokens}
+    statement = (
+        select(*groups, unpriced.label("unpriced"), func.count().label("requests"))
+        .add_columns(*(term.label(name) for name, term in sums.items()))
+        .add_columns(*(func.max(term).label(name) for name, term in longest.items()))
+        .where(*_between(after, before, user), or_(of.upstream_us.is_not(None), of.cache != ""))
+        .group_by(*groups, unpriced)
+    )
+    counts = {"requests", *sums, *longest}
+    rows = connection.execute(statement).mappings()
+    return [{name: int(row[name]) if name in counts else row[name] for name in row} for row in rows]
+
+
+def asked(connection: Connection, *, after: str, before: str, limit: int, user: str | None = None) -> list[Row]:
+    """What tells repeats of answers that an engine completed, in the order of time."""
+    of = RECORDS.c
+    names = ("id", "time", "total_us", "user_id", "model", "operation", "face", "digest", "cost")
+    tokens = [of[name] for name in MEASURES if name.endswith("_tokens")]
+    statement = (
+        select(*(of[name] for name in names), *tokens)
+        .where(
+            *_between(after, before, user), of.outcome == "completed", of.upstream_us.is_not(None), of.cache == ""
+        )
+        .order_by(of.id)
+        .limit(limit)
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _between(after: str, before: str, user: str | None) -> list[ColumnElement[bool]]:
+    wanted = [RECORDS.c.id > after, RECORDS.c.id < before]
+    return wanted if user is None else [*wanted, RECORDS.c.user_id == user]
 
 
 def update_costs(connection: Connection, rows: Sequence[Row]) -> None:

@@ -1,0 +1,75 @@
+"""Digests by which repeats of a request are told, and nothing else: keyed, so that no prompt can be guessed.
+
+Who has the database alone can neither try prompts nor see that two tenants asked the same.
+"""
+
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from enginehouse.types import Principal
+
+__all__ = ["Digests", "canonical"]
+
+_PURPOSE = b"enginehouse: digests of requests"
+_LONGEST_PARSED = 64 * 1024
+"""Bytes of a body that is brought into one way of writing; a longer one counts as it was written."""
+_NO_MATTER = frozenset(
+    {
+        *("model", "stream", "stream_options", "user", "metadata", "keep_alive"),
+        *("safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
+    }
+)
+"""Fields that change nothing in what is said; the model is a column of its own."""
+_REMEMBERED = frozenset({"conversation", "conversation_id", "session_id", "previous_response_id"})
+"""Fields that point at earlier turns: the same words need not be the same question."""
+
+_written = msgspec.json.Encoder(order="sorted").encode
+
+
+class Digests:
+    """Makes digests.
+
+    Args:
+        secret: the service's own; the digests' key is derived from it.
+        enabled: whether any are made.
+    """
+
+    def __init__(self, secret: bytes, *, enabled: bool) -> None:
+        self._key = hmac.digest(secret, _PURPOSE, "sha256")
+        self._enabled = enabled
+
+    def adopt(self, *, enabled: bool) -> None:
+        """Counts from the next request on."""
+        self._enabled = enabled
+
+    def of(self, principal: Principal, question: Callable[[], bytes]) -> str:
+        """128 bits in hex, equal for the same question of one tenant; empty when it is not to be kept.
+
+        Args:
+            principal: who asks; without a tenant, a user is one of its own.
+            question: what is asked, asked for only when it is needed.
+        """
+        if not self._enabled or not (asked := question()):
+            return ""
+        scope = msgspec.json.encode(("tenant", principal.tenant) if principal.tenant else ("user", principal.user))
+        return hmac.digest(self._key, scope + b"\n" + asked, "sha256")[:16].hex()
+
+
+def canonical(body: bytes) -> bytes:
+    """A JSON body in one way of writing it, without what changes nothing in the answer.
+
+    Empty when it leans on earlier turns that it only points at. What is no JSON object, or very long, stays as it
+    is.
+    """
+    if len(body) > _LONGEST_PARSED:
+        return b"" if any(name.encode() in body for name in _REMEMBERED) else body
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, Any])
+        if not _REMEMBERED.isdisjoint(fields):
+            return b""
+        return _written({name: value for name, value in fields.items() if name not in _NO_MATTER})
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return body
