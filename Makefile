@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test kills check format bench soak docs lock clean
+.PHONY: help setup run test kills outage check format bench soak docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: setup ## Run all tests: unit, then integration with the real bundled engin
 
 kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite and PostgreSQL), and of writing vectors
 	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py tests/integration/test_vectors_killed.py
+
+outage: setup ## Stop PostgreSQL for 60 s under load: no request fails, no record is lost or counted twice
+	OUTAGE=60 $(BIN)/pytest -s -k stops_under_load tests/integration/test_ledger_postgres.py
 
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

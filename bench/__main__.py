@@ -147,11 +147,13 @@ def vectors(
     points: Annotated[int, typer.Option(min=1000, help="How many.")] = 100_000,
     size: Annotated[int, typer.Option(min=2, help="Numbers in each vector.")] = 384,
     quantization: Annotated[Quantization | None, typer.Option(help="Also keep them smaller.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder that stays; run it again to search only.")] = None,
 ) -> None:
     """Measure the embedded index: ingest, searches, recall and memory."""
     with Console(stderr=True).status("making vectors") as status:
-        cost = asyncio.run(vector_costs(points, size, quantization, status.update))
-    print(f"{cost.points_per_second:10,.0f}  points a second, acknowledged, in batches of 1,000")
+        cost = asyncio.run(vector_costs(points, size, quantization, keep, status.update))
+    if cost.points_per_second is not None:
+        print(f"{cost.points_per_second:10,.0f}  points a second, acknowledged, in batches of 1,000")
     print(f"{cost.seconds_until_indexed:10,.1f}  s from the last point until {cost.indexed:,} are in the graph")
     for searches in cost.searches:
         timing = f"p50 {searches.p50:.2f} ms, p95 {searches.p95:.2f} ms"

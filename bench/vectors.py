@@ -13,6 +13,7 @@ import psutil
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from enginehouse.errors import Conflict
 from enginehouse.stores.vectors.base import Distance, Find, IndexKind, Key, Point, Quantization, Shape
 from enginehouse.stores.vectors.edge.process import IndexProcess
 from enginehouse.stores.vectors.edge.store import EdgeStore
@@ -42,8 +43,8 @@ class Searches(Struct, frozen=True, kw_only=True):
 class VectorCosts(Struct, frozen=True, kw_only=True):
     """What was measured."""
 
-    points_per_second: float
-    """Acknowledged, while the graph was being built beside it."""
+    points_per_second: float | None
+    """Acknowledged, while the graph was being built beside it; None when the collection was there already."""
     seconds_until_indexed: float
     """From the last point to the whole graph."""
     indexed: int
@@ -56,7 +57,7 @@ class VectorCosts(Struct, frozen=True, kw_only=True):
 
 
 async def vector_costs(
-    points: int, size: int, quantization: Quantization | None, said: Callable[[str], None]
+    points: int, size: int, quantization: Quantization | None, kept: Path | None, said: Callable[[str], None]
 ) -> VectorCosts:
     """Fill a collection and search it.
 
@@ -64,19 +65,17 @@ async def vector_costs(
         points: how many.
         size: numbers in each vector.
         quantization: whether vectors are also kept smaller.
+        kept: a folder that stays; a collection that is in it already is only searched.
         said: told what goes on.
     """
     vectors = _vectors(points, size)
-    with tempfile.TemporaryDirectory() as folder:
-        async with _opened(Path(folder)) as (process, store):
-            shape = Shape(
-                size=size,
-                distance=Distance.COSINE,
-                indexes={"part": IndexKind.KEYWORD},
-                quantization=quantization,
-            )
-            await store.create(_KEY, shape)
-            rate = await _fill(store, vectors, said)
+    shape = Shape(
+        size=size, distance=Distance.COSINE, indexes={"part": IndexKind.KEYWORD}, quantization=quantization
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = kept or Path(scratch)
+        async with _opened(folder) as (process, store):
+            rate = await _fill(store, shape, vectors, said)
             said("building the graph")
             began = perf_counter()
             indexed = await _indexed(store)
@@ -85,11 +84,11 @@ async def vector_costs(
             searches = await _searched(store, vectors)
             assert process.pid is not None
             rss = psutil.Process(process.pid).memory_info().rss / _MIB
-        async with _opened(Path(folder)) as (_, store):
+        async with _opened(folder) as (_, store):
             began = perf_counter()
             await store.state(_KEY)
             reopened = perf_counter() - began
-        disk = _size(Path(folder)) / _MIB
+        disk = _size(folder) / _MIB
     return VectorCosts(
         points_per_second=rate,
         seconds_until_indexed=took,
@@ -126,8 +125,12 @@ def _vectors(points: int, size: int) -> Floats:
     return vectors
 
 
-async def _fill(store: EdgeStore, vectors: Floats, said: Callable[[str], None]) -> float:
+async def _fill(store: EdgeStore, shape: Shape, vectors: Floats, said: Callable[[str], None]) -> float | None:
     """Points a second; what the measuring itself takes to make them is left out."""
+    try:
+        await store.create(_KEY, shape)
+    except Conflict:
+        return None
     docs = store.collection(_KEY)
     spent = 0.0
     for start in range(0, len(vectors), _BATCH):

@@ -26,7 +26,7 @@ from enginehouse.settings.schema import BudgetSettings, DatedPriceSettings, Pric
 from enginehouse.stores.sql import migrate, schema_state
 from enginehouse.stores.sql.metadata import METADATA
 from enginehouse.stores.sql.usage import RECORDS, ROLLUPS
-from enginehouse.types import Principal
+from enginehouse.types import Allowance, Principal
 
 DAY = 86_400
 BEGIN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
@@ -376,6 +376,22 @@ async def test_all_budgets_of_a_caller_count_and_a_refusal_holds_nothing(databas
     await kept.reserve(Held(), accounts, 50 * CENT)
     with pytest.raises(BudgetSpent, match="user 'ann'"):
         await kept.reserve(Held(), accounts, 0)
+
+
+async def test_a_keys_own_budget_comes_first(database):
+    kept = budgets(
+        database, {"scope": "key", "dollars": "100"}, {"scope": "key", "dollars": "7", "period": "total"}
+    )
+    own = msgspec.structs.replace(ANN, budget=Allowance(dollars="0.25"))
+    accounts = kept.accounts(own)
+    assert [(a.scope, a.subject, a.period, a.limit // CENT) for a in accounts] == [
+        ("key", ANN.key, "month", 25),
+        ("key", ANN.key, "total", 700),
+    ]
+    await kept.reserve(Held(), accounts, 25 * CENT)
+    with pytest.raises(BudgetSpent, match=r"\$0\.25"):
+        await kept.reserve(Held(), accounts, 1)
+    assert kept.accounts(msgspec.structs.replace(own, key="")) == ()
 
 
 async def test_a_period_begins_anew(database):

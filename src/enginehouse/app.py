@@ -163,7 +163,12 @@ class House:
             vectors_router(Vectors(vectors, Embedder(gateway, "vectors"), settings.vectors.max_payload_bytes)),
         ]
         self.asgi = FrontDoor(
-            hot, framework_app(routers), access.identity, settings.server, audit=access.audit, limits=access.limits
+            hot,
+            framework_app(routers, hot),
+            access.identity,
+            settings.server,
+            audit=access.audit,
+            limits=access.limits,
         )
 
     def _savings(self) -> Savings:

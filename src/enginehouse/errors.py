@@ -18,6 +18,7 @@ __all__ = [
     "InvalidRequest",
     "LedgerUnavailable",
     "LoadTimeout",
+    "MethodNotAllowed",
     "MissingCredentials",
     "ModelLoadFailed",
     "ModelNotFound",
@@ -102,6 +103,12 @@ class ModelNotFound(NotFound):
             f"The model {model!r} does not exist.{hint} GET /v1/models lists what there is.", param="model"
         )
         self.near = tuple(near)
+
+
+class MethodNotAllowed(EnginehouseError):
+    """The route is there, but not for this method."""
+
+    code = "method_not_allowed"
 
 
 class Conflict(EnginehouseError):

@@ -32,7 +32,7 @@ class Life:
             assert line[0] == "has"
             assert line[1] not in self.found, "a point is there twice"
             self.found[line[1]] = line[2]
-        assert int(line[2]) == len(self.found)
+        assert [int(count) for count in line[2:]] == [len(self.found)] * 2
         self.tried, self.done = first - 1, first - 1
 
     def words(self):

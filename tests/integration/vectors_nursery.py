@@ -62,7 +62,7 @@ async def live(folder, first):
         for hit in found:
             right = numbers(hit.vector) == vector(hit.id, hit.payload["number"]) and hit.payload["id"] == hit.id
             say(f"has {hit.id} {hit.payload['number'] if right else 'WRONG'}")
-        say(f"has all {await docs.count(None)}")
+        say(f"has all {await docs.count(None)} {(await store.state(KEY)).points}")
         for number in range(first, first + 100_000):
             put, delete = operation(number)
             say(f"try {number}")

@@ -2,22 +2,30 @@
 
 from collections.abc import Mapping
 
-from enginehouse.api.faces import Face, request_of
+from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.generation import GenerationFace
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, patience
 from enginehouse.dialects.anthropic.messages import AnthropicMessages
+from enginehouse.dialects.anthropic.request import CountTokensBody, MessagesBody
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect
 
 __all__ = ["anthropic_faces"]
+
+_MESSAGES = Page(
+    summary="An answer to a conversation; `stream: true` answers server-sent events.",
+    body=MessagesBody,
+    tag="anthropic",
+)
+_COUNT = Page(summary="How many tokens a conversation has.", body=CountTokensBody, tag="anthropic")
 
 
 def anthropic_faces(gateway: Gateway) -> Mapping[str, Face]:
     """The hot routes of the dialect, by path."""
     codec = AnthropicMessages()
     return {
-        "/v1/messages": GenerationFace(gateway, Dialect.ANTHROPIC_MESSAGES, codec, Operation.CHAT),
+        "/v1/messages": GenerationFace(gateway, Dialect.ANTHROPIC_MESSAGES, codec, Operation.CHAT, _MESSAGES),
         "/v1/messages/count_tokens": _CountFace(gateway, codec),
     }
 
@@ -26,7 +34,7 @@ class _CountFace(Face):
     """`POST /v1/messages/count_tokens`: as the engine counts, and an estimate where it does not."""
 
     def __init__(self, gateway: Gateway, codec: AnthropicMessages) -> None:
-        super().__init__(codec)
+        super().__init__(codec, _COUNT)
         self._gateway = gateway
         self._codec = codec
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from enginehouse.api.wire import status_of
+from enginehouse.dialects.openai.shapes import error_json
 from enginehouse.engines.base import Embedding
 from enginehouse.errors import EnginehouseError, InvalidRequest
 
@@ -141,23 +142,9 @@ def _plain(message: str) -> str:
     return message.replace(" - at `$", " at `").replace("at `.", "at `").replace("`object`", "an object")
 
 
-_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "invalid_request_error",
-    409: "conflict_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-    503: "service_unavailable_error",
-    504: "timeout_error",
-}
-
-
 def error_body(error: EnginehouseError) -> Json:
     """An error as OpenAI's clients read it."""
-    kind = _TYPES.get(status_of(error), "server_error")
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    return error_json(error, status_of(error))
 
 
 def embedding_body(embedding: Embedding, model: str, *, base64_encoded: bool, dimensions: int | None) -> bytes:

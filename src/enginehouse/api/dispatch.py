@@ -12,15 +12,16 @@ from typing import Any, Protocol
 import msgspec
 from starlette.types import ASGIApp
 
-from enginehouse.api.dialect import error_body
+from enginehouse.api.faces import Face
 from enginehouse.api.guard import common_headers, credentials, for_browsers, is_public, tagged, token_of_socket
-from enginehouse.api.model_cache import is_model_cache, refusal
-from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id, status_of
+from enginehouse.api.refusals import refusal
+from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import ANONYMOUS, check_page
 from enginehouse.core.limits import Grant, Limits
 from enginehouse.errors import (
     EnginehouseError,
+    MethodNotAllowed,
     MissingCredentials,
     RateLimitExceeded,
     RequestTooLarge,
@@ -101,7 +102,7 @@ class FrontDoor:
                 principal = await self._principal(scope)
                 grant = await stack.enter_async_context(self._admitted(principal, scope))
             except EnginehouseError as error:
-                await _refuse(_timed(send), error, scope["path"])
+                await self._refuse(scope, receive, send, request_id, error)
                 return
             headers += grant.headers
             await self._route(scope, receive, send, principal, request_id, grant)
@@ -121,9 +122,16 @@ class FrontDoor:
             await self._serve_rest(scope, receive, _timed(send), state)
             return
         if scope["method"] != "POST":
-            await _refuse_method(_timed(send), scope["method"])
+            await _refuse_method(_timed(send), scope["method"], scope["path"])
             return
-        exchange = Exchange(
+        exchange = self._exchange(scope, receive, send, principal, request_id)
+        exchange.grant = grant
+        await handler(exchange)
+
+    def _exchange(
+        self, scope: Scope, receive: Receive, send: Send, principal: Principal, request_id: str
+    ) -> Exchange:
+        return Exchange(
             scope,
             receive,
             send,
@@ -132,8 +140,18 @@ class FrontDoor:
             ping_interval=self._server.ping_interval,
             max_body=self._server.max_body_bytes,
         )
-        exchange.grant = grant
-        await handler(exchange)
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, error: EnginehouseError
+    ) -> None:
+        """Nobody comes in; said in the dialect of the route that was asked."""
+        face = self._hot.get(scope["path"])
+        if isinstance(face, Face):
+            exchange = self._exchange(scope, receive, send, ANONYMOUS, request_id)
+            exchange.headers = _reasons(error)
+            await face.refuse(exchange, error)
+        else:
+            await _refuse(_timed(send), error, scope["path"])
 
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         """A route of the framework; what it manages is noted, however it ends."""
@@ -220,24 +238,24 @@ def _limited(receive: Receive, limit: int) -> Receive:
     return limited
 
 
+def _reasons(error: EnginehouseError) -> list[tuple[bytes, bytes]]:
+    """What a refusal at the door says in headers: which credentials are wanted, or how the limits stand."""
+    if isinstance(error, RateLimitExceeded):
+        return [(name.encode(), value.encode()) for name, value in error.told]
+    return [(b"www-authenticate", b"Bearer")] if isinstance(error, MissingCredentials) else []
+
+
 async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
-    body = refusal(error) if is_model_cache(path) else error_body(error)
-    headers = [(b"www-authenticate", b"Bearer")] if isinstance(error, MissingCredentials) else []
+    status, body = refusal(path, error)
+    headers = _reasons(error)
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-    if isinstance(error, RateLimitExceeded):
-        headers += [(name.encode(), value.encode()) for name, value in error.told]
-    await _send_json(send, status_of(error), body, headers)
+    await _send_json(send, status, body, headers)
 
 
-async def _refuse_method(send: Send, method: str) -> None:
-    detail = {
-        "message": f"{method} is not possible here; use POST.",
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "method_not_allowed",
-    }
-    await _send_json(send, 405, {"error": detail}, [(b"allow", b"POST")])
+async def _refuse_method(send: Send, method: str, path: str) -> None:
+    status, body = refusal(path, MethodNotAllowed(f"{method} is not possible here; use POST."))
+    await _send_json(send, status, body, [(b"allow", b"POST")])
 
 
 async def _send_json(send: Send, status: int, content: Any, headers: list[tuple[bytes, bytes]]) -> None:

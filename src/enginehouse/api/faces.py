@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from enginehouse.api.wire import Exchange, RawHeaders, status_of
 from enginehouse.errors import CallerGone, EnginehouseError, QueueFull, ShuttingDown
 from enginehouse.types import Operation, Request
 
-__all__ = ["Errors", "Face", "refusal_headers", "request_of"]
+__all__ = ["Errors", "Face", "Page", "refusal_headers", "request_of"]
 
 log = structlog.get_logger()
 
@@ -26,15 +28,35 @@ class Errors(Protocol):
         ...
 
 
+class Page(Struct, frozen=True, kw_only=True):
+    """What a hot route says of itself on the OpenAPI page."""
+
+    summary: str
+    body: type[Struct]
+    """What it reads; fields that are not named there may come too."""
+    tag: str
+    stream: str | None = None
+    """The media type of a streamed answer, where there is one."""
+    refusals: Mapping[int, str] = MappingProxyType({})
+    """How this route alone may refuse, beside how all hot routes may."""
+
+
 class Face:
     """One hot route; `handle` is its work.
 
     Args:
         errors: how its dialect tells what went wrong.
+        page: what it says of itself.
     """
 
-    def __init__(self, errors: Errors) -> None:
+    def __init__(self, errors: Errors, page: Page) -> None:
         self._errors = errors
+        self.page = page
+
+    @property
+    def statuses(self) -> Mapping[str, int]:
+        """Error codes whose HTTP status its clients expect to differ from the service's own."""
+        return self._errors.statuses
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer; whatever is raised reaches the caller in the dialect's shape, in-band once a stream has begun."""

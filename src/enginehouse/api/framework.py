@@ -1,31 +1,30 @@
 """The FastAPI application behind the hot routes: its errors, its documentation, its OpenAPI page."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from enginehouse import __version__
-from enginehouse.api.dialect import ChatBody, CompletionBody, EmbeddingBody, error_body
-from enginehouse.api.wire import status_of
-from enginehouse.errors import EnginehouseError
+from enginehouse.api.faces import Face, refusal_headers
+from enginehouse.api.openapi import complete
+from enginehouse.api.refusals import refusal
+from enginehouse.errors import EnginehouseError, InvalidRequest, MethodNotAllowed, NotFound
 
 __all__ = ["framework_app"]
 
-_HOT: Mapping[str, tuple[str, type[msgspec.Struct]]] = {
-    "/v1/chat/completions": ("Chat completion; `stream: true` answers server-sent events.", ChatBody),
-    "/v1/completions": ("Text completion; `stream: true` answers server-sent events.", CompletionBody),
-    "/v1/embeddings": ("Vectors of texts or of token ids.", EmbeddingBody),
-}
 
+def framework_app(routers: Sequence[APIRouter], faces: Mapping[str, Face] = MappingProxyType({})) -> FastAPI:
+    """The application; its documentation is served from the package and needs no internet.
 
-def framework_app(routers: Sequence[APIRouter]) -> FastAPI:
-    """The application; its documentation is served from the package and needs no internet."""
+    Args:
+        faces: the hot routes, which do not pass through the framework but belong on its page.
+    """
     app = FastAPIOffline(
         title="Enginehouse",
         version=__version__,
@@ -39,66 +38,45 @@ def framework_app(routers: Sequence[APIRouter]) -> FastAPI:
     generated = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return _with_hot_routes(generated())
+        return app.openapi_schema or complete(generated(), faces)
 
     app.openapi = openapi
     return app
 
 
-async def _ours(_: Request, error: Exception) -> JSONResponse:
+async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, EnginehouseError)
-    headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
-    return JSONResponse(error_body(error), status_code=status_of(error), headers=headers)
+    return _refused(request, error)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
-    detail = {
-        "message": f"{where}: {first['msg']}" if where else str(first["msg"]),
-        "type": "invalid_request_error",
-        "param": where or None,
-        "code": "invalid_request_error",
-    }
-    return JSONResponse({"error": detail}, status_code=400)
+    message = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return _refused(request, InvalidRequest(message, param=where or None))
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request_error")
-    message = "There is no such route; GET /docs lists them." if error.status_code == 404 else str(error.detail)
-    detail = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return JSONResponse({"error": detail}, status_code=error.status_code, headers=error.headers)
+    return _refused(request, _read(request, error), error.status_code, error.headers)
 
 
-def _with_hot_routes(document: dict[str, Any]) -> dict[str, Any]:
-    """The hot routes do not pass through the framework, but they belong on its page."""
-    bodies = [body for _, body in _HOT.values()]
-    schemas, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
-    document.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    for (path, (summary, _)), schema in zip(_HOT.items(), schemas, strict=True):
-        document["paths"][path] = {"post": _operation(summary, schema)}
-    return document
+def _read(request: Request, error: HTTPException) -> EnginehouseError:
+    """What the framework itself refuses, in our words."""
+    match error.status_code:
+        case 404:
+            return NotFound("There is no such route; GET /docs lists them.")
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return MethodNotAllowed(f"{request.method} is not possible here; use {allowed}.")
+        case _:
+            return InvalidRequest(str(error.detail))
 
 
-def _operation(summary: str, schema: Any) -> dict[str, Any]:
-    answers = {
-        status: {"description": meaning}
-        for status, meaning in {
-            "200": "The answer in OpenAI's shape.",
-            "400": "The request is wrong; `param` names the field.",
-            "401": "No or unknown credentials.",
-            "404": "No such model.",
-            "413": "The body is too large.",
-            "502": "The engine failed.",
-            "503": "The model cannot be loaded, or the queue is full; see Retry-After.",
-            "504": "It took too long.",
-        }.items()
-    }
-    return {
-        "tags": ["inference"],
-        "summary": summary,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": answers,
-    }
+def _refused(
+    request: Request, error: EnginehouseError, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    status, body = refusal(request.url.path, error, status)
+    told = {name.decode(): value.decode() for name, value in refusal_headers(error)}
+    return Response(msgspec.json.encode(body), status_code=status, headers={**told, **(headers or {})})

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from enginehouse.api.faces import Face, request_of
+from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, Wording, patience
 from enginehouse.dialects.base import Asked, Codec, Head
@@ -37,6 +37,7 @@ class GenerationFace(Face):
         dialect: what its callers speak.
         codec: of that dialect.
         operation: what they want done.
+        page: what the route says of itself.
         peek: reads what is needed of a body, where that costs less than understanding all of it.
     """
 
@@ -46,9 +47,10 @@ class GenerationFace(Face):
         dialect: Dialect,
         codec: Codec,
         operation: Operation,
+        page: Page,
         peek: Callable[[bytes], Peeked] | None = None,
     ) -> None:
-        super().__init__(codec)
+        super().__init__(codec, structs.replace(page, stream=codec.media_type))
         self._gateway = gateway
         self._dialect = dialect
         self._codec = codec

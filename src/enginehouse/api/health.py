@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from enginehouse import __version__
 from enginehouse.api.bodies import Health, ModelHealth
+from enginehouse.api.openapi import Responses
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import copies_of
 from enginehouse.core.holdings import Holdings
@@ -31,6 +32,11 @@ log = structlog.get_logger()
 _MIB = 1024 * 1024
 _PATIENCE = 5.0
 """Seconds an engine, or what we depend on, may take to say how it is."""
+
+
+_UNWELL: Responses = {
+    503: {"description": "It is not.", "content": {"application/json": {"schema": {"type": "object"}}}}
+}
 
 
 class Dependency(TypedDict):
@@ -58,7 +64,7 @@ def health_router(
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
 
-    @router.get("/")
+    @router.get("/", responses={307: {"description": "A browser is sent to the API's page."}})
     async def root(request: Request) -> Response:
         """What runs here; a browser is sent to the API's page."""
         if "text/html" in request.headers.get("accept", ""):
@@ -70,7 +76,7 @@ def health_router(
         """The process answers."""
         return {"status": "ok"}
 
-    @router.get("/health")
+    @router.get("/health", responses=_UNWELL)
     async def health() -> Response:
         """Whether it is well; 503 when it is not."""
         memory = holdings.ram()
@@ -95,7 +101,7 @@ def health_router(
         }
         return JSONResponse(body, status_code=503 if status == "unhealthy" else 200)
 
-    @router.get("/ready")
+    @router.get("/ready", responses=_UNWELL)
     async def ready() -> Response:
         """Whether requests may be sent here; 503 while it shuts down."""
         if residency.closing:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from enginehouse.api.dialect import decode
-from enginehouse.api.faces import Face, request_of
+from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, patience
 from enginehouse.core.structured import Outcome, Structured
@@ -34,6 +34,12 @@ class InferenceBody(Struct, kw_only=True):
 
 
 _body = msgspec.json.Decoder(InferenceBody)
+_PAGE = Page(
+    summary="An answer to a prompt, as JSON that meets a schema where one is given.",
+    body=InferenceBody,
+    tag="inference",
+    refusals={422: "What the model said does not meet the schema, however often it was asked."},
+)
 
 
 class InferenceFace(Face):
@@ -45,7 +51,7 @@ class InferenceFace(Face):
     """
 
     def __init__(self, gateway: Gateway, structured: Structured) -> None:
-        super().__init__(OpenAIChat())
+        super().__init__(OpenAIChat(), _PAGE)
         self._gateway = gateway
         self._structured = structured
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from enginehouse.api.openapi import Responses, body_of
 from enginehouse.core.audit import Action, Audit
 from enginehouse.core.identity import require_admin
 from enginehouse.core.identity.keys import Key
@@ -20,6 +21,7 @@ __all__ = ["keys_router", "shown", "wanted"]
 
 _GRACE = 86_400
 _MOST_GRACE = 30 * 86_400
+_REVOKED: Responses = {409: {"description": "The key is revoked for good."}}
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -79,7 +81,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
     """`/v1/keys` and `/v1/audit`."""
     router = APIRouter(tags=["keys"], dependencies=[Depends(_admin)])
 
-    @router.post("/v1/keys", status_code=201, openapi_extra=_documented(KeyBody))
+    @router.post("/v1/keys", status_code=201, openapi_extra=body_of(KeyBody, required=False))
     async def create(request: Request) -> dict[str, Any]:
         """Make a key; `key` is in this answer only."""
         principal: Principal = request.state.principal
@@ -101,7 +103,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
         """One key."""
         return shown(await keys.get(key_id))
 
-    @router.patch("/v1/keys/{key_id}", openapi_extra=_documented(KeyBody))
+    @router.patch("/v1/keys/{key_id}", responses=_REVOKED, openapi_extra=body_of(KeyBody, required=False))
     async def change(request: Request, key_id: str) -> dict[str, Any]:
         """Change what is given; it counts within a second everywhere."""
         body = await _read(request, KeyBody)
@@ -113,7 +115,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
         """Revoke it for good; it counts within a second everywhere. It stays in the list."""
         return shown(await keys.revoke(key_id))
 
-    @router.post("/v1/keys/{key_id}/rotate", openapi_extra=_documented(RotateBody))
+    @router.post("/v1/keys/{key_id}/rotate", responses=_REVOKED, openapi_extra=body_of(RotateBody, required=False))
     async def rotate(request: Request, key_id: str) -> dict[str, Any]:
         """A new text for the key, in this answer only; the old one counts until its grace is over."""
         body = await _read(request, RotateBody)
@@ -224,9 +226,3 @@ async def _read(request: Request, model: type[Body]) -> Body:
 
 def _note(request: Request, **detail: Any) -> None:
     request.state.audit.update(detail)
-
-
-def _documented(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}

@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 from msgspec import Meta, Struct
 
 from enginehouse.api.dialect import Message, decode
-from enginehouse.api.faces import Face, request_of
+from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.gateway import Answering, Gateway, patience
@@ -43,6 +43,13 @@ class EmbedBody(Struct, kw_only=True):
 _chat = OpenAIChat()
 _generate = msgspec.json.Decoder(GenerateBody)
 _embed = msgspec.json.Decoder(EmbedBody)
+_GENERATE = Page(
+    summary="An answer and what it cost; `stream: true` answers server-sent events.",
+    body=GenerateBody,
+    tag="inference",
+    stream="text/event-stream",
+)
+_EMBED = Page(summary="Vectors of texts, and what they cost.", body=EmbedBody, tag="inference")
 
 
 def llm_faces(gateway: Gateway) -> Mapping[str, Face]:
@@ -54,7 +61,7 @@ class _GenerateFace(Face):
     """`POST /v1/llm/generate`; a stream tells the words as they come, and all else in its last frame."""
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__(_chat)
+        super().__init__(_chat, _GENERATE)
         self._gateway = gateway
 
     async def handle(self, exchange: Exchange) -> None:
@@ -88,7 +95,7 @@ class _EmbedFace(Face):
     """`POST /v1/llm/generate-embeddings`."""
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__(_chat)
+        super().__init__(_chat, _EMBED)
         self._gateway = gateway
 
     async def handle(self, exchange: Exchange) -> None:

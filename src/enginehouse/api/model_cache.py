@@ -3,14 +3,11 @@
 Its clients know its bodies and its errors from before; what it shows and does is what the other routes show and do.
 """
 
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.routing import APIRoute
 
 from enginehouse.api.model_cache_bodies import (
     CachedModelDetail,
@@ -21,80 +18,29 @@ from enginehouse.api.model_cache_bodies import (
     Loaded,
     MemoryBefore,
     ModelStats,
-    Refusal,
     Stats,
     SystemStats,
     Unloaded,
     Warmed,
 )
 from enginehouse.api.model_cache_views import cached_model, detail, mib, performance, summary, usage, warmed
-from enginehouse.api.wire import status_of
+from enginehouse.api.openapi import LOADS
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import require_admin
 from enginehouse.core.warmups import WarmUps
-from enginehouse.errors import EnginehouseError, InvalidRequest
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.cleanup import CleanedUp, Cleanup
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Principal
 
-__all__ = ["is_model_cache", "model_cache_router", "refusal"]
-
-_FIXED = frozenset({"/models", "/stats", "/cleanup", "/predict"})
-
-_Refusals = dict[int | str, dict[str, Any]]
-_UNKNOWN: _Refusals = {404: {"description": "No such model.", "model": Refusal}}
-_WRONG: _Refusals = {400: {"description": "A parameter is wrong, or this model cannot do it.", "model": Refusal}}
-_FORBIDDEN: _Refusals = {403: {"description": "This wants the role `admin`.", "model": Refusal}}
-_UNLOADABLE: _Refusals = {
-    409: {"description": "It was unloaded while it was loading.", "model": Refusal},
-    503: {"description": "It cannot be loaded; the engine's own last lines say why.", "model": Refusal},
-    504: {"description": "It was still loading when the time was over.", "model": Refusal},
-    507: {"description": "It does not fit in memory even with all else gone.", "model": Refusal},
-}
+__all__ = ["model_cache_router"]
 
 Wait = Annotated[
     bool, Query(description="`false` answers 202 at once; how it went is seen in `GET /models/{name}`.")
 ]
 Force = Annotated[bool, Query(description="Every idle model leaves, however much memory there is.")]
-
-
-def is_model_cache(path: str) -> bool:
-    """Whether a path is one of this face's, so that it wants this face's errors."""
-    return path in _FIXED or path.startswith("/models/")
-
-
-def refusal(error: EnginehouseError) -> dict[str, Any]:
-    """An error as this face tells it."""
-    body = Refusal(error=error.message, code=error.code.upper(), timestamp=_now())
-    return body.model_dump(mode="json")
-
-
-class _Route(APIRoute):
-    """Answers errors in this face's shape."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's own handler, with an eye on what it raises."""
-        handle = super().get_route_handler()
-
-        async def handled(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except EnginehouseError as error:
-                return _refused(error)
-            except RequestValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"][1:]))
-                return _refused(InvalidRequest(f"{where}: {first['msg']}"))
-
-        return handled
-
-
-def _refused(error: EnginehouseError) -> JSONResponse:
-    headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after is not None else None
-    return JSONResponse(refusal(error), status_code=status_of(error), headers=headers)
 
 
 async def _admin(request: Request) -> None:
@@ -111,7 +57,7 @@ def model_cache_router(
     cleanup: Cleanup,
 ) -> APIRouter:
     """`/models…`, `/stats` and `/cleanup`."""
-    router = APIRouter(tags=["model cache"], route_class=_Route)
+    router = APIRouter(tags=["model cache"])
     _add_models(router, catalogue, holdings)
     _add_management(router, catalogue, residency, copies, holdings)
     _add_warm_up(router, catalogue, residency, warm_ups)
@@ -130,7 +76,7 @@ def _add_models(router: APIRouter, catalogue: Catalogue, holdings: Holdings) -> 
             timestamp=_now(),
         )
 
-    @router.get("/models/{model_name:path}", responses=_UNKNOWN)
+    @router.get("/models/{model_name:path}")
     async def model_info(model_name: str) -> CachedModelDetail:
         """One model by id, alias or `name@version`, with what was measured of it."""
         model = catalogue.resolve(model_name)
@@ -142,9 +88,7 @@ def _add_management(
 ) -> None:
     admins = [Depends(_admin)]
 
-    @router.post(
-        "/models/{model_name:path}/load", dependencies=admins, responses={**_UNKNOWN, **_FORBIDDEN, **_UNLOADABLE}
-    )
+    @router.post("/models/{model_name:path}/load", dependencies=admins, responses=LOADS)
     async def load(model_name: str) -> Loaded:
         """Into memory; answers when it is ready."""
         model = catalogue.resolve(model_name)
@@ -158,7 +102,7 @@ def _add_management(
             timestamp=_now(),
         )
 
-    @router.post("/models/{model_name:path}/unload", dependencies=admins, responses={**_UNKNOWN, **_FORBIDDEN})
+    @router.post("/models/{model_name:path}/unload", dependencies=admins)
     async def unload(model_name: str) -> Unloaded:
         """Out of memory, once its running requests have ended; a load under way is stopped."""
         model = catalogue.resolve(model_name)
@@ -178,10 +122,7 @@ def _add_warm_up(router: APIRouter, catalogue: Catalogue, residency: Residency, 
         dependencies=[Depends(_admin)],
         response_model=Warmed,
         responses={
-            **_UNKNOWN,
-            **_FORBIDDEN,
-            **_WRONG,
-            **_UNLOADABLE,
+            **LOADS,
             202: {"description": "It has begun, and goes on in the background.", "model": Warmed},
         },
     )
@@ -235,7 +176,7 @@ def _add_memory(
         )
         return Stats(cache_stats=cache, system_stats=system, timestamp=_now())
 
-    @router.post("/cleanup", dependencies=[Depends(_admin)], responses={**_FORBIDDEN, **_WRONG})
+    @router.post("/cleanup", dependencies=[Depends(_admin)])
     async def clean_up(*, force: Force = False) -> CleanupReport:
         """Idle models leave while memory is above its threshold; answers when they have left."""
         done = await cleanup.now(force=force)

@@ -19,7 +19,6 @@ __all__ = [
     "ModelStats",
     "Performance",
     "PerformanceMetrics",
-    "Refusal",
     "Stats",
     "Summary",
     "SystemStats",
@@ -214,13 +213,4 @@ class CleanupReport(Body):
     cleanup_summary: CleanupSummary
     memory_usage: MemoryBefore
     cache_status: Literal["optimized"] = "optimized"
-    timestamp: datetime
-
-
-class Refusal(Body):
-    """An error, as these routes tell it."""
-
-    status: Literal["error"] = "error"
-    error: str = Field(description="What was wrong and what to do.")
-    code: str = Field(description="The same codes as everywhere, in capitals: `MODEL_NOT_FOUND`.")
     timestamp: datetime

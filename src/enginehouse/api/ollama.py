@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from enginehouse.api.dialect import decode, shortened
-from enginehouse.api.faces import Errors, Face, request_of
+from enginehouse.api.faces import Errors, Face, Page, request_of
 from enginehouse.api.generation import GenerationFace, head_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.catalogue import Catalogue
@@ -19,7 +19,9 @@ from enginehouse.core.gateway import Embedded, Gateway, patience
 from enginehouse.core.identity import require_admin
 from enginehouse.dialects.base import Asked, Residence
 from enginehouse.dialects.ollama.chat import OllamaChat
+from enginehouse.dialects.ollama.chat_request import OllamaChatBody
 from enginehouse.dialects.ollama.generate import OllamaGenerate
+from enginehouse.dialects.ollama.generate_request import OllamaGenerateBody
 from enginehouse.errors import InvalidRequest
 from enginehouse.types import Model, Operation
 from enginehouse.types.generation import Dialect
@@ -32,6 +34,37 @@ Unload = Callable[[Model], Awaitable[None]]
 _NANO = 1_000_000_000
 
 
+class OllamaEmbedBody(Struct, kw_only=True):
+    """`POST /api/embed`."""
+
+    model: str
+    input: str | list[str]
+    truncate: bool | None = None
+    dimensions: int | None = None
+    options: dict[str, Any] | None = None
+    keep_alive: str | float | None = None
+
+
+class OllamaEmbeddingsBody(Struct, kw_only=True):
+    """`POST /api/embeddings`."""
+
+    model: str
+    prompt: str
+    options: dict[str, Any] | None = None
+    keep_alive: str | float | None = None
+
+
+_embed = msgspec.json.Decoder(OllamaEmbedBody)
+_old_embed = msgspec.json.Decoder(OllamaEmbeddingsBody)
+
+_CHAT = Page(summary="The next turn of a chat, streamed unless told otherwise.", body=OllamaChatBody, tag="ollama")
+_GENERATE = Page(
+    summary="What follows a prompt, streamed unless told otherwise.", body=OllamaGenerateBody, tag="ollama"
+)
+_VECTORS = Page(summary="Vectors of texts.", body=OllamaEmbedBody, tag="ollama")
+_VECTOR = Page(summary="The vector of one text.", body=OllamaEmbeddingsBody, tag="ollama")
+
+
 def ollama_faces(gateway: Gateway, catalogue: Catalogue, unload: Unload) -> Mapping[str, Face]:
     """The hot routes of the dialect, by path.
 
@@ -42,10 +75,12 @@ def ollama_faces(gateway: Gateway, catalogue: Catalogue, unload: Unload) -> Mapp
     """
     chat, generate = OllamaChat(), OllamaGenerate()
     return {
-        "/api/chat": _Face(gateway, catalogue, unload, Dialect.OLLAMA_CHAT, chat, Operation.CHAT),
-        "/api/generate": _Face(gateway, catalogue, unload, Dialect.OLLAMA_GENERATE, generate, Operation.COMPLETION),
-        "/api/embed": _EmbedFace(gateway, chat),
-        "/api/embeddings": _OldEmbedFace(gateway, chat),
+        "/api/chat": _Face(gateway, catalogue, unload, Dialect.OLLAMA_CHAT, chat, Operation.CHAT, _CHAT),
+        "/api/generate": _Face(
+            gateway, catalogue, unload, Dialect.OLLAMA_GENERATE, generate, Operation.COMPLETION, _GENERATE
+        ),
+        "/api/embed": _EmbedFace(gateway, chat, _VECTORS),
+        "/api/embeddings": _OldEmbedFace(gateway, chat, _VECTOR),
     }
 
 
@@ -60,8 +95,9 @@ class _Face(GenerationFace):
         dialect: Dialect,
         codec: OllamaChat | OllamaGenerate,
         operation: Operation,
+        page: Page,
     ) -> None:
-        super().__init__(gateway, dialect, codec, operation)
+        super().__init__(gateway, dialect, codec, operation, page)
         self._catalogue = catalogue
         self._unload = unload
         self._words = codec
@@ -78,35 +114,11 @@ class _Face(GenerationFace):
         await exchange.respond(200, self._words.write_residence(asked.residence, head_of(name)))
 
 
-class _Embed(Struct, kw_only=True):
-    """`POST /api/embed`."""
-
-    model: str
-    input: str | list[str]
-    truncate: bool | None = None
-    dimensions: int | None = None
-    options: dict[str, Any] | None = None
-    keep_alive: str | float | None = None
-
-
-class _OldEmbed(Struct, kw_only=True):
-    """`POST /api/embeddings`."""
-
-    model: str
-    prompt: str
-    options: dict[str, Any] | None = None
-    keep_alive: str | float | None = None
-
-
-_embed = msgspec.json.Decoder(_Embed)
-_old_embed = msgspec.json.Decoder(_OldEmbed)
-
-
 class _EmbedFace(Face):
     """`POST /api/embed`: one vector a text."""
 
-    def __init__(self, gateway: Gateway, errors: Errors) -> None:
-        super().__init__(errors)
+    def __init__(self, gateway: Gateway, errors: Errors, page: Page) -> None:
+        super().__init__(errors, page)
         self._gateway = gateway
 
     async def handle(self, exchange: Exchange) -> None:

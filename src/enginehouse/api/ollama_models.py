@@ -7,16 +7,15 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse
 from msgspec import Struct
 
 from enginehouse import __version__
 from enginehouse.api.dialect import decode
-from enginehouse.api.wire import status_of
+from enginehouse.api.openapi import UNKNOWN, body_of
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.identity import check_model, may_use
-from enginehouse.errors import EnginehouseError, InvalidRequest
+from enginehouse.errors import InvalidRequest
 from enginehouse.types import Model, Principal, ResidentState
 
 __all__ = ["ollama_router"]
@@ -51,24 +50,21 @@ def ollama_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
         found = [_running(model, copies) for model in _usable(catalogue, request.state.principal)]
         return {"models": [one for one in found if one is not None]}
 
-    @router.post("/api/show")
-    async def show(request: HttpRequest) -> Any:
+    @router.post("/api/show", responses=UNKNOWN, openapi_extra=body_of(Show))
+    async def show(request: HttpRequest) -> dict[str, Any]:
         """What one model can do."""
-        try:
-            asked = decode(await request.body(), _show)
-            name = asked.model or asked.name
-            if not name:
-                raise InvalidRequest("model: missing.", param="model")
-            model = catalogue.resolve(name)
-            check_model(request.state.principal, model)
-            return _shown(model)
-        except EnginehouseError as error:
-            return JSONResponse({"error": error.message}, status_code=status_of(error))
+        asked = decode(await request.body(), _show)
+        name = asked.model or asked.name
+        if not name:
+            raise InvalidRequest("model: missing.", param="model")
+        model = catalogue.resolve(name)
+        check_model(request.state.principal, model)
+        return _shown(model)
 
     return router
 
 
-class _Show(Struct, kw_only=True):
+class Show(Struct, kw_only=True):
     """`POST /api/show`; `name` is its older word for `model`."""
 
     model: str = ""
@@ -76,7 +72,7 @@ class _Show(Struct, kw_only=True):
     verbose: bool | None = None
 
 
-_show = msgspec.json.Decoder(_Show)
+_show = msgspec.json.Decoder(Show)
 
 
 def _usable(catalogue: Catalogue, principal: Principal) -> list[Model]:

@@ -5,15 +5,17 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from enginehouse.api.dialect import ChatBody, CompletionBody, EmbeddingBody, Sampling, decode, embedding_body
-from enginehouse.api.faces import Face, request_of
+from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.generation import GenerationFace, Peeked
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, patience
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.completions import OpenAICompletions
 from enginehouse.dialects.openai.responses import OpenAIResponses
+from enginehouse.dialects.openai.responses_request import ResponsesBody
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect
 
@@ -29,11 +31,31 @@ def openai_faces(gateway: Gateway) -> Mapping[str, Face]:
     chat = partial(_peek, msgspec.json.Decoder(ChatBody))
     completion = partial(_peek, msgspec.json.Decoder(CompletionBody))
     return {
-        "/v1/chat/completions": GenerationFace(gateway, Dialect.OPENAI_CHAT, OpenAIChat(), Operation.CHAT, chat),
-        "/v1/completions": GenerationFace(
-            gateway, Dialect.OPENAI_COMPLETIONS, OpenAICompletions(), Operation.COMPLETION, completion
+        "/v1/chat/completions": GenerationFace(
+            gateway,
+            Dialect.OPENAI_CHAT,
+            OpenAIChat(),
+            Operation.CHAT,
+            _page("Chat completion; `stream: true` answers server-sent events.", ChatBody),
+            chat,
         ),
-        "/v1/responses": GenerationFace(gateway, Dialect.OPENAI_RESPONSES, OpenAIResponses(), Operation.CHAT),
+        "/v1/completions": GenerationFace(
+            gateway,
+            Dialect.OPENAI_COMPLETIONS,
+            OpenAICompletions(),
+            Operation.COMPLETION,
+            _page("Text completion; `stream: true` answers server-sent events.", CompletionBody),
+            completion,
+        ),
+        "/v1/responses": GenerationFace(
+            gateway,
+            Dialect.OPENAI_RESPONSES,
+            OpenAIResponses(),
+            Operation.CHAT,
+            _page(
+                "A response, of which nothing is stored; `stream: true` answers server-sent events.", ResponsesBody
+            ),
+        ),
         "/v1/embeddings": EmbeddingsFace(gateway),
     }
 
@@ -46,7 +68,7 @@ class EmbeddingsFace(Face):
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__(OpenAIChat())
+        super().__init__(OpenAIChat(), _page("Vectors of texts or of token ids.", EmbeddingBody))
         self._gateway = gateway
 
     async def handle(self, exchange: Exchange) -> None:
@@ -62,6 +84,10 @@ class EmbeddingsFace(Face):
         packed = asked.encoding_format == "base64"
         answer = embedding_body(embedding, asked.model, base64_encoded=packed, dimensions=asked.dimensions)
         await exchange.respond(200, answer)
+
+
+def _page(summary: str, body: type[Struct]) -> Page:
+    return Page(summary=summary, body=body, tag="openai")
 
 
 def _peek(decoder: "msgspec.json.Decoder[S]", body: bytes) -> Peeked:

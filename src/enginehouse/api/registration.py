@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from enginehouse.api.models import model_entry
+from enginehouse.api.openapi import LOADS, Responses, body_of
 from enginehouse.core.copies import Copies
 from enginehouse.core.identity import require_admin
 from enginehouse.core.registration import Registry
@@ -25,7 +26,7 @@ __all__ = ["registration_router"]
 log = structlog.get_logger()
 
 
-class _Change(ModelSettings):
+class ModelChange(ModelSettings):
     """Settings of a model, and how the change shall happen."""
 
     alias: str | None = Field(None, description="Short for `aliases` with this one name.")
@@ -33,7 +34,7 @@ class _Change(ModelSettings):
     load_first: bool = Field(False, description="Answer, and let it count, once the model is in memory.")
 
 
-class _New(_Change):
+class NewModel(ModelChange):
     """A model to register."""
 
     id: str = Field(description="Its id; `name@version` gives it a version.")
@@ -47,21 +48,8 @@ class Deleted(BaseModel):
     deleted: bool = True
 
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The settings are wrong, or not to be had over HTTP; `param` names the key."},
-    401: {"description": "No or unknown credentials."},
-    403: {"description": "The caller is no admin."},
-    409: {"description": "A name is taken, the model is not a registered one, or it is loading."},
-}
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "No such model."}}
-_LOADING: dict[int | str, dict[str, Any]] = {
-    503: {"description": "With `load_first`: it could not be loaded; nothing has changed."},
-    504: {"description": "With `load_first`: loading took too long; nothing has changed."},
-    507: {"description": "With `load_first`: it does not fit in memory; nothing has changed."},
-}
-_GONE: dict[int | str, dict[str, Any]] = {
-    202: {"description": "It is deleted; requests still run.", "model": Deleted}
-}
+_TAKEN: Responses = {409: {"description": "A name is taken, the model is not a registered one, or it is loading."}}
+_GONE: Responses = {202: {"description": "It is deleted; requests still run.", "model": Deleted}}
 
 Wait = Annotated[bool, Query(description="`false` answers 202 at once, while running requests end.")]
 
@@ -75,7 +63,7 @@ def registration_router(registry: Registry, copies: Copies) -> APIRouter:
     """`POST /v1/models`, `PATCH` and `DELETE /v1/models/{id}`."""
     router = APIRouter(tags=["models"], dependencies=[Depends(_admin)])
 
-    @router.post("/v1/models", status_code=201, responses=_REFUSALS | _LOADING, openapi_extra=_body(_New))
+    @router.post("/v1/models", status_code=201, responses=LOADS | _TAKEN, openapi_extra=body_of(NewModel))
     async def register(request: Request) -> JSONResponse:
         """Register a model; it is kept over restarts."""
         fields = await _object(request)
@@ -88,8 +76,8 @@ def registration_router(registry: Registry, copies: Copies) -> APIRouter:
 
     @router.patch(
         "/v1/models/{model_id:path}",
-        responses=_REFUSALS | _MISSING | _LOADING,
-        openapi_extra=_body(_Change, "application/merge-patch+json"),
+        responses=LOADS | _TAKEN,
+        openapi_extra=body_of(ModelChange, "application/merge-patch+json"),
     )
     async def patch(request: Request, model_id: str) -> JSONResponse:
         """Change a registered model's settings by a JSON merge patch: null takes a key away."""
@@ -100,7 +88,7 @@ def registration_router(registry: Registry, copies: Copies) -> APIRouter:
             model = await registry.patch(model_id, fields, _wishes(fields))
         return JSONResponse(model_entry(model, copies))
 
-    @router.delete("/v1/models/{model_id:path}", responses=_REFUSALS | _MISSING | _GONE)
+    @router.delete("/v1/models/{model_id:path}", responses=_TAKEN | _GONE)
     async def delete(request: Request, model_id: str, *, wait: Wait = True) -> JSONResponse:
         """Delete a registered model; requests that run on it end first."""
         with _audited(request, "delete", model_id, {}):
@@ -162,22 +150,3 @@ def _audited(request: Request, action: str, id_: str, fields: dict[str, Any]) ->
         log.warning("registration", outcome=error.code, **about)
         raise
     log.info("registration", outcome="done", **about)
-
-
-def _body(model: type[BaseModel], content: str = "application/json") -> dict[str, Any]:
-    schema = model.model_json_schema()
-    shown = _inlined(schema, schema.pop("$defs", {}))
-    return {"requestBody": {"required": True, "content": {content: {"schema": shown}}}}
-
-
-def _inlined(node: Any, parts: dict[str, Any]) -> Any:
-    """A schema without references of its own, since it becomes a part of a larger page."""
-    if isinstance(node, list):
-        return [_inlined(item, parts) for item in cast("list[Any]", node)]
-    if not isinstance(node, dict):
-        return node
-    fields = cast("dict[str, Any]", node)
-    if "$ref" in fields:
-        target = parts[fields["$ref"].rpartition("/")[2]]
-        return _inlined({**target, **{name: value for name, value in fields.items() if name != "$ref"}}, parts)
-    return {name: _inlined(value, parts) for name, value in fields.items()}

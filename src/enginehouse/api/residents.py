@@ -29,6 +29,7 @@ from enginehouse.api.bodies import (
     updated,
 )
 from enginehouse.api.feed import Feed, Watch, frame
+from enginehouse.api.openapi import EVENTS, LOADS, UNKNOWN, Responses, body_of
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies, copies_of
@@ -50,15 +51,7 @@ LastEventId = Annotated[
     str | None, Header(description="The id of the last event that was read; what came after it is sent first.")
 ]
 
-_BEGUN: dict[int | str, dict[str, Any]] = {202: {"description": "It has begun.", "model": Named}}
-_EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
-
-
-_EJECT_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": Eject.model_json_schema()}}}
-}
+_BEGUN: Responses = {202: {"description": "It has begun.", "model": Named}}
 
 
 async def _admin(request: Request) -> None:
@@ -138,7 +131,7 @@ def _add_overviews(
         """How every model stands."""
         return overview()
 
-    @router.get("/v1/models/status/stream", response_class=Response, responses=_EVENTS)
+    @router.get("/v1/models/status/stream", response_class=Response, responses=EVENTS)
     async def status_stream(last_event_id: LastEventId = None) -> Response:
         """`full_status`, then `model_update` on every change; after `Last-Event-ID` what was missed, if kept."""
         place = changes.place(last_event_id)
@@ -167,12 +160,12 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
                 await copies.unload(model)
         return _answer(copies.status(model), wait=wait)
 
-    @router.post("/v1/models/eject", openapi_extra=_EJECT_BODY, **shown)
+    @router.post("/v1/models/eject", responses=UNKNOWN, openapi_extra=body_of(Eject), **shown)
     async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
         """Out of memory, once its running requests have ended."""
         return await unload_it(model, wait=True)
 
-    @router.post("/v1/models/{model_id:path}/load", responses=_BEGUN, **shown)
+    @router.post("/v1/models/{model_id:path}/load", responses=LOADS | _BEGUN, **shown)
     async def load(model_id: str, *, wait: Wait = True) -> Response | Named:
         """Into memory; answers when it is ready."""
         model = catalogue.resolve(model_id)
@@ -208,7 +201,7 @@ def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, wat
         return LogLines(alias=model.id, model_id=model.id, lines=[entry.event for entry in kept])
 
     @router.get(
-        "/v1/models/{model_id:path}/logs/stream", dependencies=admins, response_class=Response, responses=_EVENTS
+        "/v1/models/{model_id:path}/logs/stream", dependencies=admins, response_class=Response, responses=EVENTS
     )
     async def log_stream(model_id: str, lines: Lines = 100, last_event_id: LastEventId = None) -> Response:
         """The last lines, then every new one, as events named `log`; with `Last-Event-ID` what was missed first."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from enginehouse.api.openapi import Responses
 from enginehouse.core.identity.principals import may_use
 from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.sheets import as_csv
@@ -28,19 +29,21 @@ Discount = Annotated[
 ]
 By = Annotated[Group | None, Query(description="Adds `groups` to the answer.")]
 
+_SHEET: Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
 
 def usage_router(reports: UsageReports) -> APIRouter:
     """`GET /v1/llm/usage` and `GET /v1/llm/embedding-usage`."""
     router = APIRouter(tags=["usage"])
 
-    @router.get("/v1/llm/usage")
+    @router.get("/v1/llm/usage", responses=_SHEET)
     async def llm_usage(
         request: Request, start_date: Start = None, end_date: End = None, user_id: User = None, group_by: By = None
     ) -> Response:
         """All usage: requests, tokens and cost in total, by model and by day. CSV with `Accept: text/csv`."""
         return await _answer(reports, request, _question(request, start_date, end_date, user_id, group_by))
 
-    @router.get("/v1/llm/embedding-usage")
+    @router.get("/v1/llm/embedding-usage", responses=_SHEET)
     async def embedding_usage(
         request: Request, start_date: Start = None, end_date: End = None, user_id: User = None, group_by: By = None
     ) -> Response:

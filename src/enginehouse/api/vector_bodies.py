@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
 from enginehouse.core.vectors.ids import OwnId
@@ -25,7 +24,6 @@ __all__ = [
     "new_of",
     "pages_of",
     "query_of",
-    "schema_of",
     "state_body",
 ]
 
@@ -186,19 +184,3 @@ def hit_body(hit: Hit) -> Mapping[str, Any]:
     """A point; what was not asked for is left out."""
     told = {"score": hit.score, "payload": hit.payload, "vector": hit.vector}
     return {"id": hit.id, **{name: value for name, value in told.items() if value is not None}}
-
-
-def schema_of(body: type[Struct]) -> Mapping[str, Any]:
-    """A body's schema without references of its own, since it becomes a part of a larger page."""
-    (schema,), parts = msgspec.json.schema_components([body], ref_template="{name}")
-    return _inlined(schema, parts)
-
-
-def _inlined(node: Any, parts: Mapping[str, Any]) -> Any:
-    if isinstance(node, list):
-        return [_inlined(item, parts) for item in node]  # pyright: ignore[reportUnknownVariableType] - JSON
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        return _inlined(parts[node["$ref"]], parts)  # pyright: ignore[reportUnknownArgumentType] - JSON
-    return {name: _inlined(value, parts) for name, value in node.items()}  # pyright: ignore[reportUnknownVariableType] - JSON

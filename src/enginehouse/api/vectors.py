@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from enginehouse.api.dialect import decode, error_body
+from enginehouse.api.openapi import LOADS, Responses, body_of
 from enginehouse.api.vector_bodies import (
     CountBody,
     CreateBody,
@@ -26,7 +27,6 @@ from enginehouse.api.vector_bodies import (
     new_of,
     pages_of,
     query_of,
-    schema_of,
     state_body,
 )
 from enginehouse.core.vectors.batch import Asker, Batch
@@ -54,12 +54,18 @@ _delete = msgspec.json.Decoder(DeleteBody)
 _scroll = msgspec.json.Decoder(ScrollBody)
 _count = msgspec.json.Decoder(CountBody)
 
-_MISSING: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The request is wrong; the message names the field, of a point with its index."},
-    401: {"description": "No or unknown credentials."},
+_MISSING: Responses = {
     404: {"description": "No such collection, or embedding model."},
     503: {"description": "The store of vectors cannot be reached."},
 }
+_EMBEDS: Responses = {
+    **LOADS,
+    409: {
+        "description": "The collection and the points do not fit, or its model was unloaded while it was loading."
+    },
+    502: {"description": "The engine of the collection's model refused, or died."},
+}
+_LINES: Responses = {200: {"content": {_NDJSON: {}}}}
 
 
 def vectors_router(vectors: Vectors, aside: Aside = asyncio.to_thread) -> APIRouter:
@@ -71,7 +77,7 @@ def vectors_router(vectors: Vectors, aside: Aside = asyncio.to_thread) -> APIRou
 
 
 def _add_collections(router: APIRouter, vectors: Vectors) -> None:
-    @router.post("/collections", status_code=201, openapi_extra=_body(CreateBody))
+    @router.post("/collections", status_code=201, responses=_EMBEDS, openapi_extra=body_of(CreateBody))
     async def create(request: Request) -> Response:
         """Make a collection; without `vector_size` it takes what its `embedding_model` gives."""
         new = new_of(decode(await request.body(), _create))
@@ -96,7 +102,7 @@ def _add_collections(router: APIRouter, vectors: Vectors) -> None:
 
 
 def _add_points(router: APIRouter, vectors: Vectors, aside: Aside) -> None:
-    @router.post("/points", openapi_extra=_body(PointsBody))
+    @router.post("/points", responses=_EMBEDS, openapi_extra=body_of(PointsBody))
     async def upsert(request: Request, collection_name: str | None = None) -> Response:
         """Store up to 10,000 points, all or none, over those that have their ids.
 
@@ -117,14 +123,14 @@ def _add_points(router: APIRouter, vectors: Vectors, aside: Aside) -> None:
         stored, tokens = await vectors.upsert(name, batch, asker)
         return _json({"collection_name": name, "status": "completed", "upserted": stored, **_usage(tokens)})
 
-    @router.delete("/points", openapi_extra=_body(DeleteBody))
+    @router.delete("/points", openapi_extra=body_of(DeleteBody))
     async def delete(request: Request) -> Response:
         """Delete points by their ids, or all that match a filter."""
         body = decode(await request.body(), _delete)
         deleted = await vectors.delete(request.state.principal, named(body), body.ids, body.filter)
         return _json({"collection_name": named(body), "status": "completed", "deleted": deleted})
 
-    @router.post("/search", openapi_extra=_body(SearchBody))
+    @router.post("/search", responses=_EMBEDS, openapi_extra=body_of(SearchBody))
     async def search(request: Request) -> Response:
         """The nearest points, best first: to a vector, or to a text that the collection's model embeds."""
         body = decode(await request.body(), _search)
@@ -132,7 +138,7 @@ def _add_points(router: APIRouter, vectors: Vectors, aside: Aside) -> None:
         found = {"collection_name": named(body), "results": [hit_body(hit) for hit in hits], **_usage(tokens)}
         return await aside(_json, found)
 
-    @router.post("/points/scroll", openapi_extra=_body(ScrollBody))
+    @router.post("/points/scroll", responses=_LINES, openapi_extra=body_of(ScrollBody))
     async def scroll(request: Request) -> Response:
         """Points in the order of their ids, a page at a time; with `Accept: application/x-ndjson` all of them."""
         body = decode(await request.body(), _scroll)
@@ -143,7 +149,7 @@ def _add_points(router: APIRouter, vectors: Vectors, aside: Aside) -> None:
         hits, after = await vectors.page(principal, name, pages)
         return await aside(_json, {"points": [hit_body(hit) for hit in hits], "next_offset": after})
 
-    @router.post("/points/count", openapi_extra=_body(CountBody))
+    @router.post("/points/count", openapi_extra=body_of(CountBody))
     async def count(request: Request) -> Response:
         """How many points there are, or match a filter."""
         body = decode(await request.body(), _count)
@@ -249,7 +255,3 @@ def _usage(tokens: int) -> Mapping[str, Any]:
 
 def _json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
-
-
-def _body(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(kind)}}}}

@@ -28,6 +28,7 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.MissingCredentials: 401,
     errors.PermissionDenied: 403,
     errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
     errors.RequestTooLarge: 413,
     errors.BudgetSpent: 429,

@@ -40,10 +40,14 @@ def serve(found: Effective, *, pull: bool) -> None:
     if pull:
         listen(settings.server).close()  # better told now than after a long download
         _pull(settings)
-    wants_key = bool(settings.auth.api_keys or settings.auth.jwt_secret)
 
     def ready(house: House, url: str) -> None:
-        show_banner(remarks(), address(settings.server) or url, house.catalogue.models(), wants_key=wants_key)
+        show_banner(
+            remarks(),
+            address(settings.server) or url,
+            house.catalogue.models(),
+            wants_key=not house.access.identity.open,
+        )
 
     run_service(settings, found.environ, config=found.path, ready=ready)
 

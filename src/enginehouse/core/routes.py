@@ -4,7 +4,8 @@ A deployment that fails again and again is left alone for a while; after that on
 """
 
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
+from contextlib import contextmanager
 
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.errors import (
@@ -56,24 +57,39 @@ class Breaker:
         """Seconds until it is tried again."""
         return max(self._until - self._clock(), 0.0)
 
-    def began(self) -> None:
-        """A request goes there."""
+    def began(self) -> bool:
+        """A request goes there; returns whether it is the one that tries a deployment that was left alone."""
         self.running += 1
-        self._probing = self._until > 0
+        trying = self._until > 0 and not self._probing
+        self._probing = self._probing or trying
+        return trying
 
-    def ended(self, error: EnginehouseError | None, settings: RoutingSettings) -> None:
-        """It is over; what is not the deployment's fault says nothing of it."""
+    def ended(self, *, trying: bool) -> None:
+        """It is over, however it went.
+
+        Args:
+            trying: as `began` said.
+        """
         self.running -= 1
-        self._probing = False
-        if error is None:
-            self._failures, self._until = 0, 0.0
-        elif isinstance(error, EngineError) and may_help(error):
-            self._failures += 1
-            wait = error.retry_after or 0.0
-            if self._failures >= settings.breaker_failures or self._until > 0:
-                wait = max(wait, settings.breaker_cooldown)
-            if wait:
-                self._until = self._clock() + min(wait, settings.max_retry_after)
+        if trying:
+            self._probing = False
+
+    def went_well(self) -> None:
+        """An answer came whole."""
+        self._failures, self._until = 0, 0.0
+
+    def failed(self, error: EnginehouseError, settings: RoutingSettings) -> None:
+        """None came; what is not the deployment's fault says nothing of it."""
+        if not (isinstance(error, EngineError) and may_help(error)):
+            return
+        self._failures += 1
+        wait = error.retry_after or 0.0
+        if self._failures >= settings.breaker_failures:
+            wait = max(wait, settings.breaker_cooldown)
+        if wait:
+            self._until = self._clock() + min(wait, settings.max_retry_after)
+        elif self._clock() >= self._until:
+            self._until = 0.0
 
 
 class Routes:
@@ -115,6 +131,23 @@ class Routes:
             known = self._breakers[deployment.id] = Breaker(self._clock)
         return known
 
+    @contextmanager
+    def visit(self, deployment: Deployment) -> Generator[None]:
+        """One request's stay at a deployment, from the choice of it on, so that who waits there counts too.
+
+        How it ends is told to the breaker; a caller who left says nothing of the deployment.
+        """
+        breaker = self.breaker(deployment)
+        trying = breaker.began()
+        try:
+            yield
+            breaker.went_well()
+        except EnginehouseError as error:
+            breaker.failed(error, self.settings)
+            raise
+        finally:
+            breaker.ended(trying=trying)
+
     def pick(self, model: Model, tried: Collection[str] = ()) -> Deployment | None:
         """The deployment with the least outstanding work for its weight; None when there is none left.
 
@@ -153,7 +186,7 @@ class Routes:
         """What a caller is told when every deployment is left alone."""
         wait = min((self.breaker(one).reopens for one in model.deployments), default=0.0)
         return UpstreamRefused(
-            f"Every server of {model.id!r} has failed several times; they are tried again in {wait:.0f} s.",
+            f"Every server of {model.id!r} has failed or is too busy; they are tried again in {wait:.0f} s.",
             status=503,
             retry_after=max(wait, 1.0),
         )

@@ -1,6 +1,7 @@
 """Bytes that pass through as they are, read on their way: what they count, what they report, and where they end."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeAlias
 
 import msgspec
 
@@ -9,11 +10,17 @@ from enginehouse.errors import UpstreamDied
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect
 
-__all__ = ["Passage", "asking_for_usage", "data_of", "whole_pieces"]
+__all__ = ["Passage", "asking_for_usage", "data_of", "whole_pieces", "with_defaults"]
+
+Fields: TypeAlias = dict[str, msgspec.Raw]
+"""A JSON object whose values nobody has looked at."""
 
 _MAX_PIECE = 16 * 1024 * 1024
 _ASKED = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 """Dialects whose streams tell the tokens only when they are asked to, in a frame of its own."""
+_OPTIONS = frozenset({Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE})
+"""Dialects that keep such parameters in an object of their own."""
+_OLLAMA = {"max_tokens": "num_predict"}
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -28,6 +35,7 @@ class Passage:
 
     def __init__(self, dialect: Dialect, codec: Codec, *, wants_usage: bool) -> None:
         self._reader = codec.reader()
+        self._closed = False
         self._asked = dialect in _ASKED
         self._keeps_usage = wants_usage or not self._asked
         self._between = b"\n" if codec.media_type.startswith("application/x-ndjson") else b"\n\n"
@@ -35,7 +43,7 @@ class Passage:
     @property
     def ended(self) -> bool:
         """Whether the stream has come to its proper end."""
-        return self._reader.ended
+        return self._reader.ended or self._closed
 
     async def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[bytes, list[Event]]]:
         """Whole frames for the caller, with the events they tell; the last item is the end of a whole stream.
@@ -49,7 +57,9 @@ class Passage:
             yield (piece if self._keeps_usage else _without_usage(piece)), events
             if self._reader.ended:
                 return
-        yield (_DONE if self._asked else b""), self._reader.close()
+        events = self._reader.close()
+        self._closed = True
+        yield (_DONE if self._asked else b""), events
 
 
 async def whole_pieces(chunks: AsyncIterator[bytes], between: bytes = b"\n\n") -> AsyncGenerator[bytes]:
@@ -60,16 +70,21 @@ async def whole_pieces(chunks: AsyncIterator[bytes], between: bytes = b"\n\n") -
     Raises:
         UpstreamDied: one frame is larger than 16 MiB.
     """
-    rest = b""
+    rest, held = bytearray(), b""
     async for chunk in chunks:
-        data = (rest + chunk if rest else chunk).replace(b"\r\n", b"\n")
-        at = data.rfind(between)
-        if at < 0:
-            rest = data
-        else:
+        data = held + chunk
+        held = b"\r" if data.endswith(b"\r") else b""  # perhaps the first half of an end of line
+        data = data[: len(data) - len(held)].replace(b"\r\n", b"\n")
+        if not rest and data.endswith(between):
+            yield data
+            continue
+        seen = max(len(rest) - len(between) + 1, 0)
+        rest += data
+        at = rest.rfind(between, seen)
+        if at >= 0:
             end = at + len(between)
-            yield data[:end]
-            rest = data[end:]
+            yield bytes(rest[:end])
+            del rest[:end]
         if len(rest) > _MAX_PIECE:
             raise UpstreamDied("The engine sent an event larger than 16 MiB.")
 
@@ -88,6 +103,20 @@ def asking_for_usage(body: bytes) -> bytes:
     options["include_usage"] = msgspec.Raw(b"true")
     fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields)
+
+
+def with_defaults(fields: Fields, dialect: Dialect, defaults: Fields) -> Fields:
+    """A request's fields with parameters of an answer that its caller did not give, where the dialect has them.
+
+    Args:
+        defaults: by the names of OpenAI and Anthropic: `temperature`, `top_p`, `max_tokens`.
+    """
+    if dialect in _OPTIONS:
+        given = msgspec.json.decode(fields.get("options") or b"null", type=Fields | None)
+        named = {_OLLAMA.get(name, name): value for name, value in defaults.items()}
+        return fields | {"options": msgspec.Raw(msgspec.json.encode(named | (given or {})))}
+    known = {"max_tokens"} if "max_completion_tokens" in fields else set[str]()
+    return {name: value for name, value in defaults.items() if name not in known} | fields
 
 
 class _Chunk(msgspec.Struct):

@@ -13,10 +13,11 @@ from enginehouse.engines.base import Reply
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 from enginehouse.types.answer import Event
 
-__all__ = ["HttpReply", "HttpServer", "events_of_stream", "taken"]
+__all__ = ["HttpReply", "HttpServer", "events_of_stream", "streamed", "taken"]
 
 _ANONYMOUS: Mapping[str, str] = {"Content-Type": "application/json"}
 _REFUSED = 400
+_MAX_BODY = 256 * 1024 * 1024
 _CONNECT = 10.0
 """Seconds until a connection has to be there."""
 
@@ -43,9 +44,19 @@ class HttpReply:
             yield chunk
 
     async def read(self) -> bytes:
-        """The whole body."""
-        with _Translated():
-            return await self._response.read()
+        """The whole body.
+
+        Raises:
+            UpstreamDied: it is larger than 256 MiB; the longest lists of vectors are not.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.frames():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _MAX_BODY:
+                raise UpstreamDied("The engine sent an answer larger than 256 MiB.")
+        return b"".join(chunks)
 
 
 class HttpServer:
@@ -173,6 +184,18 @@ async def taken(reply: Reply) -> Reply:
     return reply
 
 
+def streamed(reply: Reply, media_type: str) -> Reply:
+    """The reply, if it is a stream of this media type.
+
+    Raises:
+        UpstreamDied: it is something else.
+    """
+    kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != media_type.partition(";")[0]:
+        raise UpstreamDied(f"The engine was asked for a stream and answered {kind or 'something'} instead.")
+    return reply
+
+
 async def events_of_stream(reply: Reply, reader: StreamReader, media_type: str) -> AsyncGenerator[Event]:
     """The events of a streamed answer; what the server has to say after its end is not read.
 
@@ -182,10 +205,7 @@ async def events_of_stream(reply: Reply, reader: StreamReader, media_type: str) 
     Raises:
         UpstreamDied: it is no such stream, or broke off before its end.
     """
-    kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind != media_type.partition(";")[0]:
-        raise UpstreamDied(f"The engine was asked for a stream and answered {kind or 'something'} instead.")
-    async for chunk in reply.frames():
+    async for chunk in streamed(reply, media_type).frames():
         for event in reader.feed(chunk):
             yield event
         if reader.ended:

@@ -430,7 +430,7 @@ class TimeoutSettings(Section):
     connect: PositiveSeconds | None = None
     """Seconds until the connection to a server elsewhere has to be there; 10 when left out."""
     first_token: PositiveSeconds | None = None
-    """Seconds from asking the engine to the first piece of its answer."""
+    """Seconds from asking the engine to the first piece of a streamed answer."""
     total: PositiveSeconds | None = None
     """Seconds from asking the engine to the end of its answer."""
 

@@ -14,6 +14,7 @@ __all__ = [
     "Kind",
     "Model",
     "Operation",
+    "Patience",
     "Place",
     "Price",
     "Principal",
@@ -298,6 +299,14 @@ class Place(Protocol):
         ...
 
 
+class Patience(Protocol):
+    """A time that runs out: `asyncio.Timeout`."""
+
+    def expired(self) -> bool:
+        """Whether it has."""
+        ...
+
+
 class Timings(Struct, kw_only=True):
     """Seconds a request spent in each phase, filled in as it passes; None while a phase has not ended."""
 
@@ -315,6 +324,8 @@ class Timings(Struct, kw_only=True):
     """Which deployment it runs on, once that is decided."""
     place: Place | None = None
     """Where it stands in the line, while it waits for a slot."""
+    patience: Patience | None = None
+    """What its caller is willing to wait, where that is known."""
 
 
 class Spends(Protocol):
@@ -330,7 +341,7 @@ class Spends(Protocol):
         ...
 
     def spent(self, tokens: int) -> None:
-        """So many were read and written, in all and so far."""
+        """So many more were read and written."""
         ...
 
 

@@ -160,7 +160,8 @@ async def open_door(
                 ollama_router(catalogue, copies),
                 llm_router(catalogue),
                 registration_router(registry, copies),
-            ]
+            ],
+            hot,
         )
         identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))

@@ -175,3 +175,52 @@ async def test_a_route_that_breaks_is_noted_as_well(tmp_path):
         with pytest.raises(RuntimeError):
             await Caller(door, "POST", "/cleanup").run()
         assert [(one.action, one.status) for one in await audit.latest()] == [("POST /cleanup", 500)]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions"])
+def test_a_body_is_limited_while_it_is_read_whatever_it_says_of_itself(path):
+    """Chunks without a length, or with a false one: reading stops at the limit."""
+    served = 0
+
+    async def main():
+        nonlocal served
+        async with open_door([b"{}"], max_body_bytes=1000) as door:
+            caller = door.caller("POST", path, b"", content_length="10")
+
+            async def chunks():
+                nonlocal served
+                served += 1
+                return {"type": "http.request", "body": b"x" * 400, "more_body": True}
+
+            caller._receive = chunks
+            return await caller.run()
+
+    answer = simulate(main())
+    assert (answer.status, answer.json()["error"]["code"]) == (413, "request_too_large")
+    assert served <= 21
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/v1/chat/completions",
+            {"error": {"type": "authentication_error", "param": None, "code": "invalid_api_key"}},
+        ),
+        ("/v1/messages", {"type": "error", "error": {"type": "authentication_error"}}),
+        ("/api/chat", {"error": None}),
+        ("/predict", {"status": "error", "code": "INVALID_API_KEY"}),
+    ],
+)
+def test_who_is_refused_hears_it_in_the_dialect_that_was_spoken(path, body):
+    answer = ask("POST", path, keys=["a-key"])
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.headers["x-request-id"]
+    said = answer.json()
+    if isinstance(said["error"], dict):
+        message = said["error"].pop("message")
+    else:
+        message = said["error"]
+        said["error"] = body.get("error")
+    assert "X-API-Key" in message
+    assert {name: said[name] for name in body} == body

@@ -360,12 +360,13 @@ def test_strangers_change_nothing(at_the_door):
 
 def test_the_page_tells_the_bodies_and_the_statuses(at_the_door):
     async def test(door):
-        paths = (await door.call("GET", "/openapi.json")).json()["paths"]
+        page = (await door.call("GET", "/openapi.json")).json()
+        paths, schemas = page["paths"], page["components"]["schemas"]
         post = paths["/v1/models"]["post"]
         assert {"201", "400", "401", "403", "409", "503", "504", "507"} <= post["responses"].keys()
         schema = post["requestBody"]["content"]["application/json"]["schema"]
-        assert {"id", "source", "alias", "load_first", "move_aliases"} <= schema["properties"].keys()
-        assert "$ref" not in json.dumps(schema)
+        assert schema == {"$ref": "#/components/schemas/NewModel"}
+        assert {"id", "source", "alias", "load_first", "move_aliases"} <= schemas["NewModel"]["properties"].keys()
         one = paths["/v1/models/{model_id}"]
         assert {"200", "400", "404", "409"} <= one["patch"]["responses"].keys()
         assert {"200", "202", "404", "409"} <= one["delete"]["responses"].keys()

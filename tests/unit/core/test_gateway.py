@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from enginehouse.core.catalogue import Catalogue, from_settings
+from enginehouse.dialects.passing import with_defaults
 from enginehouse.errors import PermissionDenied
 from enginehouse.settings.schema import Settings
 from enginehouse.testing import WHOLE, FakeEngine, FakeLauncher, simulate
 from enginehouse.types import EngineName, Principal, Priority
-from tests.unit.core.way import BODY, USER, answer, open_gateway, request
-
-ELSEWHERE = {"base_url": "http://127.0.0.1:9"}
+from enginehouse.types.generation import Dialect
+from tests.unit.core.way import BODY, ELSEWHERE, USER, answer, open_gateway, request
 
 
 def sent(body=BODY, principal=USER, priority=Priority.NORMAL, **stated):
@@ -39,6 +39,19 @@ def test_the_engine_hears_its_own_name_for_the_model():
 def test_parameters_nobody_gave_come_from_the_configuration():
     got = msgspec.json.decode(sent(defaults={"temperature": 0.9, "max_tokens": 7}))
     assert (got["temperature"], got["max_tokens"]) == (0.25, 7)
+
+
+def test_a_caller_who_says_how_long_an_answer_may_be_is_not_told_otherwise():
+    body = BODY.replace(b'"temperature":0.25', b'"max_completion_tokens":5')
+    got = msgspec.json.decode(sent(body, defaults={"max_tokens": 7}))
+    assert "max_tokens" not in got
+
+
+def test_ollamas_words_for_them_stand_among_its_options():
+    fields = msgspec.json.decode(b'{"model":"m","options":{"top_p":0.5}}', type=dict[str, msgspec.Raw])
+    defaults = {name: msgspec.Raw(b"0.25") for name in ("top_p", "max_tokens")}
+    got = msgspec.json.decode(msgspec.json.encode(with_defaults(fields, Dialect.OLLAMA_CHAT, defaults)))
+    assert got == {"model": "m", "options": {"top_p": 0.5, "num_predict": 0.25}}
 
 
 def test_a_server_elsewhere_runs_many_at_once():

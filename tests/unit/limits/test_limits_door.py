@@ -10,8 +10,9 @@ from enginehouse.core.limits import Limits
 from enginehouse.errors import StoreUnavailable
 from enginehouse.settings.schema import LimitSettings, ServerSettings
 from enginehouse.stores.kv import MemoryTallies
-from enginehouse.testing import Caller
+from enginehouse.testing import Caller, simulate
 from enginehouse.types import Principal
+from tests.unit.api.house import open_door
 
 CHAT, PREDICT, LIST = "/v1/chat/completions", "/predict", "/v1/models"
 ANN = Principal(user="ann", tier="gold")
@@ -146,3 +147,21 @@ async def test_deny_answers_503():
     answer = await house()
     assert (answer.status, answer.json()["error"]["code"]) == (503, "store_unavailable")
     assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/v1/messages", "rate_limit_error"), (CHAT, "rate_limit_error"), ("/api/chat", None)]
+)
+def test_a_refusal_is_said_in_the_dialect_that_was_spoken(path, kind):
+    async def main():
+        async with open_door([b"{}"]) as door:
+            door.app._limits = Limits(LimitSettings(requests=1, window=30), MemoryTallies())
+            return [await door.post(path, b"{}") for _ in range(2)]
+
+    first, second = simulate(main())
+    assert (first.status, second.status) == (400, 429)
+    assert first.headers["x-ratelimit-remaining-requests"] == "0"
+    assert second.headers["x-ratelimit-limit-requests"] == "1"
+    assert 30 <= int(second.headers["retry-after"]) <= 31
+    error = second.json()["error"]
+    assert (error["type"] if kind else None) == kind

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from enginehouse.core.vectors.vectors import scope_of
@@ -120,7 +120,9 @@ async def sweep(worlds):
             await worlds.door.call("DELETE", f"/collections/{item['name']}", b"", who)
 
 
-SLOW = settings(suppress_health_check=list(HealthCheck), max_examples=6)
+SLOW = settings(
+    suppress_health_check=list(HealthCheck), max_examples=6, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
 
 
 @SLOW

@@ -211,6 +211,8 @@ async def test_a_text_is_embedded_only_when_its_batch_is_right(door):
     await door.ok("POST", "/collections", {"name": "docs", "vector_size": 3, "embedding_model": "gone"})
     bad = [{"id": 1, "text": "red"}, {"id": 2, "vector": [1]}]
     assert "points[1].vector" in await door.no("POST", "/points", {"name": "docs", "points": bad})
+    large = [{"id": 1, "text": "red", "payload": {"x": "x" * 2000}}]
+    assert "points[0].payload" in await door.no("POST", "/points", {"name": "docs", "points": large})
     answer = await door.call("POST", "/points", {"name": "docs", "points": bad[:1]})
     assert (answer.status, answer.json()["error"]["code"]) == (404, "model_not_found")
 

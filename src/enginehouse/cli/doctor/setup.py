@@ -59,7 +59,7 @@ def exposure(settings: Settings) -> Finding:
         check_exposure(settings.server, settings.auth)
     except SettingsError as error:
         return Finding("access", Status.FAIL, error.message, "Set API_KEY, or listen on 127.0.0.1.")
-    locked = settings.auth.api_keys or settings.auth.jwt_secret
+    locked = settings.auth.api_keys or settings.auth.jwt_secret or settings.auth.jwks_url
     return Finding("access", Status.OK, "with a key" if locked else "without a key, from this machine only")
 
 

@@ -13,13 +13,13 @@ from enginehouse.core.gateway.spending import Expected
 from enginehouse.core.gateway.wording import Wording
 from enginehouse.core.ledger.digests import canonical
 from enginehouse.core.ledger.ledger import Entry
-from enginehouse.dialects.passing import asking_for_usage
+from enginehouse.dialects.passing import asking_for_usage, with_defaults
 from enginehouse.engines.base import Call, Forwards, Generates
-from enginehouse.engines.http import taken
-from enginehouse.errors import InvalidRequest
+from enginehouse.engines.http import streamed, taken
+from enginehouse.errors import EngineError, InvalidRequest
 from enginehouse.types import Deployment, Model, Request
 from enginehouse.types.answer import Event
-from enginehouse.types.generation import Generation, Sampling
+from enginehouse.types.generation import Dialect, Generation, Sampling
 
 __all__ = ["Events", "Flow", "Frames", "asked_of"]
 
@@ -115,7 +115,7 @@ class Frames:
             call = structs.replace(call, body=asking_for_usage(call.body))
         passage = self._wording.passage()
         async with _metered(entry, self._wording) as meter, engine.forward(call) as reply:
-            pieces = passage.pieces((await taken(reply)).frames())
+            pieces = passage.pieces(streamed(await taken(reply), self._wording.codec.media_type).frames())
             async with aclosing(pieces):
                 async for piece, events in pieces:
                     meter.prompt = reply.prompt_tokens
@@ -160,7 +160,7 @@ class Frames:
     def _call(self, seat: Seat) -> Call:
         return Call(
             dialect=self._wording.dialect,
-            body=prepared(seat.model, seat.deployment, self._request),
+            body=prepared(seat.model, seat.deployment, self._request, self._wording.dialect),
             stream=self._request.stream,
             request_id=self._request.request_id,
         )
@@ -197,12 +197,19 @@ class _Metered(Meter):
 
 @asynccontextmanager
 async def _metered(entry: Entry, asked: Generation | Wording) -> AsyncGenerator[_Metered]:
-    """However the answer ends, the record knows what was generated."""
+    """However the answer ends, the record knows what was generated; a refusal costs nothing."""
     entry.running()
     meter = _Metered(entry, asked)
     try:
         yield meter
-    finally:
+    except (EngineError, InvalidRequest):
+        if meter.heard:
+            meter.write()
+        raise
+    except BaseException:
+        meter.write()
+        raise
+    else:
         meter.write()
 
 
@@ -235,7 +242,7 @@ def asked_of(model: Model, deployment: Deployment, generation: Generation) -> Ge
     )
 
 
-def prepared(model: Model, deployment: Deployment, request: Request) -> bytes:
+def prepared(model: Model, deployment: Deployment, request: Request, dialect: Dialect) -> bytes:
     """The caller's body with what the configuration adds: the engine's name for the model, parameters nobody gave.
 
     Untouched, to the byte, when there is nothing to add.
@@ -245,6 +252,5 @@ def prepared(model: Model, deployment: Deployment, request: Request) -> bytes:
         return request.body
     fields = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])
     fields["model"] = msgspec.Raw(msgspec.json.encode(name))
-    for default, value in deployment.defaults:
-        fields.setdefault(default, msgspec.Raw(value.encode()))
-    return msgspec.json.encode(fields)
+    defaults = {name: msgspec.Raw(value.encode()) for name, value in deployment.defaults}
+    return msgspec.json.encode(with_defaults(fields, dialect, defaults))

@@ -6,8 +6,8 @@ again; the caller sees nothing of that but the time it took.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 import msgspec
@@ -33,7 +33,7 @@ from enginehouse.errors import (
     UpstreamDied,
     UpstreamTimeout,
 )
-from enginehouse.types import Deployment, Request, Usage
+from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
 
@@ -148,6 +148,7 @@ class Gateway:
         async with AsyncExitStack() as whole:
             entry = await whole.enter_async_context(self._ledger.record(request, request.face))
             entry.digest = self._digests.of(request.principal, flow.question)
+            whole.enter_context(_told_apart(request))
             tries = Tries(request, self._seats, self._routes)
             while True:
                 model, deployment = tries.next()
@@ -155,12 +156,13 @@ class Gateway:
                 if not held:
                     held = True
                     await whole.enter_async_context(self._spending.held(request, entry, expected))
+                    continue  # others may have come to that place meanwhile
                 try:
-                    async with self._seats.seat(request, model, deployment) as seat:
+                    async with self._place(request, model, deployment) as seat:
                         if seat is None:
                             continue  # the name may mean another model by now
                         entry.resolved(seat.model, seat.deployment)
-                        async with self._asked(request, flow, seat, entry) as pieces:
+                        async with _asked(request, flow, seat, entry) as pieces:
                             begun = True
                             yield Answering(seat, pieces, entry)
                     return  # noqa: TRY300 - what follows belongs to the loop
@@ -176,35 +178,25 @@ class Gateway:
                     )
 
     @asynccontextmanager
-    async def _asked(
-        self, request: Request, flow: Flow[T], seat: Seat, entry: Entry
-    ) -> AsyncGenerator[AsyncIterator[T]]:
-        """The pieces, once the first one is there."""
-        async with (
-            self._watched(seat.deployment),
-            _measured(request),
-            _limited(seat.deployment) as limit,
-            aclosing(flow.pieces(seat, entry)) as pieces,
-        ):
-            first = await _first(pieces)
-            waited = limit.begun()
-            if request.stream:
-                request.timings.ttft = waited
-            yield _joined(first, pieces)
+    async def _place(self, request: Request, model: Model, deployment: Deployment) -> AsyncGenerator[Seat | None]:
+        with self._routes.visit(deployment):
+            async with self._seats.seat(request, model, deployment) as seat:
+                yield seat
 
-    @asynccontextmanager
-    async def _watched(self, deployment: Deployment) -> AsyncGenerator[None]:
-        """How it goes is told to the deployment's breaker."""
-        breaker = self._routes.breaker(deployment)
-        failure: EnginehouseError | None = None
-        breaker.began()
-        try:
-            yield
-        except EnginehouseError as error:
-            failure = error
-            raise
-        finally:
-            breaker.ended(failure, self._routes.settings)
+
+@asynccontextmanager
+async def _asked(request: Request, flow: Flow[T], seat: Seat, entry: Entry) -> AsyncGenerator[AsyncIterator[T]]:
+    """The pieces, once the first one is there."""
+    async with (
+        _measured(request),
+        _limited(seat.deployment, stream=request.stream) as limit,
+        aclosing(flow.pieces(seat, entry)) as pieces,
+    ):
+        first = await _first(pieces)
+        waited = limit.begun()
+        if request.stream:
+            request.timings.ttft = waited
+        yield _joined(first, pieces)
 
 
 class _Vectors:
@@ -226,7 +218,11 @@ class _Vectors:
         if not isinstance(seat.engine, Embeds):
             raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
         entry.running()
-        embedding = await seat.engine.embed(self._texts)
+        try:
+            embedding = await seat.engine.embed(self._texts)
+        except asyncio.CancelledError:
+            entry.usage = self.expected().usage()
+            raise
         entry.usage = Usage(input=embedding.tokens)
         await entry.settled()
         yield embedding
@@ -273,14 +269,14 @@ class _Nothing:
 
 
 class _Limit:
-    """The time an engine has for its first piece, and for the whole of its answer."""
+    """The time an engine has for its first piece, which only a stream has, and for the whole of its answer."""
 
-    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout) -> None:
+    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout, *, stream: bool) -> None:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
         self._whole = None if deployment.total_timeout is None else self._began + deployment.total_timeout
         self._timeout = timeout
-        if deployment.first_token_timeout is not None:
+        if stream and deployment.first_token_timeout is not None:
             first = self._began + deployment.first_token_timeout
             timeout.reschedule(first if self._whole is None else min(first, self._whole))
         else:
@@ -293,11 +289,11 @@ class _Limit:
 
 
 @asynccontextmanager
-async def _limited(deployment: Deployment) -> AsyncGenerator[_Limit]:
+async def _limited(deployment: Deployment, *, stream: bool) -> AsyncGenerator[_Limit]:
     timeout = asyncio.timeout(None)
     try:
         async with timeout:
-            yield _Limit(deployment, timeout)
+            yield _Limit(deployment, timeout, stream=stream)
     except TimeoutError:
         if not timeout.expired():
             raise
@@ -311,12 +307,24 @@ async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
     Raises:
         QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
     """
-    limit = asyncio.timeout(request.timeout)
+    limit = request.timings.patience = asyncio.timeout(request.timeout)
     try:
         async with limit:
             yield limit
     except TimeoutError:
         if not limit.expired():
+            raise
+        raise _too_late(request) from None
+
+
+@contextmanager
+def _told_apart(request: Request) -> Generator[None]:
+    """Who runs out of patience has not left: both cancel, but the record shall say which it was."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        limit, task = request.timings.patience, asyncio.current_task()
+        if limit is None or not limit.expired() or task is None or task.cancelling() > 1:
             raise
         raise _too_late(request) from None
 
@@ -348,7 +356,7 @@ async def _joined(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
 @asynccontextmanager
 async def _measured(request: Request) -> AsyncGenerator[None]:
     clock = asyncio.get_running_loop().time
-    started = clock()
+    started, request.timings.upstream = clock(), None
     try:
         yield
     finally:

@@ -24,6 +24,11 @@ class Meter:
         self._usage: Usage | None = None
         self._written = 0
 
+    @property
+    def heard(self) -> bool:
+        """Whether anything of an answer has come."""
+        return self._written > 0 or self._usage is not None or self.prompt is not None
+
     def note(self, event: Event) -> None:
         """The next event. Engines write a token at a time: an unfinished answer is as long as its pieces."""
         if isinstance(event, Counted):

@@ -1,6 +1,7 @@
 """One request's tries: which deployment is asked next, and whether another try helps after a failure."""
 
 import asyncio
+from collections import Counter
 
 from enginehouse.core.gateway.seats import Seats
 from enginehouse.core.routes import Routes, may_help
@@ -27,7 +28,7 @@ class Tries:
         self._seats = seats
         self._routes = routes
         self._tried: set[str] = set()
-        self._failed = 0
+        self._failures = Counter[str]()
         self._revived = False
         self._error: EnginehouseError | None = None
 
@@ -52,12 +53,13 @@ class Tries:
         if not (may_help(error) or isinstance(error, _ELSEWHERE)):
             return False
         self._tried.add(deployment.id)
-        self._failed += 1
+        self._failures[deployment.id] += 1
         if self._fresh(self._seats.resolve(self._request, self._request.model)) is not None:
             return True
-        if deployment.base_url is None or not may_help(error) or self._failed > self._routes.settings.retries:
+        failures = self._failures[deployment.id]
+        if deployment.base_url is None or not may_help(error) or failures > self._routes.settings.retries:
             return False
-        pause = self._routes.pause(self._failed, error)
+        pause = self._routes.pause(failures, error)
         if pause is None:
             return False
         await asyncio.sleep(pause)

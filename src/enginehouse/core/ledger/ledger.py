@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -65,21 +66,26 @@ class Entry:
         self._model, self._deployment = model, deployment
 
     def running(self) -> None:
-        """The engine gets the request now: from here on it costs something."""
-        if self._ran_from is None:
-            self._ran_from = time.perf_counter()
+        """An engine gets the request now: from here on it costs something, and only the last try counts."""
+        self._ran_from = time.perf_counter()
+        self.usage = None  # of an earlier try nothing was passed on
 
     def so_far(self) -> UsageRecord:
         """The record as it would be now, with its cost: for the answer's own `cost` field."""
         return self._ledger.charged(self._record("completed", ""))
 
     def would_cost(self, usage: Usage) -> int:
-        """Picodollars for so many tokens; 0 when the price is unknown."""
-        kept, self.usage = self.usage, usage
-        try:
-            return self.so_far().cost or 0
-        finally:
-            self.usage = kept
+        """Picodollars for so many tokens, were an engine to take them now; 0 when the price is unknown."""
+        tokens = sane_usage(usage)
+        asked = msgspec.structs.replace(
+            self._record("completed", ""),
+            input_tokens=tokens.input,
+            cached_input_tokens=tokens.cached_input,
+            output_tokens=tokens.output,
+            reasoning_tokens=tokens.reasoning,
+            upstream_us=0,
+        )
+        return self._ledger.charged(asked).cost or 0
 
     async def settled(self) -> None:
         """The answer is complete: make the record durable.

@@ -40,8 +40,8 @@ class Grant:
         return bool(self._tokens) and self._tallies is not None
 
     def spent(self, tokens: int) -> None:
-        """So many tokens were read and written, in all and so far; the last word counts."""
-        self._spent = max(0, tokens)
+        """So many tokens more were read and written; a call that asks models several times says so each time."""
+        self._spent += max(0, tokens)
 
     async def expect(self, tokens: int) -> None:
         """Reserve tokens beforehand; what is not spent of them comes back in the end.

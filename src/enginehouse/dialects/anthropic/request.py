@@ -24,7 +24,14 @@ from enginehouse.types.generation import (
     ToolChoice,
 )
 
-__all__ = ["read_count_request", "read_messages_request", "write_count_request", "write_messages_request"]
+__all__ = [
+    "CountTokensBody",
+    "MessagesBody",
+    "read_count_request",
+    "read_messages_request",
+    "write_count_request",
+    "write_messages_request",
+]
 
 _HERE = Dialect.ANTHROPIC_MESSAGES
 _MODES = {"auto": Choosing.AUTO, "any": Choosing.REQUIRED, "tool": Choosing.NAMED, "none": Choosing.NONE}
@@ -38,7 +45,9 @@ class _Metadata(Struct):
     user_id: str | None = None
 
 
-class _Prompt(Struct):
+class CountTokensBody(Struct):
+    """`POST /v1/messages/count_tokens`."""
+
     model: str
     messages: Annotated[list[Json], Meta(min_length=1)]
     system: str | list[Json] | None = None
@@ -48,7 +57,9 @@ class _Prompt(Struct):
     output_config: Json | None = None
 
 
-class _Messages(_Prompt, kw_only=True):
+class MessagesBody(CountTokensBody, kw_only=True):
+    """`POST /v1/messages`; what is not named here goes to engines of this dialect as it is."""
+
     max_tokens: Annotated[int, Meta(ge=0)]
     stream: bool | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -89,7 +100,7 @@ class _Output(Struct):
 
 def read_messages_request(body: bytes) -> Asked:
     """What a client of Messages asks for."""
-    asked, extra = take(read_object(body), _Messages)
+    asked, extra = take(read_object(body), MessagesBody)
     metadata, more = take(asked.metadata or {}, _Metadata, "metadata")
     sampling = Sampling(
         temperature=asked.temperature,
@@ -109,11 +120,11 @@ def read_count_request(body: bytes) -> Generation:
     Raises:
         InvalidRequest: as for a request to answer.
     """
-    asked, extra = take(read_object(body), _Prompt)
+    asked, extra = take(read_object(body), CountTokensBody)
     return _read_prompt(asked, extra)
 
 
-def _read_prompt(asked: _Prompt, extra: Json) -> Generation:
+def _read_prompt(asked: CountTokensBody, extra: Json) -> Generation:
     output, more = take(asked.output_config or {}, _Output, "output_config")
     reasoning, kept = _read_thinking(asked.thinking, output.effort)
     if more:

@@ -40,6 +40,7 @@ _TYPES = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     409: "conflict_error",
     413: "request_too_large",
     422: "invalid_request_error",
@@ -47,7 +48,7 @@ _TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-_STATUS_OF = {kind: status for status, kind in _TYPES.items() if status != 422} | {"api_error": 500}
+_STATUS_OF = {kind: status for status, kind in _TYPES.items() if status not in {405, 422}} | {"api_error": 500}
 _FINISHES = {
     "end_turn": Finish.STOP,
     "max_tokens": Finish.LENGTH,

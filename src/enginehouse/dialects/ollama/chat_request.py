@@ -19,12 +19,14 @@ from enginehouse.dialects.openai.chat_request import as_turns
 from enginehouse.dialects.shapes import binding, compact, read_object, refuse, take
 from enginehouse.types.generation import Choosing, Dialect, Foreign, Generation, Json, Tool
 
-__all__ = ["read_chat_request", "write_chat_request"]
+__all__ = ["OllamaChatBody", "read_chat_request", "write_chat_request"]
 
 _HERE = Dialect.OLLAMA_CHAT
 
 
-class _Chat(Common):
+class OllamaChatBody(Common):
+    """`POST /api/chat`."""
+
     messages: list[Json] | None = None
     tools: list[Json] | None = None
 
@@ -43,7 +45,7 @@ class _Tool(Struct):
 
 def read_chat_request(body: bytes) -> Asked:
     """What a client of `/api/chat` asks for; it streams unless told otherwise."""
-    asked, extra = take(read_object(body), _Chat)
+    asked, extra = take(read_object(body), OllamaChatBody)
     sampling, options = read_sampling(asked)
     extra = read_extra(extra, options)
     generation = Generation(

@@ -17,12 +17,14 @@ from enginehouse.dialects.shapes import binding, read_object, refuse, take
 from enginehouse.errors import InvalidRequest
 from enginehouse.types.generation import Dialect, Generation, Json, Prompt, Role, Text, Turn
 
-__all__ = ["read_generate_request", "write_generate_request"]
+__all__ = ["OllamaGenerateBody", "read_generate_request", "write_generate_request"]
 
 _HERE = Dialect.OLLAMA_GENERATE
 
 
-class _Generate(Common):
+class OllamaGenerateBody(Common):
+    """`POST /api/generate`."""
+
     prompt: str | None = None
     suffix: str | None = None
     system: str | None = None
@@ -36,7 +38,7 @@ def read_generate_request(body: bytes) -> Asked:
     The model's chat template is put around a prompt, so that it is a user's turn; `raw` prompts, and those with
     a `suffix`, are gone on with as they stand.
     """
-    asked, extra = take(read_object(body), _Generate)
+    asked, extra = take(read_object(body), OllamaGenerateBody)
     sampling, options = read_sampling(asked)
     extra = read_extra(extra, options)
     generation = Generation(
@@ -53,18 +55,18 @@ def read_generate_request(body: bytes) -> Asked:
     return Asked(generation=generation, stream=asked.stream is not False, residence=residence)
 
 
-def _as_it_stands(asked: _Generate) -> bool:
+def _as_it_stands(asked: OllamaGenerateBody) -> bool:
     return bool(asked.raw or asked.suffix)
 
 
-def _read_turns(asked: _Generate) -> tuple[Turn, ...]:
+def _read_turns(asked: OllamaGenerateBody) -> tuple[Turn, ...]:
     if not asked.prompt or _as_it_stands(asked):
         return ()
     user = Turn(role=Role.USER, parts=parts_of(asked.prompt, asked.images, ""))
     return (Turn(role=Role.SYSTEM, parts=(Text(text=asked.system),)), user) if asked.system else (user,)
 
 
-def _read_prompt(asked: _Generate, extra: Json) -> Prompt | None:
+def _read_prompt(asked: OllamaGenerateBody, extra: Json) -> Prompt | None:
     """Beside a suffix, Ollama reads neither system nor images; here that is said instead of passed over."""
     if not asked.prompt or not _as_it_stands(asked):
         return None

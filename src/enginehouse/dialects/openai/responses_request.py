@@ -27,7 +27,7 @@ from enginehouse.types.generation import (
     Turn,
 )
 
-__all__ = ["read_responses_request", "repeated", "write_responses_request"]
+__all__ = ["ResponsesBody", "read_responses_request", "repeated", "write_responses_request"]
 
 _HERE = Dialect.OPENAI_RESPONSES
 _SCORED = "message.output_text.logprobs"
@@ -46,7 +46,9 @@ _REPEATED = (
 )  # fmt: skip
 
 
-class _Response(Struct):
+class ResponsesBody(Struct):
+    """`POST /v1/responses`; what is not named here goes to engines of this dialect as it is."""
+
     model: str
     input: str | list[Json]
     instructions: str | None = None
@@ -102,7 +104,7 @@ def read_responses_request(body: bytes) -> Asked:
 
     `seed`, `stop`, `top_k` and the penalties are no words of OpenAI's here, but of some who have taken it over.
     """
-    asked, extra = take(read_object(body), _Response)
+    asked, extra = take(read_object(body), ResponsesBody)
     for name, instead in _STORED.items():
         if extra.pop(name, None):
             raise InvalidRequest(f"{name}: responses are not stored here. {instead}", param=name)
@@ -128,7 +130,7 @@ def read_responses_request(body: bytes) -> Asked:
     return Asked(generation=generation, stream=bool(asked.stream))
 
 
-def _read_turns(asked: _Response) -> tuple[Turn, ...]:
+def _read_turns(asked: ResponsesBody) -> tuple[Turn, ...]:
     items: list[Json] = [{"role": "user", "content": asked.input}] if isinstance(asked.input, str) else asked.input
     if not items:
         raise InvalidRequest("input: has to hold at least one item.", param="input")
@@ -138,7 +140,7 @@ def _read_turns(asked: _Response) -> tuple[Turn, ...]:
     return (Turn(role=Role.SYSTEM, parts=(Text(text=asked.instructions),)), *turns)
 
 
-def _read_sampling(asked: _Response) -> Sampling:
+def _read_sampling(asked: ResponsesBody) -> Sampling:
     scored = bool(asked.top_logprobs) or _SCORED in (asked.include or ())
     return Sampling(
         temperature=asked.temperature,
@@ -155,7 +157,7 @@ def _read_sampling(asked: _Response) -> Sampling:
     )
 
 
-def _read_tools(asked: _Response) -> tuple[ToolChoice, tuple[Tool | Foreign, ...]]:
+def _read_tools(asked: ResponsesBody) -> tuple[ToolChoice, tuple[Tool | Foreign, ...]]:
     """The choice, and the tools it leaves; `allowed_tools` means the same as giving those alone."""
     tools = tuple(_read_tool(tool, f"tools.{index}") for index, tool in enumerate(asked.tools or ()))
     parallel = asked.parallel_tool_calls
