@@ -170,6 +170,22 @@ async def test_unpriced_and_cached_requests_are_compared_with_nothing(report):
     found = await report(rows)
     assert found.cheaper_models.lines == []
     assert (found.recorded.unpriced_requests, found.recorded.requests) == (1, 2)
+    [line] = (await report([record(**BIG)])).cheaper_models.lines
+    assert (line.requests, line.input_tokens) == (1, 10_000)
+
+
+async def test_of_several_places_the_dearest_counts(report):
+    """A request may end up at any of them."""
+    cheap, dear = at_openai("x", "gpt-4o-mini"), at_openai("x", "gpt-4o")
+    for first, second in ((cheap, dear), (dear, cheap)):
+        both = msgspec.structs.replace(
+            first, deployments=(*first.deployments, *second.deployments), capabilities=("chat",)
+        )
+        [line] = (await report([record(**BIG)], (model("big"), both))).cheaper_models.lines
+        assert line.prices is not None
+        assert line.prices.source.endswith("openai/gpt-4o")
+    unknown = msgspec.structs.replace(both, deployments=(*both.deployments, *at_openai("x", "no-such").deployments))
+    assert (await report([], (model("big"), unknown))).cheaper_models.lines == []
 
 
 async def test_the_price_of_the_last_day_counts(report):
