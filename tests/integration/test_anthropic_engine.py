@@ -144,7 +144,7 @@ async def test_an_answer_and_what_was_sent(engine, server):
 
 
 async def test_counting_models_and_health(engine, server):
-    assert await engine.count(asking("hello")) == 12
+    assert await engine.count(asking("hello"), request_id="r") == 12
     assert server.asked[-1][0] == "/v1/messages/count_tokens"
     assert await engine.models() == ["a", "b", "c"]
     assert await engine.healthy()
