@@ -49,8 +49,10 @@ format: setup ## Write the house style into the files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Measure what the gateway adds to a request and write docs/benchmarks.md (about two minutes)
+bench: setup ## Measure what the gateway adds to a request and write docs/benchmarks.md (about three minutes)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench residency
+	$(BIN)/python -m bench admission
 
 soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
 	SOAK_EVENTS=100000 $(BIN)/pytest -s -q --timeout 3600 tests/unit/core/test_soak.py | grep -v decision
