@@ -41,6 +41,11 @@ def next_copy(instances: Instances, states: Sequence[ResidentState], waited: flo
     return next((n for n, state in enumerate(states[:wanted]) if state is ResidentState.OFF), None)
 
 
+def places_of(model: Model) -> tuple[Deployment, ...]:
+    """Every copy, and every further server."""
+    return (*copies_of(model), *model.deployments[1:])
+
+
 class Copies:
     """Joins the lines of admission with what residency has in memory.
 
@@ -88,29 +93,30 @@ class Copies:
         return _status(self._residency, model)
 
     async def unload(self, model: Model) -> None:
-        """Every copy out of memory; returns when they are gone."""
+        """Every copy out of memory, and off every server; returns when they are gone."""
         refusal = Conflict("The model was unloaded while it was loading. Ask again to load it.")
-        for copy in copies_of(model)[1:]:
-            self._residency.dismiss(copy.id, refusal)
-        for copy in copies_of(model):
-            await self._residency.unload(copy.id)
+        for place in places_of(model)[1:]:
+            self._residency.dismiss(place.id, refusal)
+        for place in places_of(model):
+            await self._residency.unload(place.id)
 
     def reset(self, model: Model) -> None:
-        """Forget the failures of every copy."""
-        for copy in copies_of(model):
-            self._residency.reset(copy.id)
+        """Forget the failures of every copy and server."""
+        for place in places_of(model):
+            self._residency.reset(place.id)
 
     def replace(self, before: Model, after: Model | None) -> None:
         """A model was configured anew, or is no more: what runs drains, its waiters get the new one or are told."""
-        keep = {copy.id: copy for copy in copies_of(after)} if after is not None else {}
-        for copy in copies_of(before):
-            if copy.id in keep:
-                self._residency.replace(keep[copy.id])
+        keep = {place.id: place for place in places_of(after)} if after is not None else {}
+        for place in places_of(before):
+            if place.id in keep:
+                self._residency.replace(keep[place.id])
             else:
-                self._residency.remove(copy.id, ModelNotFound(before.id))
-        if after is None:
-            self._admission.forget(before.deployments[0].id)
-        else:
+                self._residency.remove(place.id, ModelNotFound(before.id))
+        for deployment in before.deployments:
+            if deployment.id not in keep:
+                self._admission.forget(deployment.id)
+        if after is not None:
             self._admission.resize(after.deployments[0].id, self.slots(after))
 
     def _ready(self, model: Model) -> list[tuple[int, int]]:

@@ -189,3 +189,33 @@ def test_a_change_of_one_copy_is_told_as_the_model_stands():
             assert (told.id, told.state, told.instances) == ("a", READY, 1)
 
     simulate(main())
+
+
+def test_a_server_that_is_no_more_is_let_go_of_and_the_others_stay():
+    first, second = (
+        Deployment(
+            id=name,
+            model="a",
+            kind=Kind.CHAT,
+            engine=EngineName.LLAMA_SERVER,
+            base_url="http://127.0.0.1:9",
+            slots=4,
+        )
+        for name in ("a", "a~2")
+    )
+    both = Model(id="a", kind=Kind.CHAT, deployments=(first, second))
+    one = Model(id="a", kind=Kind.CHAT, deployments=(first,))
+
+    async def main():
+        async with house_of(both) as house:
+            for deployment in both.deployments:
+                async with house.residency.lease(deployment):
+                    pass
+            assert house.launcher.resident == {"a", "a~2"}
+            house.copies.replace(both, one)
+            await asyncio.sleep(1)
+            assert house.launcher.resident == {"a"}
+            await house.copies.unload(one)
+            assert house.launcher.resident == set()
+
+    simulate(main())
