@@ -136,7 +136,7 @@ def test_who_leaves_a_stream_is_recorded_with_what_was_passed_on(house, path):
     body = {"model": "parrot", "messages": [{"role": "user", "content": "count"}], "stream": True}
     with Stream(house, path, {**body, "max_tokens": 50}, headers=mine) as running:
         running.read_until(b"3 ")
-    house.wait_until(lambda: usage(house, mine)["total_requests"] == 1, 5)
+    house.wait_until(lambda: usage(house, mine)["total_requests"] == 1, 30)
     with closing(sqlite3.connect(house.folder / "enginehouse.db")) as database:
         columns = "outcome, error, estimated, input_tokens > 0, output_tokens"
         question = f"SELECT {columns} FROM usage_records WHERE user_id = ?"
