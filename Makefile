@@ -55,7 +55,8 @@ bench: setup ## Measure what the gateway adds to a request and write docs/benchm
 	$(BIN)/python -m bench admission
 
 soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
-	SOAK_EVENTS=100000 $(BIN)/pytest -s -q --timeout 3600 tests/unit/core/test_soak.py | grep -v decision
+	SOAK_EVENTS=100000 $(BIN)/pytest -s --timeout 3600 tests/unit/core/test_soak.py > .soak.log || { tail -n 60 .soak.log; exit 1; }
+	@grep -E "^SOAK_SEED|^\{|passed" .soak.log; rm .soak.log
 
 docs: $(VENV)/.local ## Renew the pages that are made from the code
 	$(BIN)/enginehouse config reference > docs/configuration.md
