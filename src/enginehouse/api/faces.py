@@ -1,6 +1,7 @@
 """What every hot route shares: it is asked, answers, and tells what went wrong in its own dialect's shape."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -41,7 +42,7 @@ class Page(Struct, frozen=True, kw_only=True):
     """How this route alone may refuse, beside how all hot routes may."""
 
 
-class Face:
+class Face(ABC):
     """One hot route; `handle` is its work.
 
     Args:
@@ -74,9 +75,10 @@ class Face:
             log.exception("request_broke", request_id=exchange.request_id, path=exchange.scope["path"])
             await self.refuse(exchange, EnginehouseError("The service made a mistake; its log says more."))
 
+    @abstractmethod
     async def handle(self, exchange: Exchange) -> None:
         """The route's own work."""
-        raise NotImplementedError
+        ...
 
     async def refuse(self, exchange: Exchange, error: EnginehouseError) -> None:
         """Tell what went wrong."""

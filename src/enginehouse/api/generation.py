@@ -72,7 +72,8 @@ class GenerationFace(Face):
 
     async def reside(self, exchange: Exchange, asked: Asked) -> None:
         """A request that wants no answer, but a model in memory or out of it; only Ollama's clients do."""
-        raise NotImplementedError
+        del exchange, asked
+        raise AssertionError("no other dialect has such requests")
 
     def broken(self, exchange: Exchange, error: EnginehouseError, status: int) -> bytes:
         """The end of a stream that went wrong, as the dialect writes it."""
