@@ -36,7 +36,8 @@ def serve(found: Effective, *, pull: bool) -> None:
         SettingsError: the port is taken, or the service would be open to strangers.
     """
     settings = found.settings
-    configure_logs("debug" if settings.server.debug else settings.log.level, settings.log.format)
+    level = "debug" if settings.server.debug else settings.log.level
+    configure_logs(level, settings.log.format, for_good=True)
     if pull:
         listen(settings.server).close()  # better told now than after a long download
         _pull(settings)

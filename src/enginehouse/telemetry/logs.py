@@ -8,12 +8,13 @@ import structlog
 __all__ = ["configure_logs"]
 
 
-def configure_logs(level_name: str, form: str) -> None:
+def configure_logs(level_name: str, form: str, *, for_good: bool = False) -> None:
     """Send every event, ours and the libraries', to standard error in one form.
 
     Args:
         level_name: the lowest level that is written, `debug` to `error`.
         form: `human`, `json`, or `auto`, which is human on a terminal and JSON elsewhere.
+        for_good: nobody in this process will configure them again, so that each logger may keep what it is now.
     """
     level = logging.getLevelNamesMapping()[level_name.upper()]
     human = form == "human" or (form == "auto" and sys.stderr.isatty())
@@ -26,7 +27,7 @@ def configure_logs(level_name: str, form: str) -> None:
         processors=[*shared, *_renderers(human=human)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=for_good,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
