@@ -1,0 +1,126 @@
+"""The words of the cache: what is kept, within which bounds it may be found, and why it was served or not.
+
+Who decides whether two questions mean the same keeps vectors and signatures by an entry's id, and nothing else; the
+entry with its answer is kept once, by the store of answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
+
+__all__ = ["Candidate", "Entry", "Explanation", "Match", "Meaning", "Scope"]
+
+Scope: TypeAlias = bytes
+"""Keyed digest, 16 bytes, of all that has to be equal: entries of one scope never answer questions of another."""
+
+
+class Entry(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """A finished answer as it is kept."""
+
+    id: str
+    """Opaque, unique for ever: the same question has another one when it is answered anew."""
+    key: bytes
+    """Keyed digest, 16 bytes, of the whole question in its scope."""
+    scope: Scope
+    answer: bytes
+    """The answer in our words (`types.answer.Answer`, or vectors), in msgpack."""
+    digest: bytes
+    """Of what the answer says, by which two answers are equal."""
+    question: str = ""
+    """Words of the last user turn, where others that mean the same may be answered from it; else empty."""
+    writer: str
+    """User on whose request it was made."""
+    tenant: str = ""
+    model: str
+    """Id of the model that answered."""
+    tags: tuple[str, ...] = ()
+    asked: float
+    """Seconds since 1970: when the request came that it answers."""
+    expires: float
+    """Seconds since 1970, for the exact cache; never later than it was at first."""
+    semantic_expires: float = 0.0
+    """The same for those that mean the same; 0 when there are none."""
+    tokens: int = 0
+    """That a hit need not read and write again."""
+    cost: int = 0
+    """Picodollars that a hit does not cost."""
+    seconds: float = 0.0
+    """That the engine took."""
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """An entry that was near enough to be looked at."""
+
+    entry: str
+    similarity: float
+    """Cosine of the two questions."""
+    probability: float | None = None
+    """That its answer is wrong here; None when a veto came first."""
+    vetoes: tuple[str, ...] = ()
+    """Kinds of differences that rule it out, such as `numbers` or `negation`."""
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a question was answered from the cache, or was not."""
+
+    candidates: tuple[Candidate, ...] = ()
+    """The nearest first."""
+    threshold: float | None = None
+    """Probability of being wrong under which one is served; None when nothing may be served yet."""
+    shadow: bool = False
+    """Whether one would have been served, were this scope beyond its trial."""
+    reason: str = ""
+    """In words, where the figures do not say it."""
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """An entry whose answer may be served."""
+
+    entry: str
+    """Its id."""
+    probability: float
+    """That its answer is wrong."""
+    serve: bool = True
+    """False on trial (shadow mode) and in an audit: the model is asked all the same, and `learn` hears both answers."""
+    explanation: Explanation = Explanation()
+
+
+class Meaning(Protocol):
+    """Decides whether a stored question means the same as one that is asked: `core.cache.semantic`.
+
+    It keeps questions by their entries' ids; who calls it holds the entries. Nothing it does may hold up an answer:
+    its failures are misses.
+    """
+
+    async def find(
+        self, scope: Scope, question: str, *, max_error: float | None = None, without: frozenset[str] = frozenset()
+    ) -> Match | None:
+        """The entry that may be served, or one on trial.
+
+        Args:
+            question: words of the last user turn.
+            max_error: most P(wrong | hit) the caller takes, where it wants less than the settings allow.
+            without: entries that were judged wrong for this very question.
+        """
+        ...
+
+    async def put(self, scope: Scope, question: str, entry_id: str) -> None:
+        """Remember a question by its entry's id."""
+        ...
+
+    async def forget(self, entry_ids: Sequence[str]) -> None:
+        """These entries are gone; unknown ids are nothing."""
+        ...
+
+    async def learn(self, scope: Scope, question: str, entry_id: str, *, kept: str, fresh: str) -> None:
+        """What the model says now (`fresh`) to a question that would have been answered from an entry (`kept`)."""
+        ...
+
+    async def explain(self, scope: Scope, question: str) -> Explanation:
+        """What `find` would look at and why it would serve one of them or none; it changes nothing."""
+        ...
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counters for `GET /v1/cache/stats`, merged into its `semantic`: shadow hits, vetoes by kind, audited, wrong."""
+        ...
