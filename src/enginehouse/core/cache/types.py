@@ -82,7 +82,7 @@ class Match(Struct, frozen=True, kw_only=True):
     probability: float
     """That its answer is wrong."""
     serve: bool = True
-    """False on trial (shadow mode) and in an audit: the model is asked all the same, and `learn` hears both answers."""
+    """False on trial (shadow mode) and in an audit: the model is asked all the same, and `learn` hears both."""
     explanation: Explanation = Explanation()
 
 
@@ -122,5 +122,5 @@ class Meaning(Protocol):
         ...
 
     def stats(self) -> Mapping[str, Any]:
-        """Counters for `GET /v1/cache/stats`, merged into its `semantic`: shadow hits, vetoes by kind, audited, wrong."""
+        """Counters for `semantic` in `GET /v1/cache/stats`: shadow hits, vetoes by kind, audited, wrong."""
         ...
