@@ -31,6 +31,7 @@ from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
+from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
@@ -144,6 +145,7 @@ class House:
             **anthropic_faces(gateway),
             **ollama_faces(gateway, catalogue, self.copies.unload),
             **llm_faces(gateway),
+            **rerank_faces(gateway),
             "/v1/inference": InferenceFace(gateway, Structured()),
         }
         watch = Watch(stopping=self.stopping, ping_interval=settings.server.ping_interval)

@@ -114,6 +114,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/tokenize":
             self.whole(200, {"tokens": [1] * len(body["content"].split())})
             return
+        if self.path == "/v1/rerank":
+            self.rank(body)
+            return
         self.server.script.note("asked")
         try:
             self.generate(self.server.script("answer", {}))
@@ -152,6 +155,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
+    def rank(self, body):
+        """As llama.cpp does: it says 501 unless it was started for this, and its results are in no order."""
+        if not self.server.ranks:
+            error = {
+                "code": 501,
+                "message": "This server does not support reranking.",
+                "type": "not_supported_error",
+            }
+            self.whole(501, {"error": error})
+            return
+        scores = [body["query"].count(document) - 1.5 for document in body["documents"]]
+        results = [{"index": index, "relevance_score": score} for index, score in enumerate(scores)]
+        usage = {"prompt_tokens": 12, "total_tokens": 12}
+        self.whole(200, {"model": body["model"], "object": "list", "usage": usage, "results": results[::-1]})
+
     def frame(self, content):
         chunk = {"object": "chat.completion.chunk", "model": self.server.alias, **content}
         self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
@@ -176,6 +194,7 @@ def main():
         parser.add_argument(flag)
     parser.add_argument("--tensor-split")
     parser.add_argument("--embedding", action="store_true")
+    parser.add_argument("--reranking", action="store_true")
     parser.add_argument("--port", type=int)
     flags = parser.parse_args()
     script = Script(Path(flags.script))
@@ -187,6 +206,7 @@ def main():
         say(f"start: couldn't bind HTTP server socket, hostname: {flags.host}, port: {flags.port}")
         os._exit(1)
     server.script, server.alias, server.key = script, flags.alias, os.environ["LLAMA_API_KEY"]
+    server.ranks = flags.reranking
     server.grown = [bytearray(os.urandom(1024)) * 1024 * script("grow", 0)]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     if script("term") != "ignore":

@@ -14,7 +14,16 @@ from enginehouse.dialects.openai.shapes import error_json
 from enginehouse.engines.base import Embedding
 from enginehouse.errors import EnginehouseError, InvalidRequest
 
-__all__ = ["ChatBody", "CompletionBody", "EmbeddingBody", "decode", "embedding_body", "error_body", "shortened"]
+__all__ = [
+    "ChatBody",
+    "CompletionBody",
+    "EmbeddingBody",
+    "decode",
+    "embedding_body",
+    "error_body",
+    "indices",
+    "shortened",
+]
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -162,6 +171,11 @@ def embedding_body(embedding: Embedding, model: str, *, base64_encoded: bool, di
     ]
     usage = {"prompt_tokens": embedding.tokens, "total_tokens": embedding.tokens}
     return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def indices(numbers: Sequence[int]) -> bytes:
+    """The first hundred of them, for a header."""
+    return ",".join(map(str, numbers[:100])).encode()
 
 
 def shortened(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:

@@ -7,7 +7,15 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from enginehouse.api.dialect import ChatBody, CompletionBody, EmbeddingBody, Sampling, decode, embedding_body
+from enginehouse.api.dialect import (
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    Sampling,
+    decode,
+    embedding_body,
+    indices,
+)
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.generation import GenerationFace, Peeked
 from enginehouse.api.wire import Exchange
@@ -80,7 +88,7 @@ class EmbeddingsFace(Face):
             embedded = await self._gateway.embed(request, asked.texts())
         embedding = embedded.embedding
         if embedding.truncated:
-            exchange.headers.append((b"x-enginehouse-truncated", _indices(embedding.truncated)))
+            exchange.headers.append((b"x-enginehouse-truncated", indices(embedding.truncated)))
         packed = asked.encoding_format == "base64"
         answer = embedding_body(embedding, asked.model, base64_encoded=packed, dimensions=asked.dimensions)
         await exchange.respond(200, answer)
@@ -95,7 +103,3 @@ def _peek(decoder: "msgspec.json.Decoder[S]", body: bytes) -> Peeked:
     wants_usage = bool(asked.stream_options and asked.stream_options.include_usage)
     stream = bool(asked.stream)
     return Peeked(model=asked.model, stream=stream, wants_usage=wants_usage or not stream)
-
-
-def _indices(numbers: tuple[int, ...]) -> bytes:
-    return ",".join(map(str, numbers[:100])).encode()

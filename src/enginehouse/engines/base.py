@@ -22,7 +22,9 @@ __all__ = [
     "Forwards",
     "Generates",
     "Pulses",
+    "Ranking",
     "Reply",
+    "Reranks",
     "Tokenizes",
 ]
 
@@ -138,6 +140,30 @@ class Embeds(Protocol):
 
         Raises:
             InvalidRequest: a token id the model does not know.
+        """
+        ...
+
+
+class Ranking(Struct, frozen=True, kw_only=True):
+    """How well documents answer a query: `scores` one a document, in order, higher is better; `tokens` counts what
+    was read."""
+
+    scores: Sequence[float]
+    tokens: int
+    truncated: tuple[int, ...] = ()
+    """Indices of the documents that, with the query, were longer than the model reads."""
+
+
+@runtime_checkable
+class Reranks(Protocol):
+    """Reads a query and a document together and says how well one answers the other."""
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        """One score a document, in order.
+
+        Raises:
+            InvalidRequest: it refuses them.
+            EngineError: it cannot be reached, or does not answer with scores.
         """
         ...
 

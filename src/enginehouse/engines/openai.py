@@ -11,7 +11,7 @@ from enginehouse.dialects.base import Codec
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.completions import OpenAICompletions
 from enginehouse.dialects.shapes import from_engine
-from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.base import Call, Embedding, Ranking, Reply
 from enginehouse.engines.http import HttpServer, events_of_stream, taken
 from enginehouse.errors import EngineError, UpstreamDied
 from enginehouse.types.answer import Event
@@ -48,11 +48,26 @@ class _Vectors(Struct):
     usage: _Counted | None = None
 
 
+class _Scored(Struct):
+    index: int
+    relevance_score: float
+
+
+class _Read(Struct):
+    prompt_tokens: int | None = None
+    total_tokens: int = 0
+
+
+class _Ranked(Struct):
+    results: list[_Scored]
+    usage: _Read | None = None
+
+
 class OpenAIServer(HttpServer):
-    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates` and `Embeds`.
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates`, `Embeds` and `Reranks`.
 
     Args:
-        model: what it calls the model, for vectors that are asked for in no dialect.
+        model: what it calls the model, for vectors and scores that are asked for in no dialect.
         extended: whether it knows the words that llama.cpp, vLLM and their like have added to the dialect.
     """
 
@@ -109,6 +124,18 @@ class OpenAIServer(HttpServer):
         rows = sorted(answer.data, key=lambda row: row.index)
         tokens = answer.usage.prompt_tokens if answer.usage else 0
         return Embedding(vectors=[row.embedding for row in rows], tokens=tokens)
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        """The scores of its `/v1/rerank`, which llama.cpp, vLLM, Jina and their like have in common."""
+        body = msgspec.json.encode({"model": self._model, "query": query, "documents": documents})
+        async with self.asked("POST", "/v1/rerank", body) as reply:
+            answer = from_engine(await reply.read(), _Ranked)
+        scores = {one.index: one.relevance_score for one in answer.results}
+        if sorted(scores) != list(range(len(documents))):
+            raise UpstreamDied(f"The engine sent {len(answer.results)} scores for {len(documents)} documents.")
+        read = answer.usage or _Read()
+        tokens = read.total_tokens if read.prompt_tokens is None else read.prompt_tokens
+        return Ranking(scores=[scores[index] for index in range(len(documents))], tokens=tokens)
 
     async def models(self) -> list[str]:
         """The ids of all its models.

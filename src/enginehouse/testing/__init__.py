@@ -3,7 +3,7 @@
 from enginehouse.testing.asgi import Answer, Caller
 from enginehouse.testing.books import FakeBooks, FakeSpool
 from enginehouse.testing.clock import simulate
-from enginehouse.testing.engines import WHOLE, FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher
+from enginehouse.testing.engines import WHOLE, FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher, FakeReranker
 from enginehouse.testing.lines import MemoryLines, SharedMemory
 from enginehouse.testing.machine import FakeMachine
 
@@ -17,6 +17,7 @@ __all__ = [
     "FakeGpuLauncher",
     "FakeLauncher",
     "FakeMachine",
+    "FakeReranker",
     "FakeSpool",
     "MemoryLines",
     "SharedMemory",

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 from enginehouse.dialects.openai.chat import OpenAIChat
-from enginehouse.engines.base import Call, Embedding, Reply
+from enginehouse.engines.base import Call, Embedding, Ranking, Reply
 from enginehouse.engines.http import taken
 from enginehouse.engines.metadata import Weight
 from enginehouse.residency.base import Loaded, Watcher
@@ -14,7 +14,7 @@ from enginehouse.types import Deployment
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeGpuLauncher", "FakeLauncher", "FakeReply"]
+__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeGpuLauncher", "FakeLauncher", "FakeReply", "FakeReranker"]
 
 WHOLE = (
     b'{"id":"x","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],'
@@ -109,6 +109,15 @@ class FakeEmbedder:
         """Vectors of two numbers."""
         vectors = [_unit(float(len(text))) for text in texts]
         return Embedding(vectors=vectors, tokens=sum(len(text) for text in texts))
+
+
+class FakeReranker(FakeEmbedder):
+    """Satisfies `Reranks` too: the score of a document is how often the query stands in it."""
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Ranking:
+        """Whole numbers; a token is a character."""
+        tokens = sum(len(query) + len(document) for document in documents)
+        return Ranking(scores=[float(document.count(query)) for document in documents], tokens=tokens)
 
 
 class FakeLauncher:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tokenizers
 from gguf.gguf_writer import GGUFWriter
 
-__all__ = ["WORDS", "write_gguf", "write_onnx_folder"]
+__all__ = ["WORDS", "write_gguf", "write_onnx_folder", "write_reranker_folder"]
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "king", "queen", "car", "road")
 """The tiny vocabulary; a word's place is its token id."""
@@ -82,6 +82,26 @@ def write_onnx_folder(
     return path
 
 
+def write_reranker_folder(path: Path, *, positions: int = 64, labels: int = 1) -> Path:
+    """A cross-encoder of a kind: its score is how many of the document's tokens are `king`.
+
+    Args:
+        path: the folder, made if need be.
+        positions: tokens it says it can read.
+        labels: how many labels its head says it has.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "model.onnx").write_bytes(onnx_scorer())
+    write_tokenizer(path / "tokenizer.json", None)
+    config = {
+        "architectures": ["BertForSequenceClassification"],
+        "max_position_embeddings": positions,
+        "id2label": {str(number): f"LABEL_{number}" for number in range(labels)},
+    }
+    (path / "config.json").write_bytes(msgspec.json.encode(config))
+    return path
+
+
 def write_tokenizer(file: Path, padded: int | None) -> None:
     """A tokenizer of whole words with BERT's special tokens."""
     tools = cast("Any", tokenizers)  # its submodules come without types
@@ -90,7 +110,9 @@ def write_tokenizer(file: Path, padded: int | None) -> None:
     tokenizer.add_special_tokens(list(WORDS[:4]))
     tokenizer.pre_tokenizer = tools.pre_tokenizers.Whitespace()
     tokenizer.post_processor = tools.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     if padded is not None:
         tokenizer.enable_padding(length=padded)
@@ -120,6 +142,13 @@ def onnx_model(positions: int, inputs: Sequence[str], output: str) -> bytes:
     ]
     takes = [value(name, INT64, ["batch", "sequence"]) for name in inputs]
     gives = [value(output, FLOAT, ["batch", "sequence", size])]
+    return model_of(nodes, constants, takes, gives)
+
+
+def model_of(
+    nodes: Sequence[bytes], constants: Sequence[bytes], takes: Sequence[bytes], gives: Sequence[bytes]
+) -> bytes:
+    """A graph as a file."""
     graph = b"".join(
         [
             *(field(1, given) for given in nodes),
@@ -132,10 +161,31 @@ def onnx_model(positions: int, inputs: Sequence[str], output: str) -> bytes:
     return number(1, 8) + field(8, number(2, 17)) + field(7, graph)
 
 
-def node(operation: str, inputs: Sequence[str], output: str) -> bytes:
+def onnx_scorer() -> bytes:
+    """A graph that looks every token up, counts what lies in the second text, and adds that up."""
+    of_words = np.zeros(len(WORDS), dtype=np.float32)
+    of_words[WORDS.index("king")] = 1
+    nodes = [
+        node("Gather", ["words", "input_ids"], "tokens"),
+        node("Cast", ["token_type_ids"], "types", attribute("to", FLOAT)),
+        node("Mul", ["tokens", "types"], "counted"),
+        node("ReduceSum", ["counted", "sequence"], "logits"),
+    ]
+    constants = [tensor("words", of_words), tensor("sequence", np.array([1], dtype=np.int64))]
+    takes = [value(name, INT64, ["batch", "length"]) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    return model_of(nodes, constants, takes, [value("logits", FLOAT, ["batch", 1])])
+
+
+def node(operation: str, inputs: Sequence[str], output: str, *attributes: bytes) -> bytes:
     """One step of the graph."""
     takes = b"".join(field(1, name.encode()) for name in inputs)
-    return takes + field(2, output.encode()) + field(4, operation.encode())
+    said = b"".join(field(5, given) for given in attributes)
+    return takes + field(2, output.encode()) + field(4, operation.encode()) + said
+
+
+def attribute(name: str, content: int) -> bytes:
+    """A whole number that a step is told."""
+    return field(1, name.encode()) + number(3, content) + number(20, 2)
 
 
 def tensor(name: str, values: npt.NDArray[Any]) -> bytes:

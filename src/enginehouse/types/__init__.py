@@ -73,6 +73,8 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    RERANK = "rerank"
+    """How well documents answer a query."""
     COUNT = "count"
     """The tokens of a prompt, and nothing of an answer."""
     LOAD = "load"

@@ -18,6 +18,7 @@ from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
+from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
@@ -75,12 +76,12 @@ class Door:
     """What a test talks to."""
 
     def __init__(
-        self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine, books
+        self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine, books, onnx
     ):
         self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
         self.rest, self.changes, self.stopping = rest, changes, stopping
         self.catalogue, self.registry, self.machine = catalogue, registry, machine
-        self.books = books
+        self.books, self.onnx = books, onnx
 
     def caller(self, method, path, body=b"", **headers):
         return Caller(self.app, method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -113,7 +114,8 @@ async def open_door(
     if offloaded is not None:
         launcher = FakeGpuLauncher(offloaded, load_seconds=load_seconds)
     machine = FakeMachine(RAM, gpus)
-    launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: FakeLauncher(FakeEmbedder(), load_seconds=0)}
+    onnx = FakeLauncher(FakeEmbedder(), load_seconds=0)
+    launchers = {EngineName.LLAMA_SERVER: launcher, EngineName.ONNX: onnx}
     catalogue = Catalogue([model("tiny"), model("org/big:8b"), model("vec", Kind.EMBEDDING, EngineName.ONNX)])
     changes, stopping = EventStream(kept=50), asyncio.Event()
     limits = ResidencySettings(**{"vram_multiplier": 1, **dict(memory)})
@@ -135,6 +137,7 @@ async def open_door(
             **anthropic_faces(gateway),
             **ollama_faces(gateway, catalogue, copies.unload),
             **llm_faces(gateway),
+            **rerank_faces(gateway),
             "/v1/inference": InferenceFace(gateway, Structured()),
         }
         listing = Listing(catalogue, residency, copies, changes.publish)
@@ -167,5 +170,16 @@ async def open_door(
         door = FrontDoor(hot, rest, identity, ServerSettings(**server))
         async with warm_ups:
             yield Door(
-                door, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine, books
+                door,
+                engine,
+                launcher,
+                residency,
+                rest,
+                changes,
+                stopping,
+                catalogue,
+                registry,
+                machine,
+                books,
+                onnx,
             )

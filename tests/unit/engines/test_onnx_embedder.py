@@ -125,7 +125,7 @@ async def test_a_closed_embedder_is_not_healthy(tmp_path):
             lambda path: write_onnx_folder(path, inputs=("input_ids", "pixel_values")),
             "it wants input_ids, pixel_val",
         ),
-        (lambda path: write_onnx_folder(path, inputs=("pixels",)), "no text embedder: it wants pixels"),
+        (lambda path: write_onnx_folder(path, inputs=("pixels",)), "no model of texts: it wants pixels"),
         (
             lambda path: write_onnx_folder(path, config={"modules.json": [{"type": "x.Dense"}]}),
             "ends before the layers Dense",

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from enginehouse.core.gateway.flows import Events, Flow, Frames, asked_of
 from enginehouse.core.gateway.meter import guessed_tokens
+from enginehouse.core.gateway.ranking import Scores, Scoring
 from enginehouse.core.gateway.seats import Seat, Seats
 from enginehouse.core.gateway.spending import Expected, Spending
 from enginehouse.core.gateway.tries import Tries
@@ -24,7 +25,7 @@ from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
-from enginehouse.engines.base import Counts, Embedding, Embeds
+from enginehouse.engines.base import Counts, Embedding, Embeds, Ranking
 from enginehouse.errors import (
     EnginehouseError,
     InvalidRequest,
@@ -37,7 +38,7 @@ from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
 
-__all__ = ["Answering", "Embedded", "Gateway", "patience"]
+__all__ = ["Answering", "Embedded", "Gateway", "Ranked", "patience"]
 
 log = structlog.get_logger()
 
@@ -71,6 +72,13 @@ class Embedded(Struct, frozen=True, kw_only=True):
     embedding: Embedding
     seat: Seat
     record: UsageRecord
+
+
+class Ranked(Struct, frozen=True, kw_only=True):
+    """Scores of documents, and how they came about."""
+
+    ranking: Ranking
+    scoring: Scoring
 
 
 class Gateway:
@@ -130,6 +138,17 @@ class Gateway:
         async with self._run(request, _Vectors(texts)) as answering:
             embedding = await anext(answering.pieces)
         return Embedded(embedding=embedding, seat=answering.seat, record=answering.so_far())
+
+    async def rerank(self, request: Request, query: str, documents: Sequence[str]) -> Ranked:
+        """How well documents answer a query, one score a document.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, or it can do neither that nor vectors.
+            EnginehouseError: as for `frames`.
+        """
+        async with self._run(request, Scores(query, documents)) as answering:
+            ranking, scoring = await anext(answering.pieces)
+        return Ranked(ranking=ranking, scoring=scoring)
 
     async def count(self, request: Request, generation: Generation) -> tuple[int, bool]:
         """Tokens of a prompt, and whether that is an estimate because the engine does not count for us."""

@@ -1,6 +1,6 @@
 """A slot and a lease in one hand: waits for the right to run, then for the model to be in memory."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec import Struct
@@ -16,11 +16,12 @@ from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
 __all__ = ["Seat", "Seats"]
 
-_KINDS: Mapping[Operation, Kind] = {
-    Operation.CHAT: Kind.CHAT,
-    Operation.COMPLETION: Kind.CHAT,
-    Operation.COUNT: Kind.CHAT,
-    Operation.EMBEDDING: Kind.EMBEDDING,
+_KINDS: Mapping[Operation, Collection[Kind]] = {
+    Operation.CHAT: {Kind.CHAT},
+    Operation.COMPLETION: {Kind.CHAT},
+    Operation.COUNT: {Kind.CHAT},
+    Operation.EMBEDDING: {Kind.EMBEDDING},
+    Operation.RERANK: {Kind.RERANK, Kind.EMBEDDING},
 }
 
 
@@ -113,7 +114,7 @@ class Seats:
 
 
 def _check_kind(model: Model, operation: Operation) -> None:
-    if operation in _KINDS and model.kind is not _KINDS[operation]:
+    if operation in _KINDS and model.kind not in _KINDS[operation]:
         article = "an" if model.kind is Kind.EMBEDDING else "a"
         raise InvalidRequest(
             f"{model.id!r} is {article} {model.kind.value} model; it cannot be used for {operation.value}.",

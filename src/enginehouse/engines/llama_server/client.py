@@ -27,7 +27,8 @@ _TRUE = msgspec.Raw(b"true")
 
 
 class LlamaServer(OpenAIServer):
-    """A llama-server that answers; satisfies `Engine`, `Forwards`, `Generates`, `Embeds`, `Pulses` and `Tokenizes`.
+    """A llama-server that answers; satisfies `Engine`, `Forwards`, `Generates`, `Embeds`, `Reranks`,
+    `Pulses` and `Tokenizes`.
 
     Generations are always asked for as streams with progress frames, whatever the caller wants. A llama-server
     learns that its reader has gone only when it writes, and while it reads a long prompt or computes an unstreamed

@@ -1,11 +1,11 @@
-"""ONNX models on this machine's processor: sentence embedders today, without torch or transformers.
+"""ONNX models on this machine's processor: sentence embedders and rerankers, without torch or transformers.
 
 The runtime is optional (`pip install 'enginehouse[local]'`), so nothing below is imported before it is used.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from enginehouse.errors import ModelLoadFailed
 
 if TYPE_CHECKING:
     from enginehouse.engines.onnx.embedder import OnnxEmbedder
+    from enginehouse.engines.onnx.reranker import OnnxReranker
 
-__all__ = ["open_embedder"]
+__all__ = ["open_embedder", "open_reranker"]
 
 
 @asynccontextmanager
@@ -40,16 +41,42 @@ async def open_embedder(
         await embedder.close()
 
 
+@asynccontextmanager
+async def open_reranker(
+    folder: Path, *, threads: int = 1, workers: int = 1, max_length: int | None = None
+) -> AsyncGenerator["OnnxReranker"]:
+    """A cross-encoder, as `open_embedder` opens an embedder."""
+    reranker_class = await asyncio.to_thread(import_reranker)
+    reranker = await asyncio.to_thread(reranker_class.load, folder, threads, workers, max_length)
+    try:
+        yield reranker
+    finally:
+        await reranker.close()
+
+
 def import_embedder() -> type["OnnxEmbedder"]:
     """The class behind the optional packages; the first import takes about half a second.
 
     Raises:
         ModelLoadFailed: a package is missing.
     """
-    try:
+    with _installed():
         from enginehouse.engines.onnx.embedder import OnnxEmbedder
+    return OnnxEmbedder
+
+
+def import_reranker() -> type["OnnxReranker"]:
+    """The same for rerankers."""
+    with _installed():
+        from enginehouse.engines.onnx.reranker import OnnxReranker
+    return OnnxReranker
+
+
+@contextmanager
+def _installed() -> Generator[None]:
+    try:
+        yield
     except ImportError as error:
         raise ModelLoadFailed(
             f"ONNX models need the package {error.name}; run: pip install 'enginehouse[local]'"
         ) from error
-    return OnnxEmbedder

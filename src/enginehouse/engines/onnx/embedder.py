@@ -1,10 +1,8 @@
 """The embedder: texts to unit vectors, in worker threads, a small batch at a time."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -15,15 +13,10 @@ from enginehouse.engines.onnx.memory import return_memory
 from enginehouse.engines.onnx.network import Network, open_network
 from enginehouse.engines.onnx.pooling import Floats, Ints
 from enginehouse.engines.onnx.vocabulary import Text, Vocabulary
-from enginehouse.errors import EngineError, ModelLoadFailed, UpstreamDied, UpstreamRefused
+from enginehouse.engines.onnx.workers import Workers, answers
+from enginehouse.errors import ModelLoadFailed, UpstreamDied, UpstreamRefused
 
 __all__ = ["OnnxEmbedder"]
-
-HEALTH_TIMEOUT = 5.0
-"""Seconds after which a silent model counts as ill."""
-
-A = TypeVar("A")
-R = TypeVar("R")
 
 
 class OnnxEmbedder:
@@ -36,7 +29,7 @@ class OnnxEmbedder:
     def __init__(self, vocabulary: Vocabulary, network: Network, *, workers: int = 1) -> None:
         self._vocabulary = vocabulary
         self._network = network
-        self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="onnx")
+        self._workers = Workers(workers)
 
     @classmethod
     async def load(
@@ -87,10 +80,10 @@ class OnnxEmbedder:
         Raises:
             InvalidRequest: a token id the model does not know, text that is no Unicode, or nothing to read.
         """
-        read = await self._work(self._read, texts)
+        read = await self._workers.run(self._read, texts)
         vectors: list[list[float]] = [[] for _ in read]
         for batch in plan([len(text.ids) for text in read]):
-            rows = await self._work(self._run, [read[index].ids for index in batch])
+            rows = await self._workers.run(self._run, [read[index].ids for index in batch])
             for index, row in zip(batch, rows, strict=True):
                 vectors[index] = row
         return Embedding(
@@ -105,29 +98,17 @@ class OnnxEmbedder:
         Raises:
             InvalidRequest: text that is no Unicode.
         """
-        [ids] = await self._work(self._vocabulary.ids, [text])
+        [ids] = await self._workers.run(self._vocabulary.ids, [text])
         return ids
 
     async def healthy(self) -> bool:
         """Whether the model answers a one-token text; asked beside the queue, so that load is not illness."""
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT):
-                await asyncio.to_thread(self._run, [[self._vocabulary.pad_id]])
-        except (EngineError, TimeoutError):
-            return False
-        return True
+        return await answers(self._run, [[self._vocabulary.pad_id]])
 
     async def close(self) -> None:
         """Let running batches end, then let go of the model's memory."""
         self._network = gone
-        await asyncio.to_thread(self._shut)
-
-    def _shut(self) -> None:
-        self._workers.shutdown(cancel_futures=True)
-        return_memory()
-
-    async def _work(self, call: Callable[[A], R], given: A) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, call, given)
+        await self._workers.close()
 
     def _read(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> list[Text]:
         words = [text for text in texts if isinstance(text, str)]

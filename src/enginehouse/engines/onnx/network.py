@@ -11,10 +11,17 @@ from enginehouse.engines.onnx.folder import Pooling
 from enginehouse.engines.onnx.pooling import Floats, Ints, normalise, pool
 from enginehouse.errors import ModelLoadFailed, UpstreamRefused
 
-__all__ = ["Network", "open_network"]
+__all__ = ["Head", "Network", "open_head", "open_network"]
 
 Network: TypeAlias = Callable[[Ints, Ints], Floats]
 """Ids and mask, both `[text, token]`, to unit vectors `[text, size]`. May be called from several threads.
+
+Raises:
+    UpstreamRefused: the runtime could not run the graph.
+"""
+
+Head: TypeAlias = Callable[[Ints, Ints, Ints], Floats]
+"""Ids, mask and types, all `[text, token]`, to raw scores `[text, label]`. May be called from several threads.
 
 Raises:
     UpstreamRefused: the runtime could not run the graph.
@@ -51,6 +58,24 @@ def open_network(file: Path, *, threads: int, pooling: Sequence[Pooling], extra_
         return normalise(states if rank == TEXT_VECTORS else pool(states, mask, pooling))
 
     return network
+
+
+def open_head(file: Path, *, threads: int) -> Head:
+    """Load a graph with a classification head. Blocks for as long as the weights take.
+
+    Raises:
+        ModelLoadFailed: the file is no ONNX model, or has no such head.
+    """
+    session = open_session(file, threads)
+    kinds = input_types(session, file)
+    output = pick_scores(session, file)
+
+    def head(ids: Ints, mask: Ints, types: Ints) -> Floats:
+        values = {IDS: ids, MASK: mask, TYPES: types}
+        feeds = {name: values[name].astype(kind, copy=False) for name, kind in kinds.items()}
+        return run(session, output, feeds, file)
+
+    return head
 
 
 def open_session(file: Path, threads: int) -> Any:
@@ -91,7 +116,7 @@ def input_types(session: Any, file: Path) -> dict[str, Any]:
     strange = [name for name, kind in inputs.items() if name not in (IDS, MASK, TYPES) or kind not in INTEGERS]
     if strange or IDS not in inputs:
         raise ModelLoadFailed(
-            f"{file.name} is no text embedder: it wants {', '.join(sorted(inputs)) or 'nothing'}, where "
+            f"{file.name} is no model of texts: it wants {', '.join(sorted(inputs)) or 'nothing'}, where "
             f"{IDS}, {MASK} and {TYPES} are what a text gives."
         )
     return {name: INTEGERS[kind] for name, kind in inputs.items()}
@@ -108,3 +133,11 @@ def pick_output(session: Any, file: Path) -> tuple[str, int]:
     raise ModelLoadFailed(
         f"{file.name} is no text embedder: it answers {', '.join(ranks)}, not one vector a token or text."
     )
+
+
+def pick_scores(session: Any, file: Path) -> str:
+    """Name of the output with a score a label: `logits`, or the only one of that shape."""
+    found = [str(given.name) for given in session.get_outputs() if len(given.shape) == TEXT_VECTORS]
+    if "logits" not in found and len(found) != 1:
+        raise ModelLoadFailed(f"{file.name} has no classification head: export it with its logits.")
+    return "logits" if "logits" in found else found[0]

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from enginehouse.engines.onnx.folder import OnnxFolder
 from enginehouse.errors import InvalidRequest, ModelLoadFailed
 
-__all__ = ["Text", "Vocabulary"]
+__all__ = ["Pair", "Text", "Vocabulary"]
 
 PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
 LARGEST_ID = 2**32 - 1
@@ -19,6 +19,14 @@ class Text(Struct, frozen=True):
     """One text as the model reads it: special tokens added, cut to the model's limit."""
 
     ids: list[int]
+    truncated: bool
+
+
+class Pair(Struct, frozen=True):
+    """A query and a document as the model reads them together; `types` says whose each token is."""
+
+    ids: list[int]
+    types: list[int]
     truncated: bool
 
 
@@ -88,6 +96,70 @@ class Vocabulary:
         if not framed:
             raise InvalidRequest(f"input[{position}] is empty; this model needs at least one token.", param="input")
         return Text(framed, len(ids) > self.room)
+
+    def pairs(self, query: str, documents: Sequence[str]) -> list[Pair]:
+        """The query with each document, special tokens around and between them, cut to the model's limit.
+
+        Raises:
+            InvalidRequest: a text is no valid Unicode, or the model's limit has no room for pairs.
+        """
+        form = pair_form(self._tokenizer)
+        room = self.max_length - form.length
+        if room < 2:
+            raise InvalidRequest(
+                "This model reads too few tokens at once for a query and a document.", param="query"
+            )
+        asked, *answers = self.ids([query, *documents])
+        return [form.filled(asked, ids, room) for ids in answers]
+
+
+class PairForm(Struct, frozen=True):
+    """What a tokenizer writes around two texts: ids and types before, between and after them, and types of both."""
+
+    before: tuple[list[int], list[int]]
+    between: tuple[list[int], list[int]]
+    after: tuple[list[int], list[int]]
+    types: tuple[int, int]
+
+    @property
+    def length(self) -> int:
+        """Tokens that are no text."""
+        return sum(len(ids) for ids, _ in (self.before, self.between, self.after))
+
+    def filled(self, first: list[int], second: list[int], room: int) -> Pair:
+        """Two texts in so many tokens; when that is too few, the longer one is cut, and neither below half."""
+        kept = first[: max(room // 2, room - len(second))]
+        rest = second[: room - len(kept)]
+        return Pair(
+            ids=[*self.before[0], *kept, *self.between[0], *rest, *self.after[0]],
+            types=[
+                *self.before[1],
+                *[self.types[0]] * len(kept),
+                *self.between[1],
+                *[self.types[1]] * len(rest),
+                *self.after[1],
+            ],
+            truncated=len(kept) + len(rest) < len(first) + len(second),
+        )
+
+
+def pair_form(tokenizer: Tokenizer) -> PairForm:
+    """Seen at a pair of short texts."""
+    [encoding] = tokenizer.encode_batch([("a", "a")])
+    whose = [-1 if number is None else number for number in encoding.sequence_ids]
+    first, second = whose.index(0), whose.index(1)
+    middle, last = len(whose) - whose[::-1].index(0), len(whose) - whose[::-1].index(1)
+    ids, types = encoding.ids, encoding.type_ids
+
+    def part(start: int, end: int | None) -> tuple[list[int], list[int]]:
+        return ids[start:end], types[start:end]
+
+    return PairForm(
+        before=part(0, first),
+        between=part(middle, second),
+        after=part(last, None),
+        types=(types[first], types[second]),
+    )
 
 
 def read_tokenizer(file: Path) -> Tokenizer:

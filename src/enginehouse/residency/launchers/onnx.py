@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from enginehouse.engines.onnx import open_embedder
+from enginehouse.engines.onnx import open_embedder, open_reranker
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.residency.launchers.llama import Files
-from enginehouse.types import Deployment
+from enginehouse.types import Deployment, Kind
 
 __all__ = ["OnnxLauncher"]
 
@@ -17,7 +17,7 @@ _UNFOLDED = 5
 
 
 class OnnxLauncher:
-    """Opens embedders.
+    """Opens embedders and rerankers.
 
     Args:
         files: where model files come from.
@@ -39,7 +39,8 @@ class OnnxLauncher:
         folder = await self._files.fetch(deployment.source, deployment.sha256, watcher)
         watcher.progressed("opening the session")
         length, workers = deployment.context_length, deployment.slots
-        async with open_embedder(folder, max_length=length, workers=workers) as engine:
+        opened = open_reranker if deployment.kind is Kind.RERANK else open_embedder
+        async with opened(folder, max_length=length, workers=workers) as engine:
             yield Loaded(engine=engine)
 
 
