@@ -1,0 +1,1 @@
+"""The semantic cache on trial: how its word lists and its calibration are made, and what it then serves."""

@@ -1,0 +1,130 @@
+"""Ways of saying what does not matter: greetings, thanks, long beginnings, contractions, words in two pieces."""
+
+import re
+
+__all__ = ["expanded", "framed", "trimmed"]
+
+_ASKING = r"(?=,? (?:how|what|when|where|who|why|which|whether|if|about|the))"
+_LEADS = (
+    r"(?:hi|hiya|hello|hey|dear|good (?:morning|afternoon|evening))(?: (?:there|team|all|everyone|folks|guys))?",
+    r"(?:um+|uh+|er+m?|hmm+|ah|oh|so|well|ok|okay|right|now|and|but|also)",
+    r"sorry to (?:bother|trouble) you(?:,? but)?",
+    r"(?:a )?(?:silly|stupid|quick|dumb|simple|random) question(?:,? but)?",
+    rf"(?:just wondering|i was wondering|i wonder|wondering)(?: if you (?:could|can) tell me)?{_ASKING}",
+    rf"(?:(?:can|could|would|will) you (?:please )?)?(?:tell|show|explain to|let) (?:me|us)(?: know)?{_ASKING}",
+    rf"(?:do you know|any idea|i(?: would|'d)? (?:want|need|like|love) to know){_ASKING}",
+    r"(?:please|kindly|sorry|excuse me|pardon|thanks(?: in advance)?|thank you)",
+)
+"""What people say before they come to the point; each may be followed by another."""
+_TAILS = (
+    r"(?:please|thanks(?: in advance| a lot| so much)?|thank you(?: (?:very|so) much)?|cheers|many thanks|ta)",
+    r"(?:if (?:that's|that is) (?:ok|okay|possible|alright)|if you don't mind)",
+)
+"""And afterwards."""
+
+_THE_WAY = (
+    r"what(?:'s| is| are|s)? (?:the )?(?:best |easiest |right |correct |proper |simplest )?"
+    r"(?:way|ways|process|procedure|method|steps?)"
+)
+_WE = r"(?:i|we|you|one)"
+_FRAMES: dict[str, tuple[str, ...]] = {
+    "how to": (
+        rf"how (?:would|do|can|could|should|might|may|must) {_WE}(?: go about)?",
+        rf"how {_WE}(?: (?:can|could|should|need to|have to|would))?",
+        r"how to go about",
+        r"in what way (?:can|do) i",
+        r"is there (?:a|any) way (?:to|for me to|i can)",
+        rf"{_THE_WAY}(?: (?:i|we) (?:can|should|need to|have to|must))? (?:to|for|of|in|take to)",
+        rf"{_THE_WAY} (?:do |should )?(?:i|we) (?:should |need to |have to |must )?take to",
+        r"what (?:do|should|must|would) (?:i|we) (?:need to |have to )?do (?:to|in order to)",
+    ),
+    "can i": (
+        r"is it (?:possible|ok|okay|fine|allowed|permitted) (?:for me |for us )?to",
+        r"(?:am i|are we) (?:able|allowed|permitted) to",
+        r"(?:would|will) i be able to",
+        r"(?:may|could|might) i",
+    ),
+    "must i": (
+        r"(?:do|would) i (?:need|have) to",
+        r"am i (?:required|obliged|supposed) to",
+        r"is it (?:necessary|required|mandatory) (?:for me )?to",
+        r"have i got to",
+        r"must i",
+    ),
+    "when": (r"(?:at )?what time", r"(?:on )?what (?:date|day)"),
+    "do you have": (r"have you got", r"have you(?= (?:any|a|an)\b)"),
+    "why": (r"how come", r"for what reason", r"what(?:'s| is) the reason"),
+    "how much": (
+        r"what(?:'s| is) the (?:price|cost|charge) (?:of|for)",
+        r"what (?:does|do|would|will)(?=.*\bcost\b)",
+        r"how much (?:is|are|does|do|would|will)",
+        r"how expensive (?:is|are)",
+        r"what (?:do|would) you charge (?:for|to)",
+    ),
+    "how long": (r"how long (?:does|do|will|would|is|are)", r"what(?:'s| is) the duration of"),
+    "where": (r"in (?:which|what) (?:place|location)", r"whereabouts"),
+    "what is": (r"(?:give me|i need|show me|list|name)(?= (?:the|a|an|some|all)\b)",),
+}
+"""The short beginning of a question, and the longer ones that say no more."""
+
+_PHRASES: dict[str, tuple[str, ...]] = {
+    "register": (r"sign(?:ing|ed)? up",),
+    "login": (r"(?:sign(?:ing|ed)?|log(?:ging|ged)?)[ -]?(?:in|on)(?: to)?",),
+    "logout": (r"(?:sign(?:ing|ed)?|log(?:ging|ged)?)[ -]?(?:out|off)(?: of)?",),
+    "setup": (r"set(?:ting)?[ -]up",),
+    "remove": (r"get(?:ting)? rid of",),
+    "submit": (r"hand(?:ing)? in",),
+    "complete": (r"fill(?:ing)?[ -]?(?:in|out)",),
+    "telework": (r"work(?:ing)? from home", r"remote(?:ly)? work(?:ing)?"),
+    "include": (r"comes? with",),
+    "how much": (r"how much (?:money|cash)",),
+    "usa": (r"united states(?: of america)?", r"u\.s\.(?:a\.)?", r"(?-i:USA?)"),
+    "uk": (r"united kingdom", r"u\.k\."),
+    "email": (r"e-mail",),
+    "wifi": (r"wi-fi",),
+    "pr": (r"pull request",),
+    "postcode": (r"post code", r"zip ?code"),
+    "must": (r"ha(?:ve|s) to",),
+    "cannot": (r"unable to",),
+}
+"""One word, and those that only together mean the same."""
+
+
+def _joined(ways: dict[str, tuple[str, ...]], before: str) -> re.Pattern[str]:
+    """One pattern with a group for each word that stands for others, in their order."""
+    return re.compile("|".join(rf"({before}(?:{'|'.join(way)})(?!\w))" for way in ways.values()), re.IGNORECASE)
+
+
+_FRAME, _PHRASE = _joined(_FRAMES, "^"), _joined(_PHRASES, r"\b")
+_FRAMED, _PHRASED = tuple(_FRAMES), tuple(_PHRASES)
+_LEAD = re.compile(rf"^(?:(?:{'|'.join(_LEADS)})\b[\s,.!:;-]*)+(?=[\w\ue000-\uf8ff])", re.IGNORECASE)
+_TAIL = re.compile(rf"(?:[\s,.!?;-]+(?:{'|'.join(_TAILS)}))+[\s.!?]*$", re.IGNORECASE)
+_FILLER = re.compile(r"(?<=\s)(?:um+|uh+|erm?)\s", re.IGNORECASE)
+_SWITCHED = re.compile(r"\b(?:turn|switch)(?:ing|ed)? ((?:\S+ ){0,3}?)(on|off)\b", re.IGNORECASE)
+_NOT = re.compile(
+    r"\b(do|does|did|is|are|was|were|have|has|had|would|could|should|must|need|ca|wo|sha)n't\b", re.IGNORECASE
+)
+_IS = re.compile(r"\b(what|who|where|when|how|why|it|that|there)'s\b", re.IGNORECASE)
+
+
+def trimmed(text: str) -> str:
+    """Without greetings, fillers and thanks."""
+    text = _TAIL.sub("", _FILLER.sub("", _LEAD.sub("", text)))
+    return text.rstrip(" ?!.") or text
+
+
+def framed(text: str) -> str:
+    """With one short beginning for the many ways to begin."""
+    return _FRAME.sub(lambda match: _FRAMED[(match.lastindex or 1) - 1], text, count=1)
+
+
+def expanded(text: str) -> str:
+    """Contractions written out, phrases as one word."""
+    if "'" in text:
+        text = _IS.sub(r"\1 is", _NOT.sub(_denied, text))
+    text = _SWITCHED.sub(lambda match: f"{'enable' if match[2].lower() == 'on' else 'disable'} {match[1]}", text)
+    return _PHRASE.sub(lambda match: _PHRASED[(match.lastindex or 1) - 1], text)
+
+
+def _denied(match: re.Match[str]) -> str:
+    return "cannot" if match[1].lower() == "ca" else f"{match[1]} not"

@@ -1,0 +1,311 @@
+"""What a question holds that an answer depends on, read once and kept with its entry.
+
+Nothing here judges: `vetoes.py` and `edit.py` compare two signatures.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from msgspec import Struct
+
+from enginehouse.core.cache.semantic import words
+from enginehouse.core.cache.semantic.lexicon import exists, stem
+from enginehouse.core.cache.semantic.phrasing import expanded, framed, trimmed
+from enginehouse.core.cache.semantic.quantities import find_quantities
+
+__all__ = ["LONGEST", "Signature", "sign"]
+
+LONGEST = 2000
+"""Letters a question may have; a longer one is never answered by likeness."""
+_MOST_MASKS = 512
+"""Spans and quantities that are told apart in one text."""
+_TITLE_CASE = 0.6
+"""Part of a text's words with a capital from which capitals say nothing about names."""
+
+_INVISIBLE = dict.fromkeys((*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF, 0xAD))
+_QUOTES = str.maketrans("\u2019\u2018\u201c\u201d\u00ab\u00bb\u2013\u2014", '\'\'""""--')
+_SPACES = re.compile(r"\s+")
+
+_NOT_AN_ID = (
+    r"(?!(?i:\d+(?:st|nd|rd|th|am|pm|k|m|bn|[kmgt]i?b|kg|g|mg|km|cm|mm|mi|ft|lbs?|oz|ml|l|kwh|kw|w|v|k?hz|[mg]hz"
+    r"|px|fps|h|hr|hrs|min|s|d|x)\b))"
+)
+_SPANS = re.compile(
+    r"```.*?```|`[^`]+`"
+    r'|"[^"]{1,300}"|(?<![\w])\'[^\']{2,300}\'(?!\w)'
+    r"|https?://\S+[\w/]|www\.\S+[\w/]|[\w.+-]+@[\w-]+\.[\w.-]*\w"
+    r"|(?<!\w)(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]*)+"
+    rf"|\b{_NOT_AN_ID}(?=[\w-]*\d)(?=[\w-]*[^\W\d_])\w+(?:-\w*\d\w*)*\b(?!-\w*[^\W\d])"
+    r"|\b[^\W\d_]+(?:-\d+)+\b"
+    r"|\b\w+(?:_\w+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b|\b\w+(?:\.\w+)*\(\)|\b[a-z]\w*\.[a-z_]\w+(?:\.\w+)*\b"
+    r"|\b[+\-\w]+[+#]{1,2}(?!\w)",
+    re.DOTALL,
+)  # fmt: skip
+_MASK_FIRST, _MASK_LAST = 0xE000, 0xE000 + _MOST_MASKS
+_TOKENS = re.compile(rf"[{chr(_MASK_FIRST)}-{chr(_MASK_LAST)}]|[^\W_]+(?:'[^\W_]+)*|[.?!]|[+*/=^<>%&-]")
+_CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
+_YES_NO = words.ABLE | frozenset(
+    [
+        "is",
+        "are",
+        "am",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "will",
+        "would",
+        "should",
+        "shall",
+        "must",
+        "has",
+        "have",
+    ]
+)
+_BEGINNINGS = frozenset(("at", "by", "during", "for", "from", "if", "in", "on", "to", "with", "within", "when"))
+"""Words that put a phrase before the question."""
+_ENDS = frozenset(".?!")
+_OPERATORS = frozenset("+*/=^<>%&")
+
+
+class Signature(Struct, frozen=True, array_like=True):
+    """What two questions have to agree in.
+
+    Stems are base forms in small letters; a quantity among the content begins with `#`, a span with `§`.
+    """
+
+    content: tuple[str, ...]
+    """Stems of the words that carry content, with quantities and spans, as they follow each other."""
+    quantities: tuple[str, ...]
+    """Numbers, dates, times, money and shares, sorted."""
+    spans: tuple[str, ...]
+    """Ids, addresses, quoted strings and code, sorted."""
+    names: tuple[str, ...]
+    """Stems with a capital that the sentence did not ask for."""
+    negations: int
+    particles: tuple[str, ...]
+    """Direction words, sorted."""
+    directions: tuple[tuple[str, str], ...]
+    """Each direction word and the content it points at."""
+    comparisons: tuple[str, ...]
+    question: str
+    """Which class of question: how, who, when, …; `yes` for yes or no, `other` for none."""
+    mood: str
+    """Which of able, need, past, future it speaks of; and whether of us or you."""
+    language: str
+    """Two letters; empty where it cannot be told."""
+    core: str
+    """The question without greetings and thanks, in small letters: what is embedded."""
+
+
+@lru_cache(maxsize=4096)
+def sign(text: str) -> Signature | None:
+    """The signature of a question; None for one that is too long, or holds no content at all."""
+    if len(text) > LONGEST:
+        return None
+    plain = _plain(text)
+    masked, spans = _mask_spans(plain)
+    masked = trimmed(masked)
+    core = _unmasked(masked, spans).casefold()
+    counted, quantities = _mask_quantities(framed(masked), len(spans))
+    reading = _Reading(expanded(counted), spans, quantities)
+    if not reading.content:
+        return None
+    return reading.signature(core)
+
+
+def _plain(text: str) -> str:
+    """One way of writing: no invisible letters, plain quotes, single spaces."""
+    return _SPACES.sub(" ", unicodedata.normalize("NFKC", text).translate(_INVISIBLE).translate(_QUOTES)).strip()
+
+
+def _mask_spans(text: str) -> tuple[str, list[str]]:
+    """The text with a mark for every span that is read letter by letter."""
+    spans: list[str] = []
+
+    def mark(match: re.Match[str]) -> str:
+        if len(spans) >= _MOST_MASKS // 2:
+            return match[0]
+        spans.append(match[0])
+        return chr(_MASK_FIRST + len(spans) - 1)
+
+    return _SPANS.sub(mark, text), spans
+
+
+def _unmasked(text: str, spans: list[str]) -> str:
+    for number, span in enumerate(spans):
+        text = text.replace(chr(_MASK_FIRST + number), span)
+    return text
+
+
+def _mask_quantities(text: str, taken: int) -> tuple[str, list[str]]:
+    """The text with a mark for every quantity."""
+    quantities: list[str] = []
+    pieces: list[str] = []
+    end = 0
+    for begin, stop, spelling in find_quantities(text):
+        if taken + len(quantities) >= _MOST_MASKS:
+            break
+        pieces += text[end:begin], f" {chr(_MASK_FIRST + taken + len(quantities))} "
+        quantities.append(spelling)
+        end = stop
+    return "".join(pieces) + text[end:], quantities
+
+
+class _Reading:
+    """One pass over the tokens of a text."""
+
+    def __init__(self, text: str, spans: list[str], quantities: list[str]) -> None:
+        self.content: list[str] = []
+        self._spans = [_span(span) for span in spans]
+        self._quantities = quantities
+        self._text = text
+        self._small: list[str] = []
+        """Every word in small letters, content or not."""
+        self._names: list[str] = []
+        self._directions: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        """Direction words that have not met their content yet."""
+        self._acronyms = not text.isupper()
+        self._read()
+
+    def _read(self) -> None:
+        tokens: list[str] = _TOKENS.findall(_spaced(self._text))
+        written = [token for token in tokens if token[0].isalpha()]
+        capitals = sum(token[0].isupper() for token in written)
+        telling = capitals < _TITLE_CASE * len(written) or (len(written) <= 3 and not self._text.isupper())
+        first = True
+        for token in tokens:
+            if token in _ENDS:
+                first = True
+            elif not token[0].isalnum():
+                self._mark(token)
+                first = False
+            else:
+                self._word(token, first=first, telling=telling)
+                first = False
+
+    def _mark(self, token: str) -> None:
+        number = ord(token) - _MASK_FIRST
+        if 0 <= number < len(self._spans):
+            self._add(f"§{self._spans[number]}")
+        elif 0 <= number - len(self._spans) < len(self._quantities):
+            self._add(f"#{self._quantities[number - len(self._spans)]}")
+        elif token in _OPERATORS:
+            self._add(token)
+
+    def _word(self, token: str, *, first: bool, telling: bool) -> None:
+        small = token.lower().removesuffix("'s").removesuffix("s'").partition("'")[0]
+        self._small.append(small)
+        acronym = telling and len(small) > 1 and token.isupper() and self._acronyms
+        if small in words.DIRECTIONS and not acronym and self._small[-2:] != ["how", "to"]:
+            self._open.append(small)
+        if (small in words.FUNCTION or small in words.NEGATIONS) and not acronym:
+            return
+        base = small if small in words.COMPARISONS else stem(small)
+        if telling and token[0].isupper() and (not first or acronym or not exists(small)):
+            self._names.append(base)
+        self._add(base)
+
+    def _add(self, base: str) -> None:
+        self._directions += [(word, base) for word in self._open]
+        self._open.clear()
+        self.content.append(base)
+
+    def signature(self, core: str) -> Signature:
+        """What was read."""
+        said = frozenset(self._small)
+        return Signature(
+            content=tuple(self.content),
+            quantities=tuple(sorted(self._quantities)),
+            spans=tuple(sorted(self._spans)),
+            names=tuple(dict.fromkeys(self._names)),
+            negations=sum(word in words.NEGATIONS for word in self._small),
+            particles=tuple(sorted(words.PARTICLES & said)),
+            directions=tuple(self._directions),
+            comparisons=tuple(sorted(words.COMPARISONS & said)),
+            question=_question(self._small),
+            mood=_mood(self._small, said),
+            language=_language(self._text, said),
+            core=core,
+        )
+
+
+def _spaced(text: str) -> str:
+    """Letters of scripts that write without spaces stand apart."""
+    return _CJK.sub(lambda match: f" {match[0]} ", text) if _CJK.search(text) else text
+
+
+def _span(span: str) -> str:
+    """Code and quotes as they are, ids without the difference of case and hyphen."""
+    if span[0] in "`\"'":
+        return span.strip("`\"'").strip()
+    return span if "/" in span or "." in span else span.replace("-", "").casefold()
+
+
+def _question(small: list[str]) -> str:
+    """The class of a question, by its first words."""
+    if not small:
+        return "other"
+    second = small[1] if len(small) > 1 else ""
+    match small[0]:
+        case "how":
+            return _HOW.get(second, "how")
+        case "what" | "which":
+            copula = second in ("is", "are", "was", "were", "will") or small[0] == "which"
+            return "what is" if copula else "what"
+        case "who" | "whom" | "whose":
+            return "who"
+        case "when" | "where" | "why":
+            return small[0]
+        case "must":
+            return "yes"
+        case word if word in _YES_NO or word == "cannot":
+            return "yes"
+        case _:
+            return _inner_question(small)
+
+
+_HOW = {"much": "how much", "many": "how many", "long": "how long", "often": "how often", "far": "how far"} | {
+    "old": "how old", "big": "how big", "to": "how to", "soon": "how long", "late": "how late",
+    "early": "how early", "high": "how high", "tall": "how high", "fast": "how fast",
+}  # fmt: skip
+
+
+def _inner_question(small: list[str]) -> str:
+    """`On my phone, how do I …` asks how; a statement asks nothing."""
+    for place, word in enumerate(small):
+        if word in ("how", "what", "when", "where", "why", "who", "which") and place <= len(small) - 2:
+            return "how to" if _asks_how(small[place : place + 3]) else _question(small[place:])
+    asks = small[0] in _BEGINNINGS and not _YES_NO.isdisjoint(small[1:])
+    return "yes" if asks else "other"
+
+
+def _asks_how(three: list[str]) -> bool:
+    return three[0] == "how" and len(three) > 1 and three[1] in ("do", "can", "should", "i", "could", "would")
+
+
+def _mood(small: list[str], said: frozenset[str]) -> str:
+    """Letters for what a text speaks of: a(ble), n(eed), p(ast), f(uture), i (us), y(ou)."""
+    kinds = (("a", words.ABLE), ("n", words.NEED), ("p", words.PAST), ("f", words.FUTURE), ("i", words.US))
+    letters = "".join(letter for letter, kind in kinds if not kind.isdisjoint(said))
+    how = len(small) > 1 and small[:2] == ["how", "to"]
+    return (letters.replace("a", "") if how else letters) + ("y" if not words.YOU.isdisjoint(said) else "")
+
+
+def _language(text: str, said: frozenset[str]) -> str:
+    """The language whose commonest words are there most; by its letters where it has its own."""
+    for letter in text:
+        if ord(letter) >= 0x370 and letter.isalpha() and not _MASK_FIRST <= ord(letter) <= _MASK_LAST:
+            return _SCRIPTS.get(unicodedata.name(letter, "").split(" ")[0], "")
+    counts = {language: len(common & said) for language, common in words.STOPWORDS.items()}
+    best = max(counts, key=counts.__getitem__)
+    return best if counts[best] >= 2 and list(counts.values()).count(counts[best]) == 1 else ""
+
+
+_SCRIPTS = {
+    "CYRILLIC": "ru", "GREEK": "el", "ARABIC": "ar", "HEBREW": "he", "DEVANAGARI": "hi", "THAI": "th", "CJK": "zh",
+    "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko",
+}  # fmt: skip

@@ -1,0 +1,161 @@
+"""Differences between two questions that rule the answer of the one out for the other, however near they are."""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from enginehouse.core.cache.semantic.edit import Edit, EditKind
+from enginehouse.core.cache.semantic.lexicon import opposite, same_meaning
+from enginehouse.core.cache.semantic.signature import Signature
+
+__all__ = ["Veto", "vetoes"]
+
+
+class Veto(StrEnum):
+    """What differs."""
+
+    NUMBERS = "numbers"
+    """Numbers, dates, times, units or money."""
+    SPANS = "spans"
+    """Ids, addresses, quoted strings or code."""
+    NEGATION = "negation"
+    ANTONYM = "antonym"
+    """A word became its opposite."""
+    NAMES = "names"
+    DIRECTION = "direction"
+    """From and to, before and after, in and out changed places."""
+    COMPARISON = "comparison"
+    QUESTION = "question"
+    """Another class of question: when for where, how for whether."""
+    MOOD = "mood"
+    """What one may for what one must, what was for what will be, mine for yours."""
+    LANGUAGE = "language"
+    MINIMAL_EDIT = "minimal_edit"
+    """Equal but for a word or two that are not known to mean the same."""
+
+
+def vetoes(stored: Signature, asked: Signature, edit: Edit) -> tuple[Veto, ...]:
+    """Every difference that rules a stored answer out, in the order of the list above."""
+    return tuple(veto for veto, differs in _RULES.items() if differs(stored, asked, edit))
+
+
+def _numbers(stored: Signature, asked: Signature, _: Edit) -> bool:
+    return stored.quantities != asked.quantities
+
+
+def _spans(stored: Signature, asked: Signature, _: Edit) -> bool:
+    return stored.spans != asked.spans
+
+
+def _negation(stored: Signature, asked: Signature, _: Edit) -> bool:
+    return stored.negations % 2 != asked.negations % 2
+
+
+def _antonym(_: Signature, __: Signature, edit: Edit) -> bool:
+    return any(opposite(one, other) for one in edit.lost for other in edit.won)
+
+
+def _names(stored: Signature, asked: Signature, _: Edit) -> bool:
+    """Both hold a name that is nowhere in the other."""
+    mine = [name for name in stored.names if not _holds(asked, name)]
+    return bool(mine) and any(not _holds(stored, name) for name in asked.names)
+
+
+def _holds(signature: Signature, name: str) -> bool:
+    return name in signature.content or any(same_meaning(name, stem) for stem in signature.content)
+
+
+def _direction(stored: Signature, asked: Signature, edit: Edit) -> bool:
+    lost, won = set(stored.particles) - set(asked.particles), set(asked.particles) - set(stored.particles)
+    if any(opposite(one, other) for one in lost for other in won):
+        return True
+    return (edit.kind is not EditKind.EQUAL and _swapped(stored, asked)) or _crossed(stored, asked)
+
+
+def _swapped(stored: Signature, asked: Signature) -> bool:
+    """A direction word points at what the other sentence holds elsewhere, on both sides."""
+    return any(
+        mine != theirs
+        and word == other_word
+        and mine in asked.content
+        and theirs in stored.content
+        and (word, mine) not in asked.directions
+        and (word, theirs) not in stored.directions
+        for word, mine in stored.directions
+        for other_word, theirs in asked.directions
+    )
+
+
+def _crossed(stored: Signature, asked: Signature) -> bool:
+    """What was from is now to."""
+    opposites = [(word, other) for word, other in _PAIRS if {word, other} <= {w for w, _ in stored.directions}]
+    return any(
+        (other, target) in asked.directions and (word, target) not in asked.directions
+        for word, other in opposites
+        for pointed, target in stored.directions
+        if pointed == word
+    )
+
+
+_PAIRS = (
+    ("from", "to"),
+    ("to", "from"),
+    ("from", "into"),
+    ("into", "from"),
+    ("before", "after"),
+    ("after", "before"),
+)
+
+
+def _comparison(stored: Signature, asked: Signature, _: Edit) -> bool:
+    """Each compares; and one with a word for which the other has no equal."""
+    mine = [word for word in stored.comparisons if not _among(word, asked.comparisons)]
+    theirs = [word for word in asked.comparisons if not _among(word, stored.comparisons)]
+    return bool(mine and theirs)
+
+
+def _among(word: str, others: tuple[str, ...]) -> bool:
+    return word in others or any(same_meaning(word, other) for other in others)
+
+
+_LIKE: dict[str, frozenset[str]] = {
+    "what is": frozenset(("when", "who", "how much", "how long", "how many", "how often", "how far", "what")),
+    "other": frozenset(("what is",)),
+}
+"""Classes that may ask the same in other words: `what is the deadline` and `when is the deadline`."""
+
+
+def _question(stored: Signature, asked: Signature, _: Edit) -> bool:
+    one, other = stored.question, asked.question
+    return one != other and other not in _LIKE.get(one, ()) and one not in _LIKE.get(other, ())
+
+
+def _mood(stored: Signature, asked: Signature, _: Edit) -> bool:
+    one, other = stored.mood, asked.mood
+    return any(
+        (a in one and b not in one and b in other and a not in other)
+        or (b in one and a not in one and a in other and b not in other)
+        for a, b in ("an", "pf", "iy")
+    )
+
+
+def _language(stored: Signature, asked: Signature, _: Edit) -> bool:
+    return bool(stored.language and asked.language) and stored.language != asked.language
+
+
+def _minimal_edit(_: Signature, __: Signature, edit: Edit) -> bool:
+    return edit.kind is EditKind.MINIMAL
+
+
+_RULES: dict[Veto, Callable[[Signature, Signature, Edit], bool]] = {
+    Veto.NUMBERS: _numbers,
+    Veto.SPANS: _spans,
+    Veto.NEGATION: _negation,
+    Veto.ANTONYM: _antonym,
+    Veto.NAMES: _names,
+    Veto.DIRECTION: _direction,
+    Veto.COMPARISON: _comparison,
+    Veto.QUESTION: _question,
+    Veto.MOOD: _mood,
+    Veto.LANGUAGE: _language,
+    Veto.MINIMAL_EDIT: _minimal_edit,
+}
