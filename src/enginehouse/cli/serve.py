@@ -46,8 +46,8 @@ def serve(found: Effective, *, pull: bool) -> None:
         show_banner(
             remarks(),
             address(settings.server) or url,
-            house.catalogue.models(),
-            wants_key=not house.access.identity.open,
+            house.ground.catalogue.models(),
+            wants_key=not house.ground.access.identity.open,
         )
 
     run_service(settings, found.environ, config=found.path, ready=ready)
@@ -87,7 +87,7 @@ def run_service(
             for number in _STOP_SIGNALS:
                 asyncio.get_running_loop().add_signal_handler(number, server.stop)
             url = url_of(settings.server, listener)
-            log.info("ready", url=url, docs="/docs", models=len(house.catalogue.models()))
+            log.info("ready", url=url, docs="/docs", models=len(house.ground.catalogue.models()))
             if ready is not None:
                 ready(house, url)
 

@@ -131,7 +131,7 @@ def _own(found: Effective) -> Generator[Place]:
 
         def prepare(name: str) -> None:
             """Bring the files here where they can be seen coming, before the service would do it unseen."""
-            fetch(host.house.catalogue.resolve(name), artifacts)
+            fetch(host.house.ground.catalogue.resolve(name), artifacts)
 
         yield Place(host.url, host.key, prepare, patience=CATALOGUE_SECONDS)
 

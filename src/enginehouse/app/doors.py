@@ -1,0 +1,95 @@
+"""How the service is reached: every route and who answers it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter
+
+from enginehouse.api.anthropic import anthropic_faces
+from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.faces import Face
+from enginehouse.api.feed import Watch
+from enginehouse.api.framework import framework_app
+from enginehouse.api.health import health_router
+from enginehouse.api.inference import InferenceFace
+from enginehouse.api.keys import keys_router
+from enginehouse.api.llm import llm_faces, llm_router
+from enginehouse.api.model_cache import model_cache_router
+from enginehouse.api.models import models_router
+from enginehouse.api.ollama import ollama_faces
+from enginehouse.api.ollama_models import ollama_router
+from enginehouse.api.openai import openai_faces
+from enginehouse.api.queue import queue_router
+from enginehouse.api.registration import registration_router
+from enginehouse.api.rerank import rerank_faces
+from enginehouse.api.residents import residents_router
+from enginehouse.api.usage import savings_router, usage_router
+from enginehouse.api.vectors import vectors_router
+from enginehouse.api.vram import vram_router
+from enginehouse.app.rooms import Rooms
+from enginehouse.core.structured import Structured
+from enginehouse.settings.schema import ServerSettings
+
+__all__ = ["front_door"]
+
+
+def front_door(rooms: Rooms, settings: ServerSettings, stopping: asyncio.Event) -> FrontDoor:
+    """The ASGI application.
+
+    Args:
+        stopping: set when endless streams shall end.
+    """
+    access = rooms.ground.access
+    hot = _hot(rooms)
+    watch = Watch(stopping=stopping, ping_interval=settings.ping_interval)
+    routers = [*_operation(rooms), *_models(rooms, watch), *_records(rooms)]
+    return FrontDoor(
+        hot, framework_app(routers, hot), access.identity, settings, audit=access.audit, limits=access.limits
+    )
+
+
+def _hot(rooms: Rooms) -> Mapping[str, Face]:
+    """Routes that are asked often and answered at length: plain ASGI, before the framework."""
+    gateway, catalogue = rooms.gateway, rooms.ground.catalogue
+    return {
+        **openai_faces(gateway),
+        **anthropic_faces(gateway),
+        **ollama_faces(gateway, catalogue, rooms.copies.unload),
+        **llm_faces(gateway),
+        **rerank_faces(gateway),
+        "/v1/inference": InferenceFace(gateway, Structured()),
+    }
+
+
+def _operation(rooms: Rooms) -> Sequence[APIRouter]:
+    """How it does."""
+    on = rooms.ground
+    return [
+        health_router(on.catalogue, on.residency, rooms.holdings, rooms.cleanup, on.dependencies),
+        vram_router(on.catalogue, rooms.holdings),
+        queue_router(on.catalogue, on.admission),
+    ]
+
+
+def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:
+    """What models there are and what is in memory, in each dialect's words."""
+    on, copies = rooms.ground, rooms.copies
+    return [
+        model_cache_router(on.catalogue, on.residency, copies, rooms.holdings, rooms.warm_ups, rooms.cleanup),
+        residents_router(on.catalogue, on.residency, copies, on.admission, on.changes, watch),
+        models_router(on.catalogue, copies),
+        ollama_router(on.catalogue, copies),
+        llm_router(on.catalogue),
+        registration_router(rooms.registry, copies),
+    ]
+
+
+def _records(rooms: Rooms) -> Sequence[APIRouter]:
+    """What is kept for callers and about them."""
+    access = rooms.ground.access
+    return [
+        usage_router(rooms.usage),
+        savings_router(rooms.savings),
+        keys_router(access.keys, access.audit),
+        vectors_router(rooms.vectors),
+    ]

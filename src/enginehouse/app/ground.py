@@ -1,0 +1,153 @@
+"""What the service stands on: the database, what replicas share, the machine, and what is opened over them."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TypeAlias
+from uuid import uuid4
+
+from msgspec import Struct
+
+from enginehouse.api.health import Ask
+from enginehouse.app.engines import make_launchers, make_residency
+from enginehouse.core.access import Access
+from enginehouse.core.admission import Admission, SharedGates
+from enginehouse.core.catalogue import Catalogue, enrich
+from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.listing import Update
+from enginehouse.engines.metadata import Cards
+from enginehouse.errors import SettingsError
+from enginehouse.residency.launchers.files import FetchedFiles
+from enginehouse.residency.machine import Machine, this_machine
+from enginehouse.residency.manager import Residency
+from enginehouse.settings.schema import Settings
+from enginehouse.stores.artifacts import Artifacts
+from enginehouse.stores.kv import RedisLines, RedisStore
+from enginehouse.stores.spool import Spool
+from enginehouse.stores.sql import Database, database_url, open_database, prepare
+from enginehouse.stores.vectors.base import VectorStore
+from enginehouse.stores.vectors.opening import open_vectors, server_url
+from enginehouse.telemetry.events import EventStream
+from enginehouse.types import Model
+
+__all__ = ["Ground", "ReadModels", "open_ground", "prices_of"]
+
+ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
+"""From settings to models, with what their files say."""
+
+
+class Ground(Struct, frozen=True, kw_only=True):
+    """What is opened first and closed last.
+
+    Args:
+        read: from settings to models, also when they are edited.
+        arrivals: set when a model's files have come.
+        changes: the stream of what happens to models.
+        store: what replicas share, if they do.
+        dependencies: who is asked for the health of the whole, by name.
+    """
+
+    artifacts: Artifacts
+    read: ReadModels
+    catalogue: Catalogue
+    arrivals: asyncio.Event
+    changes: EventStream[Update]
+    machine: Machine
+    store: RedisStore | None
+    database: Database
+    access: Access
+    vectors: VectorStore
+    admission: Admission
+    residency: Residency
+    ledger: Ledger
+    dependencies: Mapping[str, Ask]
+
+
+@asynccontextmanager
+async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGenerator[Ground]:
+    """Open everything in order, and close it in reverse.
+
+    Raises:
+        SettingsError: two models claim one name, a store's address cannot be one, or the database's schema is not
+            the one this version knows.
+        StoreUnavailable: the database cannot be reached.
+    """
+    artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
+    read = partial(enrich, cards=Cards(), locate=artifacts.local, started=int(time.time()))
+    catalogue = Catalogue(await read(settings))
+    async with AsyncExitStack() as stack:
+        arrivals = asyncio.Event()
+        launchers = make_launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
+        changes: EventStream[Update] = EventStream()
+        store = await stack.enter_async_context(_redis(settings))
+        url = database_url(settings.stores.database_url, settings.data_dir)
+        database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
+        await prepare(database)
+        access = await stack.enter_async_context(Access(settings, database, store))
+        vectors = await stack.enter_async_context(open_vectors(settings))
+        admission = await stack.enter_async_context(_admission(settings, store))
+        machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
+        residency = await stack.enter_async_context(
+            make_residency(settings, launchers, catalogue, machine, changes)
+        )
+        ledger = await stack.enter_async_context(_ledger(settings, database))
+        yield Ground(
+            artifacts=artifacts,
+            read=read,
+            catalogue=catalogue,
+            arrivals=arrivals,
+            changes=changes,
+            machine=machine,
+            store=store,
+            database=database,
+            access=access,
+            vectors=vectors,
+            admission=admission,
+            residency=residency,
+            ledger=ledger,
+            dependencies=_dependencies(settings, store, access, vectors),
+        )
+
+
+def prices_of(settings: Settings) -> Prices:
+    """What the settings say that tokens cost."""
+    return Prices({name: model.price for name, model in settings.models.items()}, settings.prices)
+
+
+def _dependencies(
+    settings: Settings, store: RedisStore | None, access: Access, vectors: VectorStore
+) -> Mapping[str, Ask]:
+    shared: dict[str, Ask] = {} if store is None else {"redis": store.ping, "limits": access.limits.ask}
+    return {**shared, "qdrant": vectors.ping} if server_url(settings.qdrant) else shared
+
+
+@asynccontextmanager
+async def _redis(settings: Settings) -> AsyncGenerator[RedisStore | None]:
+    """The connection to Redis, whether it answers yet or not; None when none is configured."""
+    if settings.stores.redis_url:
+        async with RedisStore(settings.stores.redis_url, uuid4().hex) as store:
+            yield store
+    elif settings.stores.enable_queue:
+        raise SettingsError("stores.enable_queue wants a Redis: set stores.redis_url, or switch it off.")
+    else:
+        yield None
+
+
+@asynccontextmanager
+async def _admission(settings: Settings, store: RedisStore | None) -> AsyncGenerator[Admission]:
+    """The gates, all our own unless queues are shared."""
+    stores = settings.stores
+    if store is None or not stores.enable_queue:
+        yield Admission(settings.admission)
+    else:
+        async with SharedGates(RedisLines(store), lease=stores.queue_lease, share=stores.queue_share) as shared:
+            yield Admission(settings.admission, shared)
+
+
+def _ledger(settings: Settings, database: Database) -> Ledger:
+    spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
+    return Ledger(SqlBooks(database), spool, prices_of(settings))

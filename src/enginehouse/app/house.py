@@ -1,0 +1,94 @@
+"""The running service: what it stands on, its rooms, its door, and what goes on beside the requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from enginehouse.app.doors import front_door
+from enginehouse.app.ground import Ground, open_ground
+from enginehouse.app.rooms import Rooms
+from enginehouse.app.side_tasks import side_tasks
+from enginehouse.core.identity import check_exposure
+from enginehouse.errors import EnginehouseError, SettingsError
+from enginehouse.settings.schema import Settings
+from enginehouse.types import Model
+
+__all__ = ["House", "open_house"]
+
+log = structlog.get_logger()
+
+
+class House:
+    """The ASGI application and what stands behind it."""
+
+    def __init__(self, settings: Settings, ground: Ground) -> None:
+        self.settings = settings
+        self.ground = ground
+        self.rooms = Rooms(ground, lambda: self.settings)
+        self.stopping = asyncio.Event()
+        """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
+        self.asgi = front_door(self.rooms, settings.server, self.stopping)
+
+    async def adopt(self, settings: Settings) -> None:
+        """Let an edited configuration count, as far as it can without a restart.
+
+        An edit that would open the service to strangers, or names a model twice, is refused and logged; what was
+        before stays.
+        """
+        try:
+            check_exposure(self.settings.server, settings.auth)
+            models = await self.ground.read(settings)
+        except SettingsError as error:
+            log.warning("settings_refused", error=error.message)
+            return
+        self.settings = settings
+        self.rooms.adopt(settings)
+        self.asgi.adopt(self.ground.access.identity, settings.server)
+        self.show("settings", models)
+        await self.rooms.registry.adopt(settings)
+
+    async def look_again(self) -> None:
+        """Let the list say what the models' files say, now that there are more of them."""
+        self.show("settings", await self.ground.read(self.settings))
+        await self.rooms.registry.adopt(self.settings)
+
+    def show(self, origin: str, models: Iterable[Model]) -> None:
+        """Let the catalogue hold these models of one origin, and residency know what that changes.
+
+        A change that is refused changes nothing and is logged: the service goes on with what it has.
+        """
+        try:
+            self.rooms.listing.replace(origin, models)
+        except EnginehouseError as error:
+            log.warning("models_refused", origin=origin, error=error.message)
+
+
+@asynccontextmanager
+async def open_house(
+    settings: Settings, environ: Mapping[str, str], *, config: Path | None = None
+) -> AsyncGenerator[House]:
+    """Build everything, run the side tasks, and take it all down in order.
+
+    Leaving stops what was started last first: side tasks, then what the ledger has not written yet, residents
+    (their leases end before their engines), then stores.
+
+    Args:
+        settings: the effective configuration.
+        environ: the environment, for engine processes and for reading the configuration again.
+        config: the file to watch for edits, if there is one.
+
+    Raises:
+        SettingsError: the service would be open to strangers, two models claim one name, a store's address cannot
+            be one, or the database's schema is not the one this version knows.
+        StoreUnavailable: the database cannot be reached.
+    """
+    check_exposure(settings.server, settings.auth)
+    async with AsyncExitStack() as stack:
+        house = House(settings, await stack.enter_async_context(open_ground(settings, environ)))
+        await house.rooms.registry.open()
+        await stack.enter_async_context(house.rooms.warm_ups)
+        await stack.enter_async_context(side_tasks(house, environ, config))
+        yield house

@@ -1,0 +1,75 @@
+"""What the service can do: the rooms of the core, joined over the ground they stand on."""
+
+import time
+from collections.abc import Callable
+
+from enginehouse.app.ground import Ground, prices_of
+from enginehouse.core.copies import Copies
+from enginehouse.core.embedding import Embedder
+from enginehouse.core.gateway import Gateway, Seats, Spending
+from enginehouse.core.holdings import Holdings
+from enginehouse.core.identity.secret import key_secret
+from enginehouse.core.ledger.budgets import Budgets
+from enginehouse.core.ledger.digests import Digests
+from enginehouse.core.ledger.savings import Savings
+from enginehouse.core.ledger.usage import UsageReports
+from enginehouse.core.listing import Listing
+from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.routes import Routes
+from enginehouse.core.vectors.vectors import Vectors
+from enginehouse.core.warmups import WarmUps
+from enginehouse.residency.cleanup import Cleanup
+from enginehouse.settings.schema import Settings
+
+__all__ = ["Rooms"]
+
+
+class Rooms:
+    """Made to fit each other; what an edited configuration may change, `adopt` changes.
+
+    Args:
+        ground: what is open.
+        settings: those in force, asked anew by what reckons with them later.
+    """
+
+    def __init__(self, ground: Ground, settings: Callable[[], Settings]) -> None:
+        now = settings()
+        self.ground = ground
+        self.copies = Copies(ground.admission, ground.residency, now.residency)
+        self.listing = Listing(ground.catalogue, ground.residency, self.copies, ground.changes.publish)
+        file = RegistryFile(now.data_dir / "registered-models.json")
+        self.registry = Registry(file, self.listing, now, ground.artifacts.local)
+        self.spending = Spending(Budgets(ground.database, now.budgets))
+        self.routes = Routes(ground.catalogue, now.routing, time.monotonic)
+        secret = key_secret(now.auth, now.data_dir)
+        self.digests = Digests(secret, enabled=now.ledger.request_digests)
+        seats = Seats(ground.catalogue, ground.admission, ground.residency, self.copies)
+        self.gateway = Gateway(seats, self.routes, ground.ledger, self.spending, self.digests)
+        self.warm_ups = WarmUps(self.gateway, ground.residency)
+        self.cleanup = Cleanup(ground.residency, ground.machine)
+        self.holdings = Holdings(ground.residency, self.copies, ground.machine)
+        self.usage = UsageReports(ground.database)
+        self.savings = _savings(ground, settings)
+        self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
+
+    def adopt(self, settings: Settings) -> None:
+        """Let edited settings count from the next request on."""
+        ground = self.ground
+        ground.residency.adopt(settings.residency)
+        self.copies.adopt(settings.residency)
+        ground.admission.adopt(settings.admission)
+        self.routes.adopt(settings.routing)
+        self.spending.adopt(Budgets(ground.database, settings.budgets))
+        ground.ledger.adopt(prices_of(settings))
+        self.digests.adopt(enabled=settings.ledger.request_digests)
+        ground.access.adopt(settings)
+
+
+def _savings(ground: Ground, settings: Callable[[], Settings]) -> Savings:
+    """Reckons with what is configured when it is asked."""
+    return Savings(
+        ground.database,
+        ground.catalogue.models,
+        lambda: prices_of(settings()),
+        lambda: settings().cache.exact_ttl,
+    )

@@ -1,0 +1,114 @@
+"""What goes on beside the requests; one that dies is logged and started again."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from enginehouse.app.ground import Ground
+from enginehouse.app.rooms import Rooms
+from enginehouse.core.catalogue import watch_folder
+from enginehouse.errors import EnginehouseError
+from enginehouse.residency.base import terms_of
+from enginehouse.settings import watch
+from enginehouse.settings.schema import Settings
+from enginehouse.types import Model
+
+__all__ = ["Housed", "side_tasks"]
+
+log = structlog.get_logger()
+
+_RETRY_SIDE_TASK = 5.0
+_REVIEW_COPIES = 0.5
+"""Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
+
+
+class Housed(Protocol):
+    """What the side tasks need to know of the house."""
+
+    settings: Settings
+    ground: Ground
+    rooms: Rooms
+
+    async def adopt(self, settings: Settings) -> None: ...
+
+    async def look_again(self) -> None: ...
+
+    def show(self, origin: str, models: Iterable[Model]) -> None: ...
+
+
+@asynccontextmanager
+async def side_tasks(house: Housed, environ: Mapping[str, str], config: Path | None) -> AsyncGenerator[None]:
+    """Run them while the context is entered."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_preload(house), name="preload")]
+        for name, run in _endless(house, environ, config):
+            tasks.append(group.create_task(_kept_alive(name, run), name=name))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def _endless(
+    house: Housed, environ: Mapping[str, str], config: Path | None
+) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+    yield "arrivals", partial(_follow_arrivals, house)
+    yield "copies", partial(_follow_load, house)
+    yield "cleanup", house.rooms.cleanup.run
+    if config is not None:
+        yield "settings", partial(_follow_settings, house, config, environ)
+    if house.settings.models_dir is not None:
+        yield "models_dir", partial(_follow_folder, house, house.settings.models_dir)
+
+
+async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("side_task_died", task=name, again_in=_RETRY_SIDE_TASK)
+        await asyncio.sleep(_RETRY_SIDE_TASK)
+
+
+async def _follow_settings(house: Housed, config: Path, environ: Mapping[str, str]) -> None:
+    async for settings in watch(config, house.settings, environ):
+        await house.adopt(settings)
+
+
+async def _follow_arrivals(house: Housed) -> None:
+    """When a model's files have come, the list shall say what they say."""
+    while True:
+        await house.ground.arrivals.wait()
+        house.ground.arrivals.clear()
+        await house.look_again()
+
+
+async def _follow_load(house: Housed) -> None:
+    """Copies grow with the line, and lines with the copies."""
+    with house.ground.changes.subscribe() as subscription:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REVIEW_COPIES):
+                    await subscription.news()
+            house.rooms.copies.review(house.ground.catalogue.models())
+
+
+async def _follow_folder(house: Housed, folder: Path) -> None:
+    async for models in watch_folder(folder, slots=house.settings.admission.default_slots):
+        house.show("models_dir", models)
+
+
+async def _preload(house: Housed) -> None:
+    """Load what shall be ready before anybody asks, one after the other; what fails is logged and left."""
+    for model in house.ground.catalogue.models():
+        if model.preload:
+            try:
+                await house.ground.residency.load(model.deployments[0], terms_of(model))
+            except EnginehouseError as error:
+                log.warning("preload_failed", model=model.id, error=error.message)
