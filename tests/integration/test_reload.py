@@ -12,13 +12,14 @@ def hello(model):
 
 
 def test_an_edit_counts_without_touching_what_did_not_change(tmp_path, gguf):
-    first = {"first": {"source": str(gguf), "context_length": 512}}
+    # One thread each: two engines of two threads on two busy cores wait for each other.
+    first = {"first": {"source": str(gguf), "context_length": 512, "flags": ["-t", "1"]}}
     with Service(tmp_path, {"models": first}) as own:
         story = {**hello("first"), "stream": True, "max_tokens": 400, "ignore_eos": True}
         with Stream(own, CHAT, story) as stream:
             stream.read_until(b'"content":"')
             engine = own.children()[0].pid
-            second = {"second": {"source": str(gguf), "context_length": 256}}
+            second = {"second": {"source": str(gguf), "context_length": 256, "flags": ["-t", "1"]}}
             own.configure({"models": {**first, **second}})
             own.wait_until(lambda: own.call("/v1/models/second")[0] == 200, 10)
             assert own.call(CHAT, hello("second"))[0] == 200
