@@ -50,6 +50,7 @@ __all__ = [
     "ResidencySettings",
     "Section",
     "ServerSettings",
+    "SessionSettings",
     "Settings",
     "SourceSettings",
     "StoreSettings",
@@ -303,6 +304,33 @@ class VectorSettings(Section):
     dies, but a power cut may cost the last second; with it each call takes some tens of milliseconds longer."""
 
 
+class SessionSettings(Section):
+    """Conversations that the service keeps."""
+
+    concurrent: Literal["queue", "reject"] = "queue"
+    """What becomes of a request to a conversation in which another one is being answered: `queue` lets it wait for
+    its turn, `reject` refuses it."""
+    retention: Seconds = 0.0
+    """Seconds after its last change for which a conversation is kept; 0 keeps it until it is deleted."""
+    max_sessions: Annotated[int, Field(ge=1)] = 10_000
+    """Most conversations one user may have."""
+    max_messages: Annotated[int, Field(ge=2)] = 10_000
+    """Most messages of one conversation, on all its branches."""
+    max_bytes: Annotated[int, Field(gt=0)] = 32 * 1024 * 1024
+    """Most bytes of one conversation's messages."""
+    answer_tokens: Annotated[int, Field(ge=1)] = 512
+    """Tokens that the context keeps free for the answer to a request that does not give `max_tokens`; at most a
+    quarter of the context."""
+    summary_model: str | None = None
+    """Model that sums up what no longer fits the context; without one it is left out."""
+    hot_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """Bytes of conversations that this process keeps at hand, where no Redis does."""
+    hot_ttl: PositiveSeconds = 3600.0
+    """Seconds for which a conversation is kept at hand after it was used."""
+    lease: PositiveSeconds = 15.0
+    """Seconds after which a turn of a replica that died is over, and its answer marked as interrupted."""
+
+
 class CacheSettings(Section):
     """What need not be computed again."""
 
@@ -548,6 +576,7 @@ class Settings(Section):
     routing: RoutingSettings = RoutingSettings()
     registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
+    sessions: SessionSettings = SessionSettings()
     cache: CacheSettings = CacheSettings()
     ledger: LedgerSettings = LedgerSettings()
     prices: tuple[DatedPriceSettings, ...] = ()

@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 
 from enginehouse.errors import SettingsError
-from enginehouse.stores.sql import audit, budgets, keys, usage
+from enginehouse.stores.sql import audit, budgets, keys, sessions, usage
 from enginehouse.stores.sql.database import Database
 from enginehouse.stores.sql.metadata import METADATA
 
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 TABLES = (
     *(usage.RECORDS, usage.PRICES, usage.ROLLUPS, budgets.ACCOUNTS, budgets.RESERVATIONS),
     *(keys.KEYS, keys.STATE, audit.ACTIONS),
+    *(sessions.SESSIONS, sessions.MESSAGES, sessions.TURNS, sessions.COUNTS),
 )
 """Named here so that a module of tables that nobody imports is missed."""
 

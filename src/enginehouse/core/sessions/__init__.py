@@ -1,0 +1,21 @@
+"""Conversations that the service keeps: whose they are, what was said, and what of it fits a model's context."""
+
+from enginehouse.core.sessions.context import Context, Count, Ruler, Rulers
+from enginehouse.core.sessions.conversation import ROOT, Message, Owner, Session, Status
+from enginehouse.core.sessions.sessions import Sessions
+from enginehouse.core.sessions.turn import Question, Turn
+
+__all__ = [
+    "ROOT",
+    "Context",
+    "Count",
+    "Message",
+    "Owner",
+    "Question",
+    "Ruler",
+    "Rulers",
+    "Session",
+    "Sessions",
+    "Status",
+    "Turn",
+]

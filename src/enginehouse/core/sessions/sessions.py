@@ -1,0 +1,229 @@
+"""Sessions: conversations that the service keeps, and one turn at a time in each of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+from msgspec import structs
+from sqlalchemy import Connection
+
+from enginehouse.core.sessions.context import Context, Draft, Ruler, Rulers, built, room
+from enginehouse.core.sessions.conversation import Message, Owner, Status, check_id, named_by_us, new_id
+from enginehouse.core.sessions.line import Line, Place
+from enginehouse.core.sessions.rows import message_from
+from enginehouse.core.sessions.steps import Begun, Steps, Verdict
+from enginehouse.core.sessions.turn import Question, Turn
+from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, StoreError
+from enginehouse.settings.schema import SessionSettings
+from enginehouse.stores.sql import Database
+from enginehouse.stores.sql import sessions as sql
+from enginehouse.types import Principal
+from enginehouse.types import generation as words
+from enginehouse.types.generation import Role, Text
+
+__all__ = ["Sessions"]
+
+log = structlog.get_logger()
+
+_NOTE = 2.0
+"""Seconds between two notes of what has come of running answers."""
+
+
+class Sessions:
+    """Where turns are taken; `start` comes before the first, and `run` has to run beside them.
+
+    Args:
+        database: where conversations are; it is the truth.
+        rulers: measure prompts.
+        settings: limits, and what becomes of two requests at a time.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        rulers: Rulers,
+        settings: SessionSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database, self._rulers = database, rulers
+        self._settings, self._clock = settings, clock
+        self._steps = Steps(settings, clock)
+        self._line = Line(database, lambda: self._steps)
+        self._running: dict[str, Turn] = {}
+        self._owed: dict[str, tuple[Place, Verdict]] = {}
+
+    def adopt(self, settings: SessionSettings) -> None:
+        """New settings count from the next turn on."""
+        self._settings = settings
+        self._steps = Steps(settings, self._clock)
+
+    @asynccontextmanager
+    async def turn(self, principal: Principal, question: Question) -> AsyncGenerator[Turn]:
+        """A turn in a session, which is made if there is none of that id yet.
+
+        Waits until the turns that came before it in this session have ended, on whichever replica, or is refused
+        then (`sessions.concurrent`). Inside, the question is durable and the answer is there as `running`.
+
+        A session of somebody else is not found, as one that there is not: ids that callers choose are each owner's
+        own, and ids of the service's choice (`ses_…`) cannot be made by asking for them.
+
+        Raises:
+            NotFound: no such session, or no such parent.
+            ModelNotFound, PermissionDenied: no such model, or not for this caller.
+            InvalidRequest: what is said cannot be, or cannot follow its parent.
+            Conflict: another turn is being answered, or too many wait; or the session is full.
+            ContextLengthExceeded: system prompt and question alone do not fit; nothing is kept of the turn then.
+            EnginehouseError: the model is wanted for counting and cannot be had.
+            StoreUnavailable: the database is away.
+        """
+        said = _said(question)
+        make = question.session_id is None or not named_by_us(check_id(question.session_id))
+        session_id = question.session_id or new_id("ses")
+        async with self._line.place(Owner.of(principal), session_id, make=make) as place:
+            name = question.model or place.arrived.session.model or None
+            ruler = self._rulers.of(principal, name, question.request_id)
+            begun = await self._begin(place, question, said, name or ruler.model)
+            turn = await self._opened(place, question, begun, ruler)
+            async with self._answering(turn):
+                yield turn
+
+    async def start(self) -> None:
+        """Before the first turn: answers whose writers died are marked as interrupted.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        steps = self._steps
+        await self._database.write(steps.start_alone if self._database.embedded else steps.bury)
+
+    async def run(self) -> None:
+        """Keep this process's turns alive, note what has come of their answers, and end those of dead replicas."""
+        while True:
+            await asyncio.sleep(min(_NOTE, self._settings.lease / 3))
+            try:
+                await self.look_after()
+            except StoreError as error:
+                log.warning("sessions_not_kept", error=error.message)
+
+    async def look_after(self) -> None:
+        """One round of `run`.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        turns, notes = self._line.turns, [(turn.message_id, turn.so_far) for turn in self._running.values()]
+        if turns:
+            await self._database.write(lambda connection: self._steps.keep(turns, notes, connection))
+        for message, (place, verdict) in list(self._owed.items()):
+            await self._end(place, message, {}, "", verdict)
+        if await self._database.read(self._steps.lost):
+            await self._database.write(self._steps.bury)
+
+    async def _begin(self, place: Place, question: Question, said: tuple[words.Turn, ...], model: str) -> Begun:
+        begin = partial(
+            self._steps.begin,
+            place.key,
+            place.turn,
+            said,
+            model=model,
+            system=question.system,
+            parent=question.parent,
+        )
+        while True:
+            await self._line.until_first(place)
+            begun = await self._database.write(begin)
+            if begun is not None:
+                return begun
+
+    async def _opened(self, place: Place, question: Question, begun: Begun, ruler: Ruler) -> Turn:
+        """With its context; a turn that cannot have one never was."""
+        try:
+            context = await self._context(question, begun, ruler)
+        except BaseException:
+            await self._undo(place, begun)
+            raise
+        end = partial(self._end, place, begun.answer.id, context.counted, ruler.tokenizer)
+        return Turn(begun, context, end, partial(self._undo, place, begun))
+
+    async def _context(self, question: Question, begun: Begun, ruler: Ruler) -> Context:
+        branch = await self._branch(begun)
+        known = await self._database.read(
+            lambda c: sql.counts(c, ruler.tokenizer, [message.id for message in branch])
+        )
+        draft = Draft(
+            system=begun.session.system,
+            branch=branch,
+            asked=max(1, len(begun.asked)),
+            tools=question.tools,
+        )
+        limit = room(ruler.context_length, question.max_tokens, self._settings.answer_tokens)
+        return await built(ruler, draft, limit, known)
+
+    async def _branch(self, begun: Begun) -> list[Message]:
+        """All that was said up to the question, the first message first."""
+        leaf = begun.answer.parent or ""
+        rows = await self._database.read(lambda c: sql.ancestors(c, begun.session.key, leaf))
+        return [message_from(row) for row in rows]
+
+    @asynccontextmanager
+    async def _answering(self, turn: Turn) -> AsyncGenerator[None]:
+        """However it is left, its answer says so."""
+        status, code = Status.INTERRUPTED, None
+        self._running[turn.message_id] = turn
+        try:
+            yield
+        except CallerGone:
+            raise
+        except EnginehouseError as error:
+            status, code = Status.FAILED, error.code
+            raise
+        finally:
+            del self._running[turn.message_id]
+            try:
+                await turn.answered(status=status, error=code)
+            except StoreError as error:
+                log.warning("session_answer_not_kept", message_id=turn.message_id, error=error.message)
+
+    async def _end(
+        self, place: Place, message: str, counted: Mapping[str, int], tokenizer: str, verdict: Verdict
+    ) -> None:
+        def work(connection: Connection) -> int | None:
+            sql.keep_counts(connection, tokenizer, counted)
+            return self._steps.end(place.key, place.turn, message, verdict, connection)
+
+        self._owed[message] = (place, verdict)
+        await self._database.write(work)
+        del self._owed[message]
+        place.left = True
+        self._line.moved(place.key)
+
+    async def _undo(self, place: Place, begun: Begun) -> None:
+        undo = partial(self._steps.undo, place.key, place.turn, begun, place.arrived.made)
+        await self._database.write(undo)
+        place.left = True
+        self._line.moved(place.key)
+
+
+def _said(question: Question) -> tuple[words.Turn, ...]:
+    """What is new, as turns.
+
+    Raises:
+        InvalidRequest: somebody speaks who may not, or nobody says anything.
+    """
+    said = question.said
+    turns = (words.Turn(role=Role.USER, parts=(Text(text=said),)),) if isinstance(said, str) and said else said
+    if isinstance(turns, str):
+        raise InvalidRequest("prompt: say something.", param="prompt")
+    for turn in turns:
+        if turn.role not in {Role.USER, Role.TOOL}:
+            raise InvalidRequest(f"messages: {turn.role.value!r} cannot ask; user and tool can.", param="messages")
+        if not turn.parts:
+            raise InvalidRequest("messages: one of them says nothing.", param="messages")
+    if not turns and question.parent is None and question.session_id is None:
+        raise InvalidRequest("prompt: say something.", param="prompt")
+    return tuple(structs.replace(turn, extra={}) for turn in turns)
