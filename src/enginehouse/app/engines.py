@@ -17,6 +17,7 @@ from enginehouse.residency.memory import Footprints
 from enginehouse.settings.schema import Settings
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import EngineName
+from enginehouse.types.engines import installed_providers
 
 __all__ = ["make_launchers", "make_residency"]
 
@@ -40,9 +41,7 @@ def make_launchers(
     return {
         EngineName.LLAMA_SERVER: llama,
         EngineName.ONNX: OnnxLauncher(files),
-        EngineName.OPENAI: elsewhere,
-        EngineName.ANTHROPIC: elsewhere,
-        EngineName.OLLAMA: elsewhere,
+        **{name: elsewhere for name in (*EngineName, *installed_providers()) if not name.here},
     }
 
 

@@ -193,7 +193,7 @@ class Routes:
 
     def _left_alone(self, deployment: Deployment) -> bool:
         """Engines that run here have residency's own breaker."""
-        return deployment.base_url is not None and self.breaker(deployment).open
+        return not deployment.engine.here and self.breaker(deployment).open
 
     def _load(self, deployment: Deployment) -> float:
         return (self.breaker(deployment).running + 1) / deployment.weight

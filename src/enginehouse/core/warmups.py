@@ -13,14 +13,13 @@ from enginehouse.errors import EnginehouseError, InvalidRequest, ShuttingDown
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.figures import WarmUp
 from enginehouse.residency.manager import Residency
-from enginehouse.types import EngineName, Kind, Model, Operation, Priority, Request, Timings
+from enginehouse.types import Kind, Model, Operation, Priority, Request, Timings
 from enginehouse.types.generation import Generation, Prompt, Role, Sampling, Text, Turn
 
 __all__ = ["WarmUps"]
 
 log = structlog.get_logger()
 
-_HERE = {EngineName.LLAMA_SERVER, EngineName.ONNX}
 _TOKENS = 8
 """Of an answer: enough to have written some."""
 
@@ -136,7 +135,7 @@ class WarmUps:
 
 
 def _operation(model: Model) -> Operation:
-    if model.deployments[0].engine not in _HERE:
+    if not model.deployments[0].engine.here:
         raise InvalidRequest(f"The model {model.id!r} runs elsewhere; there is nothing to warm up here.")
     if model.kind is Kind.EMBEDDING:
         return Operation.EMBEDDING

@@ -9,12 +9,13 @@ from msgspec import Struct
 from enginehouse.dialects.anthropic.messages import AnthropicMessages
 from enginehouse.dialects.shapes import from_engine
 from enginehouse.engines.base import Call, Reply
-from enginehouse.engines.http import HttpReply, HttpServer, events_of_stream
+from enginehouse.engines.http import HttpReply, HttpServer, address_of, events_of_stream
 from enginehouse.errors import EngineError, InvalidRequest, UpstreamRefused
+from enginehouse.types import Deployment
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["AnthropicHttp"]
+__all__ = ["AnthropicHttp", "connect"]
 
 VERSION = "2023-06-01"
 """Of the API, as every request has to name it."""
@@ -33,7 +34,7 @@ class _Models(Struct):
 
 
 class AnthropicHttp:
-    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates` and `Counts`.
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates`, `Counts` and `Lists`.
 
     Args:
         base_url: root without the `/v1`, or with it.
@@ -134,6 +135,17 @@ class AnthropicHttp:
         with _account():
             async with self._server.asked(method, path, body, request_id=request_id, timeout=timeout) as reply:
                 yield reply
+
+
+def connect(deployment: Deployment, silence: float) -> AnthropicHttp:
+    """The server of a deployment.
+
+    Raises:
+        ModelLoadFailed: it is not known where it is.
+    """
+    return AnthropicHttp(
+        address_of(deployment), deployment.api_key, silence=silence, connect=deployment.connect_timeout
+    )
 
 
 @contextmanager

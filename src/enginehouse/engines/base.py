@@ -21,6 +21,7 @@ __all__ = [
     "Engine",
     "Forwards",
     "Generates",
+    "Lists",
     "Pulses",
     "Ranking",
     "Reply",
@@ -118,6 +119,19 @@ class Generates(Protocol):
         Raises:
             InvalidRequest: the engine cannot be told what is asked, or refuses it as the caller's fault.
             EngineError: it refuses for another reason, cannot be reached or does not answer in time.
+        """
+        ...
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """Knows what else its server has."""
+
+    async def models(self) -> Sequence[str]:
+        """The server's own names of all its models.
+
+        Raises:
+            EngineError: it does not tell them.
         """
         ...
 

@@ -10,16 +10,31 @@ import aiohttp
 from enginehouse.dialects.base import StreamReader
 from enginehouse.dialects.errors import read_error
 from enginehouse.engines.base import Reply
-from enginehouse.errors import UpstreamDied, UpstreamTimeout
+from enginehouse.errors import ModelLoadFailed, UpstreamDied, UpstreamTimeout
+from enginehouse.types import Deployment
 from enginehouse.types.answer import Event
 
-__all__ = ["HttpReply", "HttpServer", "events_of_stream", "streamed", "taken"]
+__all__ = ["HttpReply", "HttpServer", "address_of", "events_of_stream", "streamed", "taken"]
 
 _ANONYMOUS: Mapping[str, str] = {"Content-Type": "application/json"}
 _REFUSED = 400
 _MAX_BODY = 256 * 1024 * 1024
 _CONNECT = 10.0
 """Seconds until a connection has to be there."""
+
+
+def address_of(deployment: Deployment) -> str:
+    """Where its server is.
+
+    Raises:
+        ModelLoadFailed: nobody has said.
+    """
+    if deployment.base_url is None:
+        raise ModelLoadFailed(
+            f"It is not known where {deployment.model!r} runs: set its base_url, or an address or a key in the "
+            f"section {deployment.engine.value}."
+        )
+    return deployment.base_url
 
 
 class HttpReply:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from enginehouse.dialects.base import Codec
@@ -14,9 +15,9 @@ from enginehouse.dialects.ollama.chat import OllamaChat
 from enginehouse.dialects.ollama.generate import OllamaGenerate
 from enginehouse.dialects.shapes import from_engine
 from enginehouse.engines.base import Call, Embedding, Reply
-from enginehouse.engines.http import HttpReply, HttpServer, events_of_stream
-from enginehouse.errors import EngineError, InvalidRequest, SourceError, UpstreamDied
-from enginehouse.types import Kind
+from enginehouse.engines.http import HttpReply, HttpServer, address_of, events_of_stream
+from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest, SourceError, UpstreamDied
+from enginehouse.types import Deployment, Kind
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation, Json
 
@@ -24,7 +25,9 @@ _PATHS: Mapping[Dialect, str] = {Dialect.OLLAMA_CHAT: "/api/chat", Dialect.OLLAM
 _CHAT: tuple[Dialect, Codec] = (Dialect.OLLAMA_CHAT, OllamaChat())
 _GENERATE: tuple[Dialect, Codec] = (Dialect.OLLAMA_GENERATE, OllamaGenerate())
 
-__all__ = ["Details", "Known", "Ollama", "Progress", "Running", "Shown"]
+__all__ = ["Details", "Known", "Ollama", "Progress", "Running", "Shown", "connect"]
+
+log = structlog.get_logger()
 
 S = TypeVar("S", bound=Struct)
 
@@ -110,7 +113,7 @@ class _Pulling(Struct):
 
 
 class Ollama:
-    """One model of one server; satisfies `Engine`, `Forwards`, `Generates` and `Embeds`.
+    """One model of one server; satisfies `Engine`, `Forwards`, `Generates`, `Embeds` and `Lists`.
 
     Args:
         base_url: root of the server, with or without `/api`.
@@ -188,6 +191,10 @@ class Ollama:
         """All models on the server's disk."""
         return tuple((await self._read("/api/tags", _Tags)).models)
 
+    async def models(self) -> list[str]:
+        """The names of these."""
+        return [known.name for known in await self.tags()]
+
     async def ps(self) -> tuple[Running, ...]:
         """All models in the server's memory."""
         return tuple((await self._read("/api/ps", _Ps)).models)
@@ -255,6 +262,32 @@ class Ollama:
         if told.error:
             raise SourceError(f"Ollama could not pull {self._model}: {told.error}")
         return Progress(status=told.status, digest=told.digest, total=told.total, completed=told.completed)
+
+
+@asynccontextmanager
+async def connect(deployment: Deployment, silence: float) -> AsyncGenerator[Ollama]:
+    """The server of a deployment, which brings the model into its memory, and lets go of it in the end.
+
+    Raises:
+        ModelLoadFailed: it is not known where it is.
+    """
+    server = Ollama(
+        address_of(deployment),
+        deployment.api_key,
+        model=deployment.name_there,
+        kind=deployment.kind,
+        silence=silence,
+        connect=deployment.connect_timeout,
+    )
+    async with server:
+        try:
+            await server.load()
+        except EnginehouseError as error:
+            # A server that is away, or does not have the model, says so to the request itself.
+            log.warning("ollama_did_not_load", deployment=deployment.id, error=error.message)
+        yield server
+        with suppress(EngineError):
+            await server.unload()
 
 
 async def _whole(asked: AbstractAsyncContextManager[HttpReply], kind: type[S]) -> S:

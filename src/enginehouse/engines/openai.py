@@ -12,12 +12,15 @@ from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.completions import OpenAICompletions
 from enginehouse.dialects.shapes import from_engine
 from enginehouse.engines.base import Call, Embedding, Ranking, Reply
-from enginehouse.engines.http import HttpServer, events_of_stream, taken
+from enginehouse.engines.http import HttpServer, address_of, events_of_stream, taken
 from enginehouse.errors import EngineError, UpstreamDied
+from enginehouse.types import Deployment
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["OpenAIServer"]
+__all__ = ["OpenAIServer", "connect"]
+
+_OPENAI = "api.openai.com"
 
 _PATHS: Mapping[Dialect, str] = {
     Dialect.OPENAI_CHAT: "/v1/chat/completions",
@@ -64,7 +67,7 @@ class _Ranked(Struct):
 
 
 class OpenAIServer(HttpServer):
-    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates`, `Embeds` and `Reranks`.
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates`, `Embeds`, `Reranks` and `Lists`.
 
     Args:
         model: what it calls the model, for vectors and scores that are asked for in no dialect.
@@ -153,3 +156,21 @@ class OpenAIServer(HttpServer):
                 return reply.status == 200
         except EngineError:
             return False
+
+
+def connect(deployment: Deployment, silence: float) -> OpenAIServer:
+    """The server of a deployment.
+
+    Raises:
+        ModelLoadFailed: it is not known where it is.
+    """
+    base_url = address_of(deployment)
+    return OpenAIServer(
+        base_url,
+        deployment.api_key,
+        silence=silence,
+        connect=deployment.connect_timeout,
+        model=deployment.name_there,
+        extended=_OPENAI not in base_url,
+        headers=dict(deployment.headers),
+    )

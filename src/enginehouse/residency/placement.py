@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 
 from enginehouse.engines.metadata import Weight
 from enginehouse.residency.policy import Footprint
-from enginehouse.types import Deployment, EngineName, Kind
+from enginehouse.types import Deployment, Kind
 
 __all__ = ["elsewhere", "footprint_of", "gpus_of", "places"]
 
 _UTILITY = {Kind.EMBEDDING, Kind.CLASSIFIER, Kind.RERANK}
-_REMOTE = {EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA}
 
 
 def footprint_of(deployment: Deployment, ram: int, vram: Mapping[int, int] | None = None) -> Footprint:
@@ -18,7 +17,7 @@ def footprint_of(deployment: Deployment, ram: int, vram: Mapping[int, int] | Non
     Args:
         vram: bytes by GPU.
     """
-    if deployment.engine in _REMOTE:
+    if not deployment.engine.here:
         return {}
     suffix = ".utility" if deployment.kind in _UTILITY else ""
     on_gpus = {f"vram.{index}{suffix}": amount for index, amount in (vram or {}).items()}

@@ -466,8 +466,8 @@ class TimeoutSettings(Section):
 class DeploymentSettings(Section):
     """One more server of a model; what is left out is as the model says."""
 
-    engine: Literal[EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA] | None = None
-    """Which API it speaks; OpenAI's when left out."""
+    engine: EngineName | None = None
+    """Which API it speaks, or the name of an installed provider; OpenAI's when left out."""
     base_url: str | None = None
     """Root of that API; the provider's own when left out."""
     api_key: Secret | None = None
@@ -490,7 +490,7 @@ class ModelSettings(Section):
     kind: Kind | None = None
     """What it is for; read from the files when left out."""
     engine: EngineName | None = None
-    """What answers; chosen from the files when left out."""
+    """What answers, or the name of an installed provider; chosen from the files when left out."""
     name: str = ""
     """A name for people."""
     aliases: tuple[str, ...] = ()

@@ -6,6 +6,8 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from enginehouse.types.engines import EngineName
+
 __all__ = [
     "Allowance",
     "Deployment",
@@ -37,16 +39,6 @@ class Kind(StrEnum):
     EMBEDDING = "embedding"
     RERANK = "rerank"
     CLASSIFIER = "classifier"
-
-
-class EngineName(StrEnum):
-    """What answers."""
-
-    LLAMA_SERVER = "llama_server"
-    OLLAMA = "ollama"
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-    ONNX = "onnx"
 
 
 class Priority(StrEnum):
@@ -132,6 +124,11 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Seconds until the whole of it has to be there."""
     defaults: tuple[tuple[str, str], ...] = ()
     """Generation parameters for requests that do not give them: name and JSON value."""
+
+    @property
+    def name_there(self) -> str:
+        """What its server calls the model."""
+        return self.upstream_model or self.model
 
     def __repr__(self) -> str:
         """Name and place only: a deployment may hold a key."""

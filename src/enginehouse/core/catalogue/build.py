@@ -15,9 +15,6 @@ from enginehouse.types import Deployment, EngineName, Instances, Kind, Model, Pr
 
 __all__ = ["Common", "build_model", "common_of", "declared", "from_settings"]
 
-LOCAL = frozenset({EngineName.LLAMA_SERVER, EngineName.ONNX})
-"""Engines that run here and need files."""
-
 REMOTE_SLOTS = 256
 """Requests that may run at once on a server elsewhere, which has limits of its own, when none is stated."""
 
@@ -105,7 +102,7 @@ def build_model(
     """
     engine = engine_of(id_, stated, card)
     kind = kind_of(stated, engine, card)
-    slots = stated.slots or (common.slots if engine in LOCAL else REMOTE_SLOTS)
+    slots = stated.slots or (common.slots if engine.here else REMOTE_SLOTS)
     names = {id_, *stated.aliases, "*"}
     return Model(
         id=id_,
@@ -131,7 +128,7 @@ def build_model(
 
 def copies(id_: str, stated: ModelSettings, engine: EngineName) -> Instances:
     """How many there may be; only what runs here can be had more than once."""
-    if stated.instances.max > 1 and engine not in LOCAL:
+    if stated.instances.max > 1 and not engine.here:
         raise SettingsError(f"models.{id_}.instances: {engine.value} runs elsewhere; raise `slots` instead.")
     return Instances(min=stated.instances.min, max=stated.instances.max)
 
@@ -177,7 +174,9 @@ def deployment(
 
 def elsewhere(id_: str, first: Deployment, stated: DeploymentSettings, common: Common) -> Deployment:
     """One more server of a model, whose name there may differ."""
-    engine = EngineName(stated.engine or EngineName.OPENAI)
+    engine = stated.engine or EngineName.OPENAI
+    if engine.here:
+        raise SettingsError(f"models.{first.id}.deployments: {engine.value} runs here, a further server does not.")
     place = remote(stated.base_url, stated.api_key, engine, common)
     if place.base_url is None:
         raise SettingsError(f"models.{first.id}.deployments: one of them says no `base_url`.")
@@ -242,7 +241,7 @@ def engine_of(id_: str, stated: ModelSettings, card: ModelCard | None) -> Engine
             f"models.{id_}: says neither `source` (files that run here) nor `engine` or `base_url` (what answers)."
         )
     by_flags = engine is EngineName.LLAMA_SERVER and any(flag in MODEL_FLAGS for flag in stated.flags)
-    if engine in LOCAL and stated.source is None and not by_flags:
+    if engine.here and stated.source is None and not by_flags:
         raise SettingsError(f"models.{id_}.source: the engine {engine} needs one: a path, hf:… or pypi:….")
     return engine
 

@@ -17,7 +17,7 @@ from enginehouse.dialects.passing import asking_for_usage, with_defaults
 from enginehouse.engines.base import Call, Forwards, Generates
 from enginehouse.engines.http import streamed, taken
 from enginehouse.errors import EngineError, InvalidRequest
-from enginehouse.types import Deployment, Model, Request
+from enginehouse.types import Deployment, Request
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation, Sampling
 
@@ -69,7 +69,7 @@ class Events:
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
         """Every event, as it comes."""
-        generation = asked_of(seat.model, seat.deployment, self._generation)
+        generation = asked_of(seat.deployment, self._generation)
         async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
             async for event in events:
                 meter.note(event)
@@ -134,7 +134,7 @@ class Frames:
             yield body
 
     async def _told(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
-        generation = asked_of(seat.model, seat.deployment, self._wording.generation)
+        generation = asked_of(seat.deployment, self._wording.generation)
         writer = self._wording.writer()
         async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
             async for event in events:
@@ -146,7 +146,7 @@ class Frames:
             yield end
 
     async def _told_whole(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
-        generation = asked_of(seat.model, seat.deployment, self._wording.generation)
+        generation = asked_of(seat.deployment, self._wording.generation)
         told: list[Event] = []
         async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
             async for event in events:
@@ -160,7 +160,7 @@ class Frames:
     def _call(self, seat: Seat) -> Call:
         return Call(
             dialect=self._wording.dialect,
-            body=prepared(seat.model, seat.deployment, self._request, self._wording.dialect),
+            body=prepared(seat.deployment, self._request, self._wording.dialect),
             stream=self._request.stream,
             request_id=self._request.request_id,
         )
@@ -226,7 +226,7 @@ def expected_of(generation: Generation) -> Expected:
     return Expected(prompt=guessed_tokens(generation), answer=generation.sampling.max_tokens)
 
 
-def asked_of(model: Model, deployment: Deployment, generation: Generation) -> Generation:
+def asked_of(deployment: Deployment, generation: Generation) -> Generation:
     """With the engine's own name for the model, and parameters nobody gave from the configuration."""
     sampling = generation.sampling
     given = {name: msgspec.json.decode(value) for name, value in deployment.defaults}
@@ -237,17 +237,17 @@ def asked_of(model: Model, deployment: Deployment, generation: Generation) -> Ge
     }
     return structs.replace(
         generation,
-        model=deployment.upstream_model or model.id,
+        model=deployment.name_there,
         sampling=structs.replace(sampling, **missing) if missing else sampling,
     )
 
 
-def prepared(model: Model, deployment: Deployment, request: Request, dialect: Dialect) -> bytes:
+def prepared(deployment: Deployment, request: Request, dialect: Dialect) -> bytes:
     """The caller's body with what the configuration adds: the engine's name for the model, parameters nobody gave.
 
     Untouched, to the byte, when there is nothing to add.
     """
-    name = deployment.upstream_model or (model.id if deployment.base_url is not None else request.model)
+    name = request.model if deployment.engine.here else deployment.name_there
     if name == request.model and not deployment.defaults:
         return request.body
     fields = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])

@@ -264,7 +264,7 @@ class _Count:
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
         del entry  # it costs nothing
-        generation = asked_of(seat.model, seat.deployment, self._generation)
+        generation = asked_of(seat.deployment, self._generation)
         if isinstance(seat.engine, Counts):
             yield await seat.engine.count(generation, request_id=self._request.request_id), False
         else:
