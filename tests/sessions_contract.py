@@ -11,6 +11,7 @@ from enginehouse.core.sessions import ROOT, Owner, Question, Sessions, Status
 from enginehouse.core.sessions.rows import message_from, session_from
 from enginehouse.errors import Conflict, ContextLengthExceeded, InvalidRequest, ModelNotFound, NotFound, QueueFull
 from enginehouse.settings.schema import SessionSettings
+from enginehouse.stores.kv import MemoryCopies
 from enginehouse.stores.sql import sessions as sql
 from enginehouse.testing.conversations import WordRulers
 from enginehouse.types import Principal, Usage
@@ -23,13 +24,14 @@ ANN, BOB = Principal(user="ann"), Principal(user="bob")
 class Replica(Sessions):
     """A process; its clock stands still unless it is moved."""
 
-    def __init__(self, database, *, lengths=None, now=1_700_000_000.0, **settings):
+    def __init__(self, database, *, lengths=None, hot=None, now=1_700_000_000.0, **settings):
         self.now = now
         self.database = database
         super().__init__(
             database,
             WordRulers(**(lengths or {"parrot": None})),
             SessionSettings(**settings),
+            hot or MemoryCopies(10**6, 60.0),
             clock=lambda: self.now,
         )
 

@@ -19,6 +19,7 @@ from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.listing import Update
+from enginehouse.engines.encodings import Encodings
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import SettingsError
 from enginehouse.residency.launchers.files import FetchedFiles
@@ -63,6 +64,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     vectors: VectorStore
     admission: Admission
     residency: Residency
+    encodings: Encodings
     ledger: Ledger
     dependencies: Mapping[str, Ask]
 
@@ -108,6 +110,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             vectors=vectors,
             admission=admission,
             residency=residency,
+            encodings=Encodings(environ),
             ledger=ledger,
             dependencies=_dependencies(settings, store, access, vectors),
         )

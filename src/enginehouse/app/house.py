@@ -89,6 +89,7 @@ async def open_house(
     async with AsyncExitStack() as stack:
         house = House(settings, await stack.enter_async_context(open_ground(settings, environ)))
         await house.rooms.registry.open()
+        await house.rooms.sessions.start()
         await stack.enter_async_context(house.rooms.warm_ups)
         await stack.enter_async_context(side_tasks(house, environ, config))
         yield house

@@ -14,12 +14,15 @@ from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing
+from enginehouse.core.measuring import ModelRulers
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
+from enginehouse.core.sessions import Sessions
 from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
-from enginehouse.settings.schema import Settings
+from enginehouse.settings.schema import SessionSettings, Settings
+from enginehouse.stores.kv import HotCopies, MemoryCopies, RedisCopies
 
 __all__ = ["Rooms"]
 
@@ -48,6 +51,9 @@ class Rooms:
         self.warm_ups = WarmUps(self.gateway, ground.residency)
         self.cleanup = Cleanup(ground.residency, ground.machine)
         self.holdings = Holdings(ground.residency, self.copies, ground.machine)
+        self.sessions = Sessions(
+            ground.database, self._rulers(settings), now.sessions, _hot_copies(ground, now.sessions)
+        )
         self.usage = UsageReports(ground.database)
         self.savings = _savings(ground, settings)
         self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
@@ -63,6 +69,20 @@ class Rooms:
         ground.ledger.adopt(prices_of(settings))
         self.digests.adopt(enabled=settings.ledger.request_digests)
         ground.access.adopt(settings)
+        self.sessions.adopt(settings.sessions)
+
+    def _rulers(self, settings: Callable[[], Settings]) -> ModelRulers:
+        on = self.ground
+        return ModelRulers(
+            on.catalogue, on.residency, self.copies, on.encodings, lambda: settings().default_chat_model
+        )
+
+
+def _hot_copies(ground: Ground, kept: SessionSettings) -> HotCopies:
+    """Of conversations: in Redis for all replicas, else in this process."""
+    if ground.store is None:
+        return MemoryCopies(kept.hot_bytes, kept.hot_ttl)
+    return RedisCopies(ground.store, kept.hot_ttl)
 
 
 def _savings(ground: Ground, settings: Callable[[], Settings]) -> Savings:

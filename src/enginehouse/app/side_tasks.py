@@ -61,6 +61,7 @@ def _endless(
     yield "arrivals", partial(_follow_arrivals, house)
     yield "copies", partial(_follow_load, house)
     yield "cleanup", house.rooms.cleanup.run
+    yield "sessions", house.rooms.sessions.run
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:

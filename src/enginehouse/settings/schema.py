@@ -68,6 +68,8 @@ RESTART = frozenset(
         "engines",
         "stores",
         "ledger.spool_max_bytes",
+        "sessions.hot_bytes",
+        "sessions.hot_ttl",
         "qdrant",
         "vectors",
     }

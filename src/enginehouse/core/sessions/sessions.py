@@ -7,17 +7,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
-from msgspec import structs
+from msgspec import Struct, structs
 from sqlalchemy import Connection
 
+from enginehouse.core.sessions.branches import Branches
 from enginehouse.core.sessions.context import Context, Draft, Ruler, Rulers, built, room
 from enginehouse.core.sessions.conversation import Message, Owner, Status, check_id, named_by_us, new_id
 from enginehouse.core.sessions.line import Line, Place
-from enginehouse.core.sessions.rows import message_from
 from enginehouse.core.sessions.steps import Begun, Steps, Verdict
 from enginehouse.core.sessions.turn import Question, Turn
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, StoreError
 from enginehouse.settings.schema import SessionSettings
+from enginehouse.stores.kv import HotCopies
 from enginehouse.stores.sql import Database
 from enginehouse.stores.sql import sessions as sql
 from enginehouse.types import Principal
@@ -32,6 +33,16 @@ _NOTE = 2.0
 """Seconds between two notes of what has come of running answers."""
 
 
+class _Opened(Struct, frozen=True, kw_only=True):
+    """A turn that is being answered."""
+
+    place: Place
+    begun: Begun
+    branch: tuple[Message, ...]
+    tokenizer: str
+    counted: Mapping[str, int]
+
+
 class Sessions:
     """Where turns are taken; `start` comes before the first, and `run` has to run beside them.
 
@@ -39,6 +50,7 @@ class Sessions:
         database: where conversations are; it is the truth.
         rulers: measure prompts.
         settings: limits, and what becomes of two requests at a time.
+        hot: branches at hand.
         clock: seconds since 1970.
     """
 
@@ -47,15 +59,17 @@ class Sessions:
         database: Database,
         rulers: Rulers,
         settings: SessionSettings,
+        hot: HotCopies,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._rulers = database, rulers
         self._settings, self._clock = settings, clock
+        self._branches = Branches(database, hot)
         self._steps = Steps(settings, clock)
         self._line = Line(database, lambda: self._steps)
         self._running: dict[str, Turn] = {}
-        self._owed: dict[str, tuple[Place, Verdict]] = {}
+        self._owed: dict[str, tuple[_Opened, Verdict]] = {}
 
     def adopt(self, settings: SessionSettings) -> None:
         """New settings count from the next turn on."""
@@ -119,8 +133,8 @@ class Sessions:
         turns, notes = self._line.turns, [(turn.message_id, turn.so_far) for turn in self._running.values()]
         if turns:
             await self._database.write(lambda connection: self._steps.keep(turns, notes, connection))
-        for message, (place, verdict) in list(self._owed.items()):
-            await self._end(place, message, {}, "", verdict)
+        for opened, verdict in list(self._owed.values()):
+            await self._end(opened, verdict)
         if await self._database.read(self._steps.lost):
             await self._database.write(self._steps.bury)
 
@@ -143,18 +157,21 @@ class Sessions:
     async def _opened(self, place: Place, question: Question, begun: Begun, ruler: Ruler) -> Turn:
         """With its context; a turn that cannot have one never was."""
         try:
-            context = await self._context(question, begun, ruler)
+            branch = await self._branches.of(begun)
+            context = await self._context(question, begun, branch, ruler)
         except BaseException:
             await self._undo(place, begun)
             raise
-        end = partial(self._end, place, begun.answer.id, context.counted, ruler.tokenizer)
-        return Turn(begun, context, end, partial(self._undo, place, begun))
-
-    async def _context(self, question: Question, begun: Begun, ruler: Ruler) -> Context:
-        branch = await self._branch(begun)
-        known = await self._database.read(
-            lambda c: sql.counts(c, ruler.tokenizer, [message.id for message in branch])
+        opened = _Opened(
+            place=place, begun=begun, branch=branch, tokenizer=ruler.tokenizer, counted=context.counted
         )
+        return Turn(begun, context, partial(self._end, opened), partial(self._undo, place, begun))
+
+    async def _context(
+        self, question: Question, begun: Begun, branch: tuple[Message, ...], ruler: Ruler
+    ) -> Context:
+        ids = [message.id for message in branch]
+        known = await self._database.read(lambda connection: sql.counts(connection, ruler.tokenizer, ids))
         draft = Draft(
             system=begun.session.system,
             branch=branch,
@@ -163,12 +180,6 @@ class Sessions:
         )
         limit = room(ruler.context_length, question.max_tokens, self._settings.answer_tokens)
         return await built(ruler, draft, limit, known)
-
-    async def _branch(self, begun: Begun) -> list[Message]:
-        """All that was said up to the question, the first message first."""
-        leaf = begun.answer.parent or ""
-        rows = await self._database.read(lambda c: sql.ancestors(c, begun.session.key, leaf))
-        return [message_from(row) for row in rows]
 
     @asynccontextmanager
     async def _answering(self, turn: Turn) -> AsyncGenerator[None]:
@@ -189,16 +200,17 @@ class Sessions:
             except StoreError as error:
                 log.warning("session_answer_not_kept", message_id=turn.message_id, error=error.message)
 
-    async def _end(
-        self, place: Place, message: str, counted: Mapping[str, int], tokenizer: str, verdict: Verdict
-    ) -> None:
-        def work(connection: Connection) -> int | None:
-            sql.keep_counts(connection, tokenizer, counted)
-            return self._steps.end(place.key, place.turn, message, verdict, connection)
+    async def _end(self, opened: "_Opened", verdict: Verdict) -> None:
+        place, begun = opened.place, opened.begun
 
-        self._owed[message] = (place, verdict)
-        await self._database.write(work)
-        del self._owed[message]
+        def work(connection: Connection) -> int | None:
+            sql.keep_counts(connection, opened.tokenizer, opened.counted)
+            return self._steps.end(place.key, place.turn, begun.answer.id, verdict, connection)
+
+        self._owed[begun.answer.id] = (opened, verdict)
+        version = await self._database.write(work)
+        self._owed.pop(begun.answer.id, None)
+        await self._branches.ended(begun, opened.branch, verdict, version)
         place.left = True
         self._line.moved(place.key)
 

@@ -2,12 +2,13 @@
 
 Lines of shared upstreams (`Lines`) are kept in Redis; `enginehouse.testing.MemoryLines` is the same in one process,
 and `core.admission.gate` is what a single replica has instead. What limits count (`Tallies`) is kept in Redis or in
-this process. Sessions and the exact cache will be protocols of their own beside these, each as small as its one
-user needs it, with a Lua file of its own run by the same `RedisStore`.
+this process, as are copies of conversations at hand (`HotCopies`).
 """
 
+from enginehouse.stores.kv.hot import HotCopies, MemoryCopies
 from enginehouse.stores.kv.lines import End, Figures, Join, Lines, Listener, Moves, Outcome
 from enginehouse.stores.kv.memory_tallies import MemoryTallies
+from enginehouse.stores.kv.redis_hot import RedisCopies
 from enginehouse.stores.kv.redis_lines import RedisLines
 from enginehouse.stores.kv.redis_store import RedisStore
 from enginehouse.stores.kv.redis_tallies import RedisTallies
@@ -17,12 +18,15 @@ __all__ = [
     "Asked",
     "End",
     "Figures",
+    "HotCopies",
     "Join",
     "Lines",
     "Listener",
+    "MemoryCopies",
     "MemoryTallies",
     "Moves",
     "Outcome",
+    "RedisCopies",
     "RedisLines",
     "RedisStore",
     "RedisTallies",
