@@ -25,31 +25,48 @@ _OF_CATEGORY = {
 """Categories of neuralchemy that say by themselves which label they are."""
 
 _CODE = re.compile(
-    r"<\s*/?\s*(script|iframe|svg|img|object|embed|body|link|meta)\b|javascript:|\bon(error|load|click|mouseover)\s*="
-    r"|\bunion\s+(all\s+)?select\b|\bdrop\s+table\b|\bor\s+['\"]?1['\"]?\s*=\s*['\"]?1|;\s*--|\binsert\s+into\b.*\bvalues\b"
-    r"|\brm\s+-rf\b|\b(wget|curl)\s+\S+|/etc/(passwd|shadow)|\bos\.system\b|\bsubprocess\b|__import__|\beval\s*\(|\bexec\s*\("
+    r"<\s*/?\s*(script|iframe|svg|img|object|embed|body|link|meta)\b|javascript:|\bon(error|load"
+    r"|click|mouseover)\s*="
+    r"|\bunion\s+(all\s+)?select\b|\bdrop\s+table\b|\bor\s+['\"]?1['\"]?\s*=\s*['\"]?1|;\s*--"
+    r"|\binsert\s+into\b.*\bvalues\b"
+    r"|\brm\s+-rf\b|\b(wget|curl)\s+\S+|/etc/(passwd|shadow)|\bos\.system\b|\bsubprocess\b"
+    r"|__import__|\beval\s*\(|\bexec\s*\("
     r"|\$\{jndi:|\{\{.*\}\}|\$\(.+\)|\bnc\s+-e\b|/bin/(ba)?sh|\bpowershell\b|<!entity|\bxp_cmdshell\b|%0[ad]"
 )
 _EXTRACTION = re.compile(
-    r"(prompts?|instructions?|instruktion\w*|anweisung\w*|instruc\w+|istruzion\w+|directi?v\w*|direktiv\w*|richtlinie\w*|guidelines?"
-    r"|configuration|config|constraints?|restrictions?|parameters?|system message|programming|(initiali[sz]ation|foundational|preamble) ?text"
-    r"|your rules|the rules|safeguards?|context window|what you were told|before this conversation|text above|words above|secret key|password)"
+    r"(prompts?|instructions?|instruktion\w*|anweisung\w*|instruc\w+|istruzion\w+|directi?v\w*"
+    r"|direktiv\w*|richtlinie\w*|guidelines?"
+    r"|configuration|config|constraints?|restrictions?|parameters?|system message|programming"
+    r"|(initiali[sz]ation|foundational|preamble) ?text"
+    r"|your rules|the rules|safeguards?|context window|what you were told|before this conversation"
+    r"|text above|words above|secret key|password)"
 )
 _TELLING = re.compile(
-    r"\b(reveal|show|print|repeat|output|display|tell|give|what(\s+is|\s+are|\s+were|'s|s)?|which|list|share|disclose|expose|leak|dump|recite"
-    r"|write|copy|paste|echo|return|describe|explain|summari[sz]e|translate|spell|quote|verbatim|word for word|export|extract|provide|read"
-    r"|inspect|include|append|contain|say|how many|zeig\w*|nenn\w*|gib|welche\w*|was|wie|montre\w*|dis|donne|affiche|quel\w*|peux"
-    r"|muestra\w*|muéstrame|dime|cuál|cual|qué|que|mostra\w*|dimmi|qual\w*|quale|mostre|diga|qual|arată\w*|afișează|care|spune\w*)\b"
+    r"\b(reveal|show|print|repeat|output|display|tell|give|what(\s+is|\s+are|\s+were|'s|s)?|which"
+    r"|list|share|disclose|expose|leak|dump|recite"
+    r"|write|copy|paste|echo|return|describe|explain|summari[sz]e|translate|spell|quote|verbatim"
+    r"|word for word|export|extract|provide|read"
+    r"|inspect|include|append|contain|say|how many|zeig\w*|nenn\w*|gib|welche\w*|was|wie|montre\w*"
+    r"|dis|donne|affiche|quel\w*|peux"
+    r"|muestra\w*|muéstrame|dime|cuál|cual|qué|que|mostra\w*|dimmi|qual\w*|quale|mostre|diga|qual"
+    r"|arată\w*|afișează|care|spune\w*)\b"
 )
 _OVERRIDING = re.compile(
-    r"\b(ignor\w*|disregard|override|forget|bypass|umgehe|missachte|vernachlässige|desconsidere|scarta|deja de|deroga|suspend\w*|overlook|dismiss"
+    r"\b(ignor\w*|disregard|override|forget|bypass|umgehe|missachte|vernachlässige|desconsidere"
+    r"|scarta|deja de|deroga|suspend\w*|overlook|dismiss"
     r"|setze|prioriti\w*|halt|skip|abandon|discard|ighore|no longer|reprogram\w*|cast off|without)\b"
 )
-_RUN = re.compile(r"\b(run|execute|exec\w*|debug this|bypass|test)\b\W{0,4}`.+`|\b(whoami|getruntime|child_process|process\.env)\b|__class__|<%=")
+_RUN = re.compile(
+    r"\b(run|execute|exec\w*|debug this|bypass|test)\b\W{0,4}`.+`|\b(whoami|getruntime"
+    r"|child_process|process\.env)\b|__class__|<%="
+)
 _PERSONA = re.compile(
-    r"\b(dan|stan|dude|aim|jailbreak\w*|do anything now|unfiltered|uncensored|unrestricted|no (restrictions|limits|rules|filters?)"
-    r"|without (any )?(restrictions|limits|rules|filters?|limitations|ethic\w*)|developer mode|god mode|evil|amoral|pretend|role-?play\w*"
-    r"|act as|you are now|from now on|imagine you|persona|character|hypothetical\w*|fictional|(bypass|disable) (all |any |your |the )*(safety|content|ethic\w*|filters?|restrictions)"
+    r"\b(dan|stan|dude|aim|jailbreak\w*|do anything now|unfiltered|uncensored|unrestricted"
+    r"|no (restrictions|limits|rules|filters?)"
+    r"|without (any )?(restrictions|limits|rules|filters?|limitations|ethic\w*)|developer mode"
+    r"|god mode|evil|amoral|pretend|role-?play\w*"
+    r"|act as|you are now|from now on|imagine you|persona|character|hypothetical\w*|fictional"
+    r"|(bypass|disable) (all |any |your |the )*(safety|content|ethic\w*|filters?|restrictions)"
     r"|free from|grandma|grandmother|villain)\b"
 )
 _LEET = str.maketrans("013457@$!|", "oieastasil")

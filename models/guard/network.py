@@ -69,7 +69,7 @@ class Guard(nn.Module):
         super().__init__()
         self.words = nn.Embedding(WORDS, WIDTH)
         self.positions = nn.Embedding(POSITIONS, WIDTH)
-        self.type = nn.Parameter(torch.zeros(WIDTH))
+        self.segment = nn.Parameter(torch.zeros(WIDTH))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.dropout = nn.Dropout(0.2)
@@ -81,7 +81,7 @@ class Guard(nn.Module):
     def encoded(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """States of all tokens."""
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        states = self.norm(self.words(input_ids) + self.positions(places) + self.type)
+        states = self.norm(self.words(input_ids) + self.positions(places) + self.segment)
         bias = (1.0 - mask)[:, None, None, :] * -10000.0
         for layer in self.layers:
             states = layer(states, bias)
@@ -128,7 +128,7 @@ def pretrained() -> Guard:
     named: dict[str, Any] = {
         "words.weight": given["embeddings.word_embeddings.weight"],
         "positions.weight": given["embeddings.position_embeddings.weight"],
-        "type": given["embeddings.token_type_embeddings.weight"][0],
+        "segment": given["embeddings.token_type_embeddings.weight"][0],
         "norm.weight": given["embeddings.LayerNorm.weight"],
         "norm.bias": given["embeddings.LayerNorm.bias"],
     }
@@ -137,7 +137,8 @@ def pretrained() -> Guard:
             for kind in ("weight", "bias"):
                 named[f"layers.{number}.{ours}.{kind}"] = given[f"encoder.layer.{number}.{theirs}.{kind}"]
     missing, unexpected = guard.load_state_dict(named, strict=False)
-    assert not unexpected and all(name.startswith(("hidden", "head", "pairs")) for name in missing)
+    assert not unexpected
+    assert all(name.startswith(("hidden", "head", "pairs")) for name in missing)
     return guard
 
 

@@ -209,10 +209,12 @@ def _strings(code: str, pattern: re.Pattern[str]) -> Iterator[str]:
     for block in re.split(r"^class ", code, flags=re.MULTILINE):
         names = dict(_CONSTANT.findall(block))
         for found in pattern.findall(block):
-            text = "".join(re.findall(r'f?"""(.*?)"""|f?"(.*?)"', found, re.DOTALL)[0]) if found[0] != "(" else (
-                "".join(part for part in re.findall(r'f?"(.*?)"', found, re.DOTALL))
+            text = (
+                "".join(re.findall(r'f?"""(.*?)"""|f?"(.*?)"', found, re.DOTALL)[0])
+                if found[0] != "("
+                else ("".join(part for part in re.findall(r'f?"(.*?)"', found, re.DOTALL)))
             )
-            text = re.sub(r"\{(\w+)\}", lambda name: names.get(name[1], "it"), text)
+            text = re.sub(r"\{(\w+)\}", lambda name, names=names: names.get(name[1], "it"), text)
             if text:
                 yield text.replace("\\n", "\n").strip()
 

@@ -1,6 +1,6 @@
-"""Fine-tunes the guard's network; about a quarter of an hour on two cores.
+"""Fine-tunes the guard's network; some ten minutes on two idle cores.
 
-Run as `python -m models.guard.train`; `--frozen` trains the head only, for comparison.
+Run as `python -m models.guard.train`; `--layers 0` trains the head only, for comparison.
 """
 
 import argparse
@@ -117,10 +117,10 @@ def main() -> None:
     """Learn, and keep the weights of the last epoch."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--name", default="tuned")
-    arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=2)
     arguments.add_argument("--rate", type=float, default=6e-5)
-    arguments.add_argument("--frozen", action="store_true", help="train the head only")
-    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--layers", type=int, default=3, help="how many of the six learn, from the top")
+    arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--seed", type=int, default=SEED)
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
@@ -140,9 +140,16 @@ def main() -> None:
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-            if number % 50 == 0:
-                print(f"  {epoch} {number} loss {total / (number + 1):.4f} {time.monotonic() - began:.0f} s", flush=True)
-        figures = {"epoch": epoch, "validation": round(correct(guard, checked), 4), "s": round(time.monotonic() - began)}
+            if number % 20 == 0:
+                print(
+                    f"  {epoch} {number} loss {total / (number + 1):.4f} {time.monotonic() - began:.0f} s",
+                    flush=True,
+                )
+        figures = {
+            "epoch": epoch,
+            "validation": round(correct(guard, checked), 4),
+            "s": round(time.monotonic() - began),
+        }
         print(json.dumps(figures), flush=True)
         RUNS.mkdir(parents=True, exist_ok=True)
         (RUNS / f"{options.name}.pt").write_bytes(save(guard))
@@ -154,10 +161,11 @@ def plan(
     """The encoder learns slowly, the head faster, the pairs fastest; all of them less and less."""
     guard.words.requires_grad_(False)
     guard.positions.requires_grad_(False)
-    for layer in guard.layers:
-        layer.requires_grad_(not options.frozen)
+    guard.norm.requires_grad_(False)
+    for number, layer in enumerate(guard.layers):
+        layer.requires_grad_(number >= len(guard.layers) - options.layers)
     head = [*guard.hidden.parameters(), *guard.head.parameters()]
-    slow = [p for p in [*guard.layers.parameters(), *guard.norm.parameters()] if p.requires_grad]
+    slow = [p for p in guard.layers.parameters() if p.requires_grad]
     groups = [
         {"params": slow, "lr": options.rate, "weight_decay": 0.01},
         {"params": head, "lr": 5e-4, "weight_decay": 0.01},
