@@ -27,6 +27,8 @@ __all__ = ["LENGTH", "RUNS", "main", "tokenizer"]
 RUNS = WHEELS.parent / "runs"
 LENGTH = 128
 """Tokens of one window, special ones included."""
+LEARNT_LENGTH = 96
+"""The same while learning."""
 BATCH_TOKENS = 2048
 CLS, SEP, PAD, MASK = 101, 102, 0, 103
 DROPPED = 0.08
@@ -56,7 +58,7 @@ def examples(rows: Sequence[Row]) -> list[Example]:
 
 def window(ids: list[int], chance: random.Random, *, learning: bool) -> list[int]:
     """One window of a text: its beginning, or while learning another place as well."""
-    room = LENGTH - 2
+    room = (LEARNT_LENGTH if learning else LENGTH) - 2
     start = chance.randint(0, max(len(ids) - room, 0)) if learning and chance.random() < 0.4 else 0
     inner = ids[start : start + room]
     if learning:
@@ -117,10 +119,10 @@ def main() -> None:
     """Learn, and keep the weights of the last epoch."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--name", default="tuned")
-    arguments.add_argument("--epochs", type=int, default=2)
-    arguments.add_argument("--rate", type=float, default=6e-5)
+    arguments.add_argument("--epochs", type=int, default=1)
+    arguments.add_argument("--rate", type=float, default=1e-4)
     arguments.add_argument("--layers", type=int, default=3, help="how many of the six learn, from the top")
-    arguments.add_argument("--threads", type=int, default=1)
+    arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--seed", type=int, default=SEED)
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
