@@ -36,8 +36,8 @@ class Crowd:
     def admission(self):
         return self.admissions[0]
 
-    async def work(self, name, seconds=1.0, *, slots=1, priority=NORMAL, tenant="", at=0, model="a"):
-        ticket = self.admissions[at].slot(upstream(slots, model), priority=priority, tenant=tenant)
+    async def work(self, name, seconds=1.0, *, slots=1, priority=NORMAL, tenant="", at=0, model="a", limit=None):
+        ticket = self.admissions[at].slot(upstream(slots, model), priority=priority, tenant=tenant, limit=limit)
         self.tickets[name], self.ends[name] = ticket, "cancelled"
         try:
             async with ticket as slot:
@@ -140,6 +140,25 @@ async def a_full_line_refuses_at_once_with_a_measured_wait(crowd):
     assert calls[0].done() is False
     await asyncio.gather(*calls)
     assert (await crowd.stats()).rejected == 1
+
+
+@scene(max_queue_size=3)
+async def who_has_a_limit_of_its_own_is_refused_at_the_smaller_one(crowd):
+    calls = [await crowd.come(number, 0.5) for number in range(3)]
+    await crowd.work("refused", limit=2)
+    assert (crowd.ends["refused"], crowd.errors["refused"].position) == ("full", 3)
+    calls.append(await crowd.come("let in", 0.1, limit=9))
+    await crowd.work("refused too", limit=9)
+    assert crowd.ends["refused too"] == "full"
+    await asyncio.gather(*calls)
+    assert crowd.order == [0, 1, 2, "let in"]
+
+
+@scene()
+async def a_ticket_remembers_where_it_stood_when_it_came(crowd):
+    calls = [await crowd.come(number, 0.3) for number in range(4)]
+    await asyncio.gather(*calls)
+    assert [crowd.tickets[number].stood for number in range(4)] == [0, 1, 2, 3]
 
 
 @scene(queue_timeout=1.5)

@@ -18,7 +18,9 @@ from tests.integration.redis_server import RedisServer
 AGING, LEASE = 10, 30
 REPLICAS = "xy"
 
-joins = st.tuples(st.just("join"), st.integers(0, 2), st.sampled_from("abc"), st.booleans())
+joins = st.tuples(
+    st.just("join"), st.integers(0, 2), st.sampled_from("abc"), st.booleans(), st.sampled_from([None, 2])
+)
 ends = st.tuples(st.just("end"), st.integers(0, 30), st.sampled_from(["served", "left", "timed_out"]))
 renewals = st.just(("renew",))
 pauses = st.tuples(st.just("pause"), st.integers(1, 25))
@@ -62,8 +64,10 @@ class Book:
         for name, *given_ in drawn:
             if name == "join":
                 self.number += 1
-                level, tenant, again = given_
-                moves.joins.append(Join(id=f"t{self.number}", level=level, tenant=tenant, waited=0, again=again))
+                level, tenant, again, limit = given_
+                moves.joins.append(
+                    Join(id=f"t{self.number}", level=level, tenant=tenant, waited=0, again=again, limit=limit)
+                )
                 mine[f"t{self.number}"] = None
             elif name == "end" and mine:
                 ticket = list(mine)[given_[0] % len(mine)]

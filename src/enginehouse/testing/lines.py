@@ -184,7 +184,7 @@ class _Shared:
             return
         if not self._waiters and now >= self._hold and len(self._running) < slots:
             self._run(join.id, now + moves.lease, join.waited)
-        elif len(self._waiters) >= moves.limit and not join.again:
+        elif len(self._waiters) >= min(moves.limit, join.limit or moves.limit) and not join.again:
             self._counts["rejected"] += 1
         else:
             waiter = _Waiter(join=join, owner=replica, came=now - join.waited, until=now + moves.lease)

@@ -21,6 +21,7 @@ __all__ = [
     "Price",
     "Principal",
     "Priority",
+    "Queueing",
     "Rate",
     "Rates",
     "Request",
@@ -323,8 +324,19 @@ class Timings(Struct, kw_only=True):
     """Which deployment it runs on, once that is decided."""
     place: Place | None = None
     """Where it stands in the line, while it waits for a slot."""
+    stood: int | None = None
+    """Where it stood when it came, 0 when it had not to wait; None before it has a slot."""
     patience: Patience | None = None
     """What its caller is willing to wait, where that is known."""
+
+
+class Queueing(Struct, frozen=True, kw_only=True):
+    """How the requests of a route stand in lines, where it has rules of its own."""
+
+    tenant: str
+    """With whom they share turns: one line of its own for all who come by this route, first in, first out."""
+    limit: int
+    """Most that may wait for a model when one of them comes."""
 
 
 class Spends(Protocol):
@@ -361,5 +373,7 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     """Seconds the caller is willing to wait for the first byte."""
     timings: Timings
+    queueing: Queueing | None = None
+    """How it stands in lines; None is as everybody."""
     grant: Spends | None = None
     """What it was given of its caller's limits; None when nothing limits it."""

@@ -35,6 +35,7 @@ class Admission:
         slots: int | None = None,
         priority: Priority = Priority.NORMAL,
         tenant: str = "",
+        limit: int | None = None,
     ) -> Ticket:
         """A ticket; entering it waits for a slot, leaving it passes the slot on.
 
@@ -43,11 +44,12 @@ class Admission:
             slots: how many may run there from now on; the deployment's own when left out.
             priority: the class to wait in.
             tenant: with whom it shares turns inside a class.
+            limit: it is refused when so many wait, be `admission.max_queue_size` more.
         """
         gate = self._gate(deployment, slots or deployment.slots)
         self._forgotten.discard(deployment.id)
         gate.resize(slots or deployment.slots)
-        return Ticket(gate, priority, tenant)
+        return Ticket(gate, priority, tenant, limit)
 
     def check_claim(self, principal: Principal, priority: Priority) -> None:
         """Going first is for some roles.

@@ -78,7 +78,7 @@ class Gate:
         if self.running < self._slots:
             self.running += 1
             return True
-        if len(self._line) >= self._settings.max_queue_size:
+        if len(self._line) >= ticket.within(self._settings.max_queue_size):
             self.rejected += 1
             raise QueueFull(
                 f"{len(self._line)} requests wait for this model already. Try again later.",
@@ -86,6 +86,7 @@ class Gate:
                 retry_after=self._retry_after(),
             )
         self._line.join(ticket, ticket.priority, ticket.tenant, _now())
+        ticket.stood = self.position(ticket)
         return False
 
     def expire(self, ticket: Ticket) -> None:

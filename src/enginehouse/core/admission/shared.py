@@ -321,6 +321,7 @@ class SharedGate:
             tenant=blake2b(ticket.tenant.encode(), digest_size=8).hexdigest(),
             waited=now - ticket.asked if place.again else 0.0,
             again=place.again,
+            limit=ticket.limit,
         )
 
     def _take(self, outcome: Outcome, said: "_Said") -> None:
@@ -348,6 +349,7 @@ class SharedGate:
     def _see(self, ticket: Ticket, position: int) -> None:
         if (place := self._places.get(ticket)) is not None:
             place.position = position
+            ticket.stood = ticket.stood or position
             if not position:
                 self._let_in(ticket)
 

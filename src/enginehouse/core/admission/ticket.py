@@ -103,7 +103,7 @@ class Ticket:
         QueueTimeout: on entering; waited longer than `admission.queue_timeout`.
     """
 
-    __slots__ = ("_gate", "_started", "asked", "priority", "tenant", "turn")
+    __slots__ = ("_gate", "_started", "asked", "limit", "priority", "stood", "tenant", "turn")
 
     asked: float
     """When it came, in seconds of the loop's clock."""
@@ -111,9 +111,14 @@ class Ticket:
     turn: asyncio.Future[bool]
     """While it waits: True once it may run, False once its time is up. The gate's own."""
 
-    def __init__(self, gate: Turnstile, priority: Priority, tenant: str) -> None:
+    stood: int
+    """Where it stood when it came; 0 when it had not to wait. The gate's own."""
+
+    def __init__(self, gate: Turnstile, priority: Priority, tenant: str, limit: int | None = None) -> None:
         self.priority = priority
         self.tenant = tenant
+        self.limit = limit
+        self.stood = 0
         self._gate = gate
 
     @property
@@ -130,6 +135,10 @@ class Ticket:
     def granted(self) -> bool:
         """Whether its turn has come."""
         return self.turn.done() and not self.turn.cancelled() and self.turn.result()
+
+    def within(self, limit: int) -> int:
+        """How many may wait when it comes, where that many may at all."""
+        return limit if self.limit is None else min(limit, self.limit)
 
     async def __aenter__(self) -> Slot:
         self.asked = _now()

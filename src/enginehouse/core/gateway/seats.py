@@ -84,15 +84,17 @@ class Seats:
     ) -> Seat | None:
         timings, principal = request.timings, request.principal
         timings.model, timings.queue, timings.load = model.id, None, None
+        queueing = request.queueing
         ticket = self._admission.slot(
             deployment,
             slots=self._copies.slots(model) if deployment is model.deployments[0] else None,
             priority=request.priority,
-            tenant=principal.tenant or principal.user,
+            tenant=principal.tenant or principal.user if queueing is None else queueing.tenant,
+            limit=None if queueing is None else queueing.limit,
         )
         timings.place = ticket
         slot = await stack.enter_async_context(ticket)
-        timings.place, timings.queue = None, slot.waited
+        timings.place, timings.queue, timings.stood = None, slot.waited, ticket.stood
         current = self.catalogue.find(model.id)
         place = None if current is None else next((d for d in current.deployments if d.id == deployment.id), None)
         if current is None or place is None:

@@ -27,6 +27,8 @@ class Join(Struct, frozen=True, kw_only=True):
     the first time comes now (0): steps take unlike times, and still nobody overtakes at one replica."""
     again: bool = False
     """It has stood in line before, so that a full line does not refuse it."""
+    limit: int | None = None
+    """It is refused when so many wait, be `Moves.limit` more."""
 
 
 class End(Struct, frozen=True, kw_only=True):

@@ -129,7 +129,8 @@ local function join(new, most)
   if call('HEXISTS', owners, new.id) == 1 then return end
   local came, depth = now - micro(new.waited), call('ZCARD', waiting)
   local free = depth == 0 and now >= hold and call('ZCARD', running) < most
-  if not free and depth >= moves.limit and not new.again then return add('rejected') end
+  local limit = math.min(moves.limit, new.limit or moves.limit)
+  if not free and depth >= limit and not new.again then return add('rejected') end
   call('HSET', owners, new.id, me)
   if free then return run(new.id, now + lease, new.waited) end
   call('ZADD', waiting, now + lease, new.id)
