@@ -1,0 +1,21 @@
+"""A client of the service for Python programs; it knows nothing of the rest of this package."""
+
+from enginehouse.client.client import AsyncClient
+from enginehouse.client.socket import Answer, Chat
+from enginehouse.client.sync import Client, SyncAnswer, SyncChat
+from enginehouse.client.words import End, Message, Reply, ServiceError, Session, Usage
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Chat",
+    "Client",
+    "End",
+    "Message",
+    "Reply",
+    "ServiceError",
+    "Session",
+    "SyncAnswer",
+    "SyncChat",
+    "Usage",
+]

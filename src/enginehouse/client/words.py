@@ -1,0 +1,87 @@
+"""What the service answers, as the client hands it on."""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+__all__ = ["End", "Message", "Reply", "ServiceError", "Session", "Usage"]
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens of one answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Closing(Struct, frozen=True, kw_only=True):
+    """What every answer tells of itself in the end."""
+
+    session_id: str
+    message_id: str | None = None
+    model: str | None = None
+    queue_position: int = 0
+    """Where the question stood in the line when it came; 0 when it had not to wait."""
+    tokens: int = 0
+    """How many pieces were told."""
+    usage: Usage | None = None
+    latency_ms: float = 0.0
+    finish_reason: str | None = None
+    cached: str | None = None
+    """`l1` or `l2` when it came from a cache."""
+
+
+class Reply(Closing, frozen=True, kw_only=True):
+    """A whole answer."""
+
+    response: str
+
+
+class End(Closing, frozen=True, kw_only=True):
+    """How a streamed answer ended."""
+
+    text: str = ""
+    """All of it, as far as this client has read it."""
+    stopped: bool = False
+    """Whether it was stopped."""
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A conversation that the service keeps."""
+
+    id: str
+    title: str = ""
+    model: str | None = None
+    created_at: Any = None
+    updated_at: Any = None
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What somebody said in a conversation."""
+
+    id: str
+    role: str
+    content: Any = None
+    status: str = "complete"
+
+
+class ServiceError(Exception):
+    """The service refused, or an answer ended badly.
+
+    Args:
+        code: such as `model_not_found`; a program may act on it.
+        message: for people.
+        status: of HTTP, where there was one.
+        retry_after: seconds after which the same may work.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.retry_after = retry_after
