@@ -7,6 +7,8 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +19,7 @@ from enginehouse.api.guard import common_headers, credentials, for_browsers, is_
 from enginehouse.api.refusals import refusal
 from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id
 from enginehouse.core.audit import Audit
-from enginehouse.core.identity import ANONYMOUS, check_page
+from enginehouse.core.identity import ANONYMOUS, check_origin, check_page
 from enginehouse.core.limits import Grant, Limits
 from enginehouse.errors import (
     EnginehouseError,
@@ -33,6 +35,8 @@ from enginehouse.types import Principal
 __all__ = ["FrontDoor", "Identifies"]
 
 Handler = Callable[[Exchange], Awaitable[None]]
+ServesSockets = Callable[[Receive, Send, Callable[[], Awaitable[Principal]]], Awaitable[None]]
+"""Serves one WebSocket; it may ask again who opened it."""
 
 _MANAGED = ("/v1/keys", "/v1/models", "/models/", "/v1/cache/", "/cleanup")
 """Below these, what is no question is an action of management."""
@@ -60,6 +64,7 @@ class FrontDoor:
         rest: the framework's application.
         audit: keeps what was managed; only the log does when left out.
         limits: how much callers may ask; nobody is limited when left out.
+        sockets: what serves WebSockets, by path.
     """
 
     def __init__(
@@ -71,7 +76,9 @@ class FrontDoor:
         *,
         audit: Audit | None = None,
         limits: Limits | None = None,
+        sockets: Mapping[str, ServesSockets] = MappingProxyType({}),
     ) -> None:
+        self._sockets = sockets
         self._hot = hot
         self._rest = rest
         self._audit = audit or Audit()
@@ -174,14 +181,20 @@ class FrontDoor:
                 await self._audit.note(state["principal"], action, state["request_id"], status, detail)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = read_request_id(scope["headers"])
         try:
+            if not self._identity.open:
+                check_origin(*_page(scope), self._server.cors_origins)
             principal = await self._principal(scope)
-        except EnginehouseError:
+        except EnginehouseError as error:
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "invalid_api_key"})
+            await _refuse_socket(scope, send, error, request_id)
             return
-        state = {"principal": principal, "request_id": read_request_id(scope["headers"])}
-        scope["state"] = {**scope.get("state", {}), **state}
+        serves = self._sockets.get(scope["path"])
+        if serves is not None:
+            await serves(receive, send, partial(self._principal, scope))
+            return
+        scope["state"] = {**scope.get("state", {}), "principal": principal, "request_id": request_id}
         await self._rest(scope, receive, send)
 
     async def _principal(self, scope: Scope) -> Principal:
@@ -192,9 +205,7 @@ class FrontDoor:
             PermissionDenied: it is a web page of somebody else, where no key is asked for.
         """
         if self._identity.open:
-            headers = dict(scope["headers"])
-            origin, host = headers.get(b"origin"), headers.get(b"host")
-            check_page(_text(origin), _text(host), self._server.cors_origins)
+            check_page(*_page(scope), self._server.cors_origins)
         try:
             authorization, api_key = credentials(scope["headers"])
             if scope["type"] == "websocket" and authorization is None and api_key is None:
@@ -204,6 +215,12 @@ class FrontDoor:
             if scope["type"] == "http" and is_public(scope["path"]):
                 return ANONYMOUS
             raise
+
+
+def _page(scope: Scope) -> tuple[str | None, str | None]:
+    """The `Origin` and `Host` headers."""
+    headers = dict(scope["headers"])
+    return _text(headers.get(b"origin")), _text(headers.get(b"host"))
 
 
 def _text(value: bytes | None) -> str | None:
@@ -251,6 +268,18 @@ async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     await _send_json(send, status, body, headers)
+
+
+async def _refuse_socket(scope: Scope, send: Send, error: EnginehouseError, request_id: str) -> None:
+    """An answer to the handshake where the server can give one; browsers see no more than that it failed."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+        return
+
+    async def tell(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await _refuse(tagged(tell, common_headers(request_id)), error, scope["path"])
 
 
 async def _refuse_method(send: Send, method: str, path: str) -> None:

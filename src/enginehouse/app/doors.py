@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter
 
 from enginehouse.api.anthropic import anthropic_faces
+from enginehouse.api.chat import ChatFace
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.faces import Face
 from enginehouse.api.feed import Watch
@@ -23,6 +24,7 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
+from enginehouse.api.sockets import Sockets
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
@@ -33,10 +35,11 @@ from enginehouse.settings.schema import ServerSettings
 __all__ = ["front_door"]
 
 
-def front_door(rooms: Rooms, settings: ServerSettings, stopping: asyncio.Event) -> FrontDoor:
+def front_door(rooms: Rooms, sockets: Sockets, settings: ServerSettings, stopping: asyncio.Event) -> FrontDoor:
     """The ASGI application.
 
     Args:
+        sockets: what serves WebSockets.
         stopping: set when endless streams shall end.
     """
     access = rooms.ground.access
@@ -44,7 +47,13 @@ def front_door(rooms: Rooms, settings: ServerSettings, stopping: asyncio.Event) 
     watch = Watch(stopping=stopping, ping_interval=settings.ping_interval)
     routers = [*_operation(rooms), *_models(rooms, watch), *_records(rooms)]
     return FrontDoor(
-        hot, framework_app(routers, hot), access.identity, settings, audit=access.audit, limits=access.limits
+        hot,
+        framework_app(routers, hot),
+        access.identity,
+        settings,
+        audit=access.audit,
+        limits=access.limits,
+        sockets={"/ws": sockets},
     )
 
 
@@ -58,6 +67,7 @@ def _hot(rooms: Rooms) -> Mapping[str, Face]:
         **llm_faces(gateway),
         **rerank_faces(gateway),
         "/v1/inference": InferenceFace(gateway, Structured()),
+        "/api/v1/inference/chat": ChatFace(rooms.answers),
     }
 
 

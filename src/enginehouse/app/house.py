@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from enginehouse.api.sockets import Sockets
 from enginehouse.app.doors import front_door
 from enginehouse.app.ground import Ground, open_ground
 from enginehouse.app.rooms import Rooms
@@ -30,7 +31,8 @@ class House:
         self.rooms = Rooms(ground, lambda: self.settings)
         self.stopping = asyncio.Event()
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
-        self.asgi = front_door(self.rooms, settings.server, self.stopping)
+        self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
+        self.asgi = front_door(self.rooms, self.sockets, settings.server, self.stopping)
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.
@@ -46,6 +48,7 @@ class House:
             return
         self.settings = settings
         self.rooms.adopt(settings)
+        self.sockets.adopt(settings.chat)
         self.asgi.adopt(self.ground.access.identity, settings.server)
         self.show("settings", models)
         await self.rooms.registry.adopt(settings)
@@ -72,8 +75,8 @@ async def open_house(
 ) -> AsyncGenerator[House]:
     """Build everything, run the side tasks, and take it all down in order.
 
-    Leaving stops what was started last first: side tasks, then what the ledger has not written yet, residents
-    (their leases end before their engines), then stores.
+    Leaving stops what was started last first: answers that nobody reads, side tasks, then what the ledger has not
+    written yet, residents (their leases end before their engines), then stores.
 
     Args:
         settings: the effective configuration.
@@ -92,4 +95,6 @@ async def open_house(
         await house.rooms.sessions.start()
         await stack.enter_async_context(house.rooms.warm_ups)
         await stack.enter_async_context(side_tasks(house, environ, config))
+        await stack.enter_async_context(house.rooms.answers)
+        await stack.enter_async_context(house.sockets)
         yield house

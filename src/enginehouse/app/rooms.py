@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from enginehouse.app.ground import Ground, prices_of
+from enginehouse.core.chat import Answers
 from enginehouse.core.copies import Copies
 from enginehouse.core.embedding import Embedder
 from enginehouse.core.gateway import Gateway, Seats, Spending
@@ -54,6 +55,7 @@ class Rooms:
         self.sessions = Sessions(
             ground.database, self._rulers(settings), now.sessions, _hot_copies(ground, now.sessions)
         )
+        self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits)
         self.usage = UsageReports(ground.database)
         self.savings = _savings(ground, settings)
         self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
@@ -70,6 +72,7 @@ class Rooms:
         self.digests.adopt(enabled=settings.ledger.request_digests)
         ground.access.adopt(settings)
         self.sessions.adopt(settings.sessions)
+        self.answers.adopt(settings.chat, settings.limits)
 
     def _rulers(self, settings: Callable[[], Settings]) -> ModelRulers:
         on = self.ground

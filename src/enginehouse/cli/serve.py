@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ from enginehouse.cli.catalogue import artifacts_of, configured, fetch
 from enginehouse.cli.console import remarks
 from enginehouse.cli.effective import Effective
 from enginehouse.cli.service import address
+from enginehouse.cli.sockets import BoundedSocket
 from enginehouse.errors import SettingsError, SourceError
 from enginehouse.settings.schema import ServerSettings, Settings
 from enginehouse.telemetry.logs import configure_logs
@@ -149,16 +151,21 @@ class Server(uvicorn.Server):
 
 
 def _uvicorn_config(house: House) -> uvicorn.Config:
+    settings = house.settings
     return uvicorn.Config(
         house.asgi,  # pyright: ignore[reportArgumentType] - uvicorn's ASGI types are narrower than the protocol
         http="httptools",
-        ws="none",
+        ws=partial(BoundedSocket, bounds=settings.chat),  # pyright: ignore[reportArgumentType] - any maker will do
+        ws_max_size=settings.chat.max_message_bytes,
+        ws_ping_interval=settings.server.ping_interval,
+        ws_ping_timeout=settings.server.ping_interval,
+        ws_per_message_deflate=False,  # it would cost each socket more memory than all else
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=round(house.settings.server.shutdown_timeout),
+        timeout_graceful_shutdown=round(settings.server.shutdown_timeout),
     )
 
 

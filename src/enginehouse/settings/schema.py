@@ -34,6 +34,7 @@ __all__ = [
     "AuthSettings",
     "BudgetSettings",
     "CacheSettings",
+    "ChatSettings",
     "DatedPriceSettings",
     "EngineSettings",
     "GenerationSettings",
@@ -67,6 +68,9 @@ RESTART = frozenset(
         "sources",
         "engines",
         "stores",
+        "chat.max_message_bytes",
+        "chat.socket_buffer",
+        "chat.slow_reader_timeout",
         "ledger.spool_max_bytes",
         "sessions.hot_bytes",
         "sessions.hot_ttl",
@@ -382,6 +386,27 @@ class LimitSettings(Section):
         return _ENDPOINTS | value
 
 
+class ChatSettings(Section):
+    """Answers in conversations, and the WebSockets over which they are read."""
+
+    grace: Seconds = 30.0
+    """Seconds for which an answer goes on without a reader, and may be found again after its end."""
+    max_answer_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
+    """Most bytes of one answer; a longer one is ended there, as by `max_tokens`."""
+    max_chats: Annotated[int, Field(ge=1)] = 8
+    """Most answers that one WebSocket reads at a time."""
+    max_message_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
+    """Largest message that a WebSocket takes."""
+    socket_buffer: Annotated[int, Field(gt=0)] = 64 * 1024
+    """Bytes that a WebSocket may have written and not sent; while there are more, its answers are not read."""
+    slow_reader_timeout: PositiveSeconds = 10.0
+    """Seconds for which it may have more than that; then it is cut off."""
+    socket_idle_timeout: PositiveSeconds = 600.0
+    """Seconds without an answer and without a message after which a WebSocket is closed."""
+    socket_lifetime: PositiveSeconds = 86_400.0
+    """Seconds after which a WebSocket is closed whatever it does; its answers may be read on over another one."""
+
+
 class LedgerSettings(Section):
     """What is kept of who asked for what, and what it cost."""
 
@@ -579,6 +604,7 @@ class Settings(Section):
     registration: RegistrationSettings = RegistrationSettings()
     limits: LimitSettings = LimitSettings()
     sessions: SessionSettings = SessionSettings()
+    chat: ChatSettings = ChatSettings()
     cache: CacheSettings = CacheSettings()
     ledger: LedgerSettings = LedgerSettings()
     prices: tuple[DatedPriceSettings, ...] = ()

@@ -1,6 +1,6 @@
 """Fakes of the edges, for our own tests and for those who build on us: clock, engine, launcher, machine, books."""
 
-from enginehouse.testing.asgi import Answer, Caller
+from enginehouse.testing.asgi import Answer, Caller, SocketCaller
 from enginehouse.testing.books import FakeBooks, FakeSpool
 from enginehouse.testing.clock import simulate
 from enginehouse.testing.engines import WHOLE, FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher, FakeReranker
@@ -21,5 +21,6 @@ __all__ = [
     "FakeSpool",
     "MemoryLines",
     "SharedMemory",
+    "SocketCaller",
     "simulate",
 ]

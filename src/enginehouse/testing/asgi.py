@@ -1,4 +1,4 @@
-"""A caller without a socket: hands a request to an ASGI application and collects the answer."""
+"""Callers without a network: they hand requests to an ASGI application and collect what it answers."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["Answer", "Caller"]
+__all__ = ["Answer", "Caller", "SocketCaller"]
 
 
 class Answer(Struct, kw_only=True):
@@ -50,20 +50,11 @@ class Caller:
         self._gone = asyncio.Event()
         self._sent_request = False
         self._body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        path, _, query = path.partition("?")
         self._scope: dict[str, Any] = {
             "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
             "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
             "scheme": "http",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 8000),
+            **_address(path, headers or {}),
         }
 
     async def run(self) -> Answer:
@@ -90,3 +81,82 @@ class Caller:
             if chunk := message.get("body"):
                 self.answer.chunks.append(chunk)
             self.answer.ended = not message.get("more_body", False)
+
+
+class SocketCaller:
+    """A WebSocket, and what was heard over it.
+
+    Args:
+        app: the ASGI application.
+    """
+
+    def __init__(self, app: Any, path: str = "/ws", headers: Mapping[str, str] | None = None) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        """Events with their data, in order."""
+        self.accepted = False
+        self.closed: tuple[int, str] | None = None
+        """With which code and reason the application closed it."""
+        self.reads = asyncio.Event()
+        """While it is not set, nothing is read, and the application waits when it sends."""
+        self.reads.set()
+        self._app = app
+        self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._said.put_nowait({"type": "websocket.connect"})
+        self._news = asyncio.Event()
+        self._scope: dict[str, Any] = {
+            "type": "websocket",
+            "scheme": "ws",
+            "subprotocols": [],
+            **_address(path, headers or {}),
+        }
+
+    async def run(self) -> None:
+        """Until the application returns."""
+        await self._app(self._scope, self._said.get, self._send)
+
+    def say(self, event: str, **data: Any) -> None:
+        """Send an event."""
+        self.say_raw(json.dumps({"event": event, "data": data}))
+
+    def say_raw(self, text: str) -> None:
+        """Send any text."""
+        self._said.put_nowait({"type": "websocket.receive", "text": text})
+
+    def leave(self) -> None:
+        """Hang up."""
+        self._said.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+    async def hears(self, event: str, times: int = 1) -> dict[str, Any]:
+        """Wait for an event, the first or a later one of this name, and hand back its data."""
+        while len(found := [data for name, data in self.heard if name == event]) < times:
+            self._news.clear()
+            await self._news.wait()
+        return found[times - 1]
+
+    async def _send(self, message: Any) -> None:
+        await self.reads.wait()
+        match message["type"]:
+            case "websocket.accept":
+                self.accepted = True
+            case "websocket.close":
+                self.closed = (message["code"], message["reason"])
+                self.leave()
+            case _:
+                told = json.loads(message["text"])
+                self.heard.append((told["event"], told["data"]))
+        self._news.set()
+
+
+def _address(path: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    path, _, query = path.partition("?")
+    return {
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+    }

@@ -1,6 +1,6 @@
 """Identity: who is calling, what they may use, and whether the service may be reachable without asking that."""
 
-from enginehouse.core.identity.exposure import check_exposure, check_page
+from enginehouse.core.identity.exposure import check_exposure, check_origin, check_page
 from enginehouse.core.identity.identity import Identity
 from enginehouse.core.identity.principals import (
     ANONYMOUS,
@@ -18,6 +18,7 @@ __all__ = [
     "Identity",
     "check_exposure",
     "check_model",
+    "check_origin",
     "check_page",
     "may_use",
     "require_admin",

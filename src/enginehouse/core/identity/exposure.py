@@ -1,14 +1,13 @@
 """Where the service may be reached without a key: on loopback only, and there not from other people's web pages."""
 
 from collections.abc import Collection
-from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from enginehouse.errors import PermissionDenied, SettingsError
 from enginehouse.settings.schema import AuthSettings, ServerSettings
 
-__all__ = ["check_exposure", "check_page"]
+__all__ = ["check_exposure", "check_origin", "check_page"]
 
 
 def check_exposure(server: ServerSettings, auth: AuthSettings) -> None:
@@ -37,16 +36,38 @@ def check_page(origin: str | None, host: str | None, allowed: Collection[str]) -
     Raises:
         PermissionDenied: it is somebody else's page.
     """
-    if host is not None and not _is_ours(f"//{host}"):
+    if host is not None and not _is_loopback(_name(f"//{host}")):
         raise PermissionDenied(
             "Without a key this service answers under a loopback name only. Ask http://127.0.0.1, or set "
             "auth.api_keys."
         )
-    if origin is None or origin in allowed or "*" in allowed or _is_ours(origin):
+    if origin is None or origin in allowed or "*" in allowed or _is_loopback(_name(origin)):
         return
     raise PermissionDenied(
         "This web page may not call here. Add its origin to server.cors_origins, or set auth.api_keys."
     )
+
+
+def check_origin(origin: str | None, host: str | None, allowed: Collection[str]) -> None:
+    """A WebSocket is for our own pages and for those that `server.cors_origins` names: browsers let every page open
+    one.
+
+    Args:
+        origin, host, allowed: as for `check_page`.
+
+    Raises:
+        PermissionDenied: it is somebody else's page.
+    """
+    if origin is None or origin in allowed or "*" in allowed or (host and _address(origin) == host.lower()):
+        return
+    raise PermissionDenied("This web page may not open a WebSocket here. Add its origin to server.cors_origins.")
+
+
+def _address(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _check_tokens(auth: AuthSettings) -> None:
@@ -63,13 +84,11 @@ def _check_tokens(auth: AuthSettings) -> None:
         )
 
 
-@lru_cache(maxsize=64)
-def _is_ours(address: str) -> bool:
-    """Whether an address is on this machine; every request asks, and few addresses are asked for."""
+def _name(address: str) -> str:
     try:
-        return _is_loopback(urlsplit(address).hostname or "")
+        return urlsplit(address).hostname or ""
     except ValueError:
-        return False
+        return ""
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The one place that touches onnxruntime: a loaded graph that turns token ids into vectors or scores."""
+"""The one place that touches onnxruntime: a loaded graph that turns token ids into vectors."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

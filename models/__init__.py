@@ -1,1 +1,0 @@
-"""How the models that ship with Enginehouse are made; never imported by the service."""

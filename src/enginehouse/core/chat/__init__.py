@@ -1,0 +1,21 @@
+"""Answers in conversations: queued, streamed, stopped, and found again by who asked."""
+
+from enginehouse.core.chat.answers import Answers
+from enginehouse.core.chat.events import Closing, Ended, Failed, Happening, Queued, Started, Stopped, Token
+from enginehouse.core.chat.giving import Asked
+from enginehouse.core.chat.live import LiveAnswer, Reader
+
+__all__ = [
+    "Answers",
+    "Asked",
+    "Closing",
+    "Ended",
+    "Failed",
+    "Happening",
+    "LiveAnswer",
+    "Queued",
+    "Reader",
+    "Started",
+    "Stopped",
+    "Token",
+]

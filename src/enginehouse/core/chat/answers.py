@@ -1,0 +1,157 @@
+"""The answers being given in conversations: each runs in a task of its own, whoever reads it, and is found again.
+
+A question goes the way of every request (`core/gateway`), within a turn of its session. Who asked may leave and
+come back: the answer goes on for a while without a reader, and nobody but its owner ever finds it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Self, TypeAlias
+
+import structlog
+
+from enginehouse.core.chat.events import End, Failed
+from enginehouse.core.chat.giving import Asked, Converses, Giving
+from enginehouse.core.chat.live import LiveAnswer
+from enginehouse.core.gateway import Gateway
+from enginehouse.errors import Conflict, EnginehouseError, NotFound, ShuttingDown
+from enginehouse.settings.schema import ChatSettings, LimitSettings
+from enginehouse.types import Principal, Queueing, Timings
+
+__all__ = ["Answers"]
+
+log = structlog.get_logger()
+
+_LOOK = 0.1
+"""Seconds between two looks at where those who wait stand."""
+_SHARE = 20
+"""A look takes at most one part in so many of the time."""
+_LINE = "conversations"
+"""All of them are one tenant of a line: first come, first served, whoever asks."""
+
+Name: TypeAlias = tuple[str, str, str]
+"""Tenant, user and the request's id."""
+
+
+class Answers:
+    """All answers that are being given; use as a context, whose end ends them.
+
+    Args:
+        gateway: the way of every request.
+        sessions: the conversations, and what a model is told of them.
+        chat: how long answers may be and go on unread.
+        limits: how many may wait.
+    """
+
+    def __init__(self, gateway: Gateway, sessions: Converses, chat: ChatSettings, limits: LimitSettings) -> None:
+        self._gateway = gateway
+        self._sessions = sessions
+        self._named: dict[Name, LiveAnswer] = {}
+        self._running: dict[LiveAnswer, Timings] = {}
+        self._somebody = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self._tasks = asyncio.TaskGroup()
+        self.adopt(chat, limits)
+
+    def adopt(self, chat: ChatSettings, limits: LimitSettings) -> None:
+        """New settings count for the next question."""
+        self._settings = chat
+        self._queueing = Queueing(tenant=_LINE, limit=limits.chat_queue_size)
+
+    async def __aenter__(self) -> Self:
+        """Begin to take questions."""
+        await self._stack.enter_async_context(self._serving())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Every answer ends now; what was told of it is kept."""
+        await self._stack.aclose()
+
+    def start(self, asked: Asked, *, named: bool = False) -> LiveAnswer:
+        """Begin an answer; who reads it has to begin in the same tick.
+
+        Args:
+            named: whether its owner may find it by its `request_id`, for a while after its end too.
+
+        Raises:
+            Conflict: another one of this name is being given.
+        """
+        name = _name(asked.request.principal, asked.request.request_id)
+        answer = LiveAnswer(asked.request.request_id, self._settings.grace)
+        if named:
+            other = self._named.get(name)
+            if other is not None and other.end is None:
+                raise Conflict(f"The request_id {answer.request_id!r} is being answered.", param="request_id")
+            self._named[name] = answer
+        giving = Giving(
+            asked, answer, self._gateway, self._sessions, self._queueing, self._settings.max_answer_bytes
+        )
+        self._running[answer] = asked.request.timings
+        self._somebody.set()
+        task = self._tasks.create_task(self._give(giving, answer), name="answer")
+        task.add_done_callback(partial(self._given, name, answer))
+        return answer
+
+    def find(self, principal: Principal, request_id: str) -> LiveAnswer:
+        """An answer that is being given, or was a moment ago.
+
+        Raises:
+            NotFound: this caller has none of this name.
+        """
+        answer = self._named.get(_name(principal, request_id))
+        if answer is None:
+            raise NotFound(f"There is no answer to the request_id {request_id!r}.", param="request_id")
+        return answer
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncGenerator[None]:
+        async with self._tasks:
+            watch = self._tasks.create_task(self._watch_lines(), name="lines")
+            try:
+                yield
+            finally:
+                watch.cancel()
+                for answer in self._running:
+                    answer.stop("left")
+
+    async def _watch_lines(self) -> None:
+        """Who waits is told its place whenever that has changed."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._somebody.wait()
+            began = clock()
+            for answer, timings in self._running.items():
+                answer.moved(0 if timings.place is None else timings.place.position)
+            if not self._running:
+                self._somebody.clear()
+            await asyncio.sleep(max(_LOOK, _SHARE * (clock() - began)))
+
+    async def _give(self, giving: Giving, answer: LiveAnswer) -> None:
+        end: End
+        try:
+            end = await giving.run()
+        except EnginehouseError as error:
+            end = Failed(error=error)
+        except asyncio.CancelledError:
+            answer.close(Failed(error=ShuttingDown("The service is shutting down.", retry_after=5)))
+            raise
+        except Exception:
+            log.exception("answer_broke", request_id=answer.request_id)
+            end = Failed(error=EnginehouseError("The service made a mistake; its log says more."))
+        answer.close(end)
+
+    def _given(self, name: Name, answer: LiveAnswer, task: "asyncio.Task[None]") -> None:
+        """Its owner may find it for a while yet."""
+        del task, self._running[answer]
+        if self._named.get(name) is answer:
+            asyncio.get_running_loop().call_later(self._settings.grace, self._forget, name, answer)
+
+    def _forget(self, name: Name, answer: LiveAnswer) -> None:
+        if self._named.get(name) is answer:
+            del self._named[name]
+
+
+def _name(principal: Principal, request_id: str) -> Name:
+    return principal.tenant, principal.user, request_id
