@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -306,13 +306,17 @@ class Upstream:
     """Use as a context.
 
     Attributes:
-        asked: when each question arrived, by its text.
+        asked: when each question arrived last, by its text.
+        arrivals: when each one arrived every time it was asked, by its text.
+        departures: how often its asker was seen to have gone, by its text.
         left: when the asker of each was seen to have gone, by its text.
         heard: set when the asker of each has heard the first words, for what happens after them, by its text.
     """
 
     def __init__(self):
         self.asked: dict[str, float] = {}
+        self.arrivals: defaultdict[str, list[float]] = defaultdict(list)
+        self.departures: Counter[str] = Counter()
         self.left: dict[str, float] = {}
         self.heard: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self.closing = threading.Event()
@@ -362,6 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.asked = self.dialect.read(body)
         self.server.upstream.asked[self.asked.text] = time.monotonic()
+        self.server.upstream.arrivals[self.asked.text].append(time.monotonic())
         self.stream = body.get("stream", self.dialect.kind == "application/x-ndjson")
         said = answer_to(self.asked)
         self.frames = self.dialect.frames(said, body) if self.stream else [_bytes(self.dialect.whole(said))]
@@ -395,6 +400,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _busy(self):
         self._json(429, self.dialect.error("Too many requests."), {"Retry-After": "30"})
+
+    def _twice(self):
+        """Too busy for the first two who ask this."""
+        if len(self.server.upstream.arrivals[self.asked.text]) > 2:
+            self._well()
+        else:
+            self._json(503, self.dialect.error("Too busy."), {"Retry-After": "1"})
 
     def _broken(self):
         self._json(500, self.dialect.error("Something broke.") | {"trace": "not for callers"})
@@ -483,6 +495,7 @@ class _Handler(BaseHTTPRequestHandler):
             ready, _, _ = select.select([self.connection], [], [], 1 / _WORDS_A_SECOND)
             if ready and self._is_gone():
                 self.server.upstream.left[self.asked.text] = time.monotonic()
+                self.server.upstream.departures[self.asked.text] += 1
                 break
             if words:
                 self._piece(self.dialect.word("word ") if self.stream else b" ")
