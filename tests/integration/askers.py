@@ -37,7 +37,13 @@ class Asker:
         told, error, status = "", "", None
         try:
             told = self._ask({"model": model, **fields}, text, key, stream, patience, headers or {})
-        except (openai.APIError, anthropic.APIError, ollama.ResponseError, httpx.HTTPError, ConnectionError) as raised:
+        except (
+            openai.APIError,
+            anthropic.APIError,
+            ollama.ResponseError,
+            httpx.HTTPError,
+            ConnectionError,
+        ) as raised:
             error, status = type(raised).__name__, getattr(raised, "status_code", None)
         return Outcome(told, error, status, self._tries, time.monotonic() - began)
 
@@ -57,7 +63,9 @@ class OpenAI(Asker):
             base_url=f"{self.url}/v1", api_key=key, timeout=patience, http_client=http, default_headers=headers
         ) as client:
             create = client.chat.completions.create
-            answer = create(messages=[{"role": "user", "content": text}], stream=stream, extra_body=fields, model="")
+            answer = create(
+                messages=[{"role": "user", "content": text}], stream=stream, extra_body=fields, model=""
+            )
             if not stream:
                 return answer.choices[0].message.content
             return "".join([choice.delta.content or "" for chunk in answer for choice in chunk.choices])

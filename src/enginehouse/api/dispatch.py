@@ -3,7 +3,6 @@
 Here every request gets its id, its principal and its body limit, whichever way it takes.
 """
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
@@ -17,7 +16,7 @@ from starlette.types import ASGIApp
 from enginehouse.api.faces import Face
 from enginehouse.api.guard import common_headers, credentials, for_browsers, is_public, tagged, token_of_socket
 from enginehouse.api.refusals import refusal
-from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, read_request_id
+from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, come_again, read_request_id
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import ANONYMOUS, check_origin, check_page
 from enginehouse.core.limits import Grant, Limits
@@ -264,10 +263,7 @@ def _reasons(error: EnginehouseError) -> list[tuple[bytes, bytes]]:
 
 async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
     status, body = refusal(path, error)
-    headers = _reasons(error)
-    if error.retry_after is not None:
-        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-    await _send_json(send, status, body, headers)
+    await _send_json(send, status, body, [*_reasons(error), *come_again(error)])
 
 
 async def _refuse_socket(scope: Scope, send: Send, error: EnginehouseError, request_id: str) -> None:

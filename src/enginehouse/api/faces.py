@@ -9,13 +9,23 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
-from enginehouse.api.wire import Exchange, RawHeaders, status_of
-from enginehouse.errors import CallerGone, EnginehouseError, QueueFull, ShuttingDown
+from enginehouse.api.wire import Exchange, RawHeaders, come_again, status_of
+from enginehouse.errors import (
+    BudgetSpent,
+    CallerGone,
+    EnginehouseError,
+    InsufficientMemory,
+    QueueFull,
+    ShuttingDown,
+)
 from enginehouse.types import Operation, Request
 
 __all__ = ["Errors", "Face", "Page", "refusal_headers", "request_of"]
 
 log = structlog.get_logger()
+
+_LASTING = (BudgetSpent, InsufficientMemory)
+"""Refusals whose status clients take for one that passes, but that are the same if asked again at once."""
 
 
 class Errors(Protocol):
@@ -99,11 +109,9 @@ class Face(ABC):
 
 
 def refusal_headers(error: EnginehouseError) -> RawHeaders:
-    """When to come again, and where in the line one would have stood."""
-    headers: RawHeaders = [(b"content-type", b"application/json")]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
-    if error.code == "insufficient_quota":
+    """When to come again, or that it is of no use, and where in the line one would have stood."""
+    headers: RawHeaders = [(b"content-type", b"application/json"), *come_again(error)]
+    if isinstance(error, _LASTING):
         headers.append((b"x-should-retry", b"false"))
     if isinstance(error, QueueFull):
         headers.append((b"x-enginehouse-queue-position", str(error.position).encode()))

@@ -4,6 +4,7 @@ Hot routes are plain ASGI functions over an `Exchange`; nothing here knows a dia
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
 
-__all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "read_request_id", "status_of"]
+__all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "come_again", "read_request_id", "status_of"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,6 +66,13 @@ _STREAM: RawHeaders = [
 def status_of(error: EnginehouseError) -> int:
     """The HTTP status of an error."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def come_again(error: EnginehouseError) -> RawHeaders:
+    """`Retry-After` in whole seconds, if there is one: who keeps to it does not come too early."""
+    if error.retry_after is None:
+        return []
+    return [(b"retry-after", str(max(1, math.ceil(error.retry_after))).encode())]
 
 
 def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from enginehouse.errors import ModelLoadFailed, UpstreamDied
+from enginehouse.api.wire import come_again
+from enginehouse.errors import InsufficientMemory, ModelLoadFailed, RateLimitExceeded, UpstreamDied
 from enginehouse.settings.schema import AdmissionSettings
 from enginehouse.testing import WHOLE, simulate
 from tests.unit.api.house import open_door
@@ -137,7 +138,21 @@ async def test_a_load_that_fails_is_503_with_the_engines_words(door):
     answer = await door.post(CHAT, HELLO)
     assert answer.status == 503
     assert answer.headers["retry-after"] == "10"
+    assert "x-should-retry" not in answer.headers
     assert answer.json()["error"]["message"] == "bad magic"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, b"1"), (0.4, b"1"), (1.0, b"1"), (1.2, b"2"), (10.01, b"11")])
+def test_who_keeps_to_retry_after_does_not_come_too_early(seconds, told):
+    assert come_again(RateLimitExceeded("Too often.", retry_after=seconds)) == [(b"retry-after", told)]
+    assert come_again(RateLimitExceeded("Too often.")) == []
+
+
+@with_door(failure=InsufficientMemory("Needs 9 bytes; 8 are there."))
+async def test_a_model_that_never_fits_is_not_to_be_asked_for_again(door):
+    """OpenAI's and Anthropic's clients ask twice more after any other 5xx."""
+    answer = await door.post(CHAT, HELLO)
+    assert (answer.status, answer.headers["x-should-retry"]) == (507, "false")
 
 
 @with_door(chunks=[TEXT, 30.0, DONE])
