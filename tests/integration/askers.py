@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import anthropic
 import httpx
+import httpx2
 import ollama
 import openai
 
 from tests.integration.javascript import JavaScript
+
+_RAISED = (openai.APIError, anthropic.APIError, ollama.ResponseError)
 
 
 class Outcome(NamedTuple):
@@ -37,13 +40,7 @@ class Asker:
         told, error, status = "", "", None
         try:
             told = self._ask({"model": model, **fields}, text, key, stream, patience, headers or {})
-        except (
-            openai.APIError,
-            anthropic.APIError,
-            ollama.ResponseError,
-            httpx.HTTPError,
-            ConnectionError,
-        ) as raised:
+        except (*_RAISED, httpx.HTTPError, httpx2.HTTPError, ConnectionError) as raised:
             error, status = type(raised).__name__, getattr(raised, "status_code", None)
         return Outcome(told, error, status, self._tries, time.monotonic() - began)
 

@@ -59,6 +59,7 @@ class JavaScript:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._process.kill()
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(20)

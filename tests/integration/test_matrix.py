@@ -11,7 +11,12 @@ from tests.integration.faces import FACES, PICTURE, SCHEMA, Leaving, Refused
 from tests.integration.service import Service
 from tests.integration.upstream import TOKENS, Upstream
 
-ENGINES = {"openai": "/well/v1", "anthropic": "/well", "ollama": "/well/api"}
+ENGINES = {
+    "openai": "/well/v1",
+    "anthropic": "/well",
+    "ollama": "/well/api",
+}
+"""By name, where the scripted server speaks its dialect."""
 JOBS = ("text", "tools", "parallel", "image", "schema", "stop", "error", "leave")
 CELLS = list(itertools.product(FACES, ENGINES, JOBS, (False, True)))
 SAID = [cell for cell in CELLS if cell[2] not in FACES[cell[0]].cannot]
@@ -71,16 +76,21 @@ def number(cell):
 
 @pytest.mark.parametrize(("face", "engine", "job", "stream"), SAID, ids=map(number, SAID))
 def test_cell(house, upstream, faces, face, engine, job, stream):
+    shows(house, upstream, faces[face], engine, job, stream=stream)
+
+
+def shows(house, upstream, face, engine, job, *, stream):
+    """One face gets from the model of one engine's name what it asks for."""
     text = f"{job} {next(_numbers)}"
     if job == "leave":
-        leaves(house, upstream, faces[face], engine, text, stream=stream)
+        leaves(house, upstream, face, engine, text, stream=stream)
     elif job == "error":
         with pytest.raises(Refused) as caught:
-            faces[face].ask(engine, job, text, stream=stream)
+            face.ask(engine, job, text, stream=stream)
         assert (caught.value.status, caught.value.message) == (400, "You asked for it.")
     else:
-        told = faces[face].ask(engine, job, text, stream=stream)
-        words, calls, reason = expected(faces[face], engine, job, text)
+        told = face.ask(engine, job, text, stream=stream)
+        words, calls, reason = expected(face, engine, job, text)
         if job == "schema":
             told = told._replace(text=json.dumps(json.loads(told.text)))
         assert told[:2] == (words, calls)

@@ -299,6 +299,7 @@ DIALECTS = {
     "/v1/messages": Anthropic(),
     "/api/chat": OllamaChat(),
     "/api/generate": OllamaGenerate(),
+    "/acme/chat": OpenAI(),  # the provider of docs/llm-integration.md
 }
 
 
@@ -355,15 +356,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self):
-        self._json(200, {"version": "1", "data": [], "models": []})
+        self._json(200, {"version": "1", "data": [], "models": [], "names": ["theirs"]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         _, fault, *path = self.path.split("/")
-        self.dialect = DIALECTS["/" + "/".join(path)]
+        if "texts" in body:
+            vectors = [[1.0, float(len(text))] for text in body["texts"]]
+            self._json(200, {"vectors": vectors, "tokens": TOKENS[0]})
+            return
         if "prompt" not in body and "messages" not in body:
             self._json(200, {"model": "theirs", "response": "", "done": True, "done_reason": "load"})
             return
+        self.dialect = DIALECTS["/" + "/".join(path)]
         self.asked = self.dialect.read(body)
         self.server.upstream.asked[self.asked.text] = time.monotonic()
         self.server.upstream.arrivals[self.asked.text].append(time.monotonic())
