@@ -4,8 +4,10 @@ Each test takes the fixture `database`: an open database, migrated and empty.
 """
 
 import asyncio
+import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import pytest
@@ -23,9 +25,10 @@ from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import Question, UsageReports
 from enginehouse.errors import BudgetSpent, SettingsError, StoreError
 from enginehouse.settings.schema import BudgetSettings, DatedPriceSettings, PriceSettings
-from enginehouse.stores.sql import migrate, schema_state
+from enginehouse.stores.sql import migrate, rollups, schema_state
 from enginehouse.stores.sql.metadata import METADATA
-from enginehouse.stores.sql.usage import RECORDS, ROLLUPS
+from enginehouse.stores.sql.rollups import ROLLUPS
+from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.types import Allowance, Principal
 
 DAY = 86_400
@@ -63,6 +66,9 @@ async def count(database):
 
 
 async def cells(database):
+    """All sums, once everything is summed up; those of nothing do not count."""
+    while await SqlBooks(database).sum_up():
+        pass
     return await database.read(lambda c: sorted(tuple(row) for row in c.execute(select(ROLLUPS))))
 
 
@@ -78,7 +84,7 @@ async def test_models_and_migrations_agree(database):
 
 
 async def test_records_of_the_first_schema_are_summed_up_by_the_second(database):
-    """The migration's SQL and the ledger's Python say the same."""
+    """The migrations and the ledger say the same, each in its own SQL."""
     await SqlBooks(database).write(
         [
             record(),
@@ -282,6 +288,96 @@ async def test_a_range_of_hours_is_exact(database):
 
 
 # Prices of the past --------------------------------------------------------------------------------------
+
+
+PLACES = {"model": "model", "user": "user_id", "key": "key_id", "tenant": "tenant"}
+
+
+def counted(records, question, by):
+    """What a question has to answer, reckoned from the records one by one."""
+    found = {}
+    for one in records:
+        if not question.start <= one.time // 1_000_000 < question.end:
+            continue
+        if question.user not in {None, one.user_id} or question.operation not in {None, one.operation}:
+            continue
+        moment = datetime.fromtimestamp(one.time // 1_000_000, UTC)
+        names = {
+            "day": lambda moment=moment: [moment.date().isoformat()],
+            "hour": lambda moment=moment: [moment.strftime("%Y-%m-%dT%H:00:00Z")],
+            "tag": lambda one=one: one.tags,
+        }.get(by, lambda one=one: [value] if (value := getattr(one, PLACES[by])) else [])()
+        for name in names:
+            row = found.setdefault(name, [0, 0, 0, 0])
+            numbers = (1, one.input_tokens, one.outcome == "failed", one.cost or 0)
+            found[name] = [a + b for a, b in zip(row, numbers, strict=True)]
+    return found
+
+
+async def answered(database, question, by):
+    rows = await UsageReports(database).groups(msgspec.structs.replace(question, group_by=by))
+    names = ("requests", "input_tokens", "failed_requests", "cost")
+    return {
+        row[by]: [int((row[name] or 0) * 10**12) if name == "cost" else row[name] for name in names] for row in rows
+    }
+
+
+async def test_answers_are_exact_at_every_instant(database):
+    """Whatever is summed up already, and whatever was charged anew meanwhile."""
+    chance, books, kept = random.Random(3), SqlBooks(database), []
+    for step in range(12):
+        new = [some_record(chance) for _ in range(chance.randrange(12))]
+        kept += new
+        await books.write([*new, *chance.sample(kept, min(3, len(kept)))])  # some come twice
+        for _ in range(chance.randrange(3)):
+            await database.write(partial(rollups.sum_up, most=chance.randrange(1, 20)))
+        if step % 4 == 3:
+            prices = Prices({"m": PriceSettings(input_per_1k=f"0.00{step}")})
+            async for _ in reprice(database, prices, datetime(2024, 1, 20, tzinfo=UTC)):
+                pass
+            kept = [await charged(database, one) for one in kept]
+        hours = january(start=BEGIN + 7 * 3600, end=BEGIN + 30 * DAY + 3600)
+        for question in (january(), hours, january(user="ann"), january(operation="embedding")):
+            for by in (*PLACES, "tag", "day", "hour"):
+                assert await answered(database, question, by) == counted(kept, question, by), (step, by)
+
+
+def some_record(chance):
+    return record(
+        day=chance.randrange(35),
+        hour=chance.randrange(24),
+        user_id=chance.choice(["ann", "bob"]),
+        key_id=chance.choice(["", "k1", "k2"]),
+        tenant=chance.choice(["", "t"]),
+        tags=chance.choice([(), ("a",), ("a", "b")]),
+        model=chance.choice(["m", "n", ""]),
+        operation=chance.choice(["chat", "embedding"]),
+        outcome=chance.choice(["completed", "failed"]),
+        cost=chance.choice([None, 7]),
+        price=None,
+    )
+
+
+async def charged(database, one):
+    """The same as the database has it."""
+    where = RECORDS.c.id == one.id
+    cost = await database.read(lambda c: c.execute(select(RECORDS.c.cost).where(where)).scalar_one())
+    return msgspec.structs.replace(one, cost=cost)
+
+
+async def test_a_key_is_last_used_when_its_last_request_came(database):
+    books = SqlBooks(database)
+    assert await database.read(rollups.last_used) == {}
+    await books.write(
+        [record(day=2, key_id="k1"), record(day=1, key_id="k1"), record(day=1, key_id="k2"), record()]
+    )
+    expected = {"k1": BEGIN + 2 * DAY, "k2": BEGIN + DAY}
+    assert await database.read(rollups.last_used) == expected
+    await books.sum_up()
+    assert await database.read(rollups.last_used) == expected
+    await books.write([record(day=1, hour=1, key_id="k1"), record(day=3, key_id="k2")])
+    await books.sum_up()
+    assert await database.read(rollups.last_used) == {"k1": BEGIN + 2 * DAY, "k2": BEGIN + 3 * DAY}
 
 
 async def test_repricing_changes_what_is_after_the_day_and_keeps_the_sums(database):

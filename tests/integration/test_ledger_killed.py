@@ -18,10 +18,12 @@ from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import database_url, migrate, open_database
-from enginehouse.stores.sql.usage import RECORDS, ROLLUPS
+from enginehouse.stores.sql.rollups import sums
+from enginehouse.stores.sql.usage import RECORDS
 from tests.integration.postgres import Postgres
 from tests.ledger_requests import until
 
+END = 1 << 40
 KILLS = int(os.environ.get("KILLS", "20"))
 
 
@@ -56,10 +58,8 @@ async def stored(folder, url):
         async with Ledger(SqlBooks(database), spool, Prices({})) as ledger:
             await until(lambda: not ledger.stats().spooled)
         ids = await database.read(lambda c: set(c.execute(select(RECORDS.c.id)).scalars()))
-        totals = select(ROLLUPS.c.requests).where(
-            ROLLUPS.c.period == "day", ROLLUPS.c.dimension == "total", ROLLUPS.c.user_id == ""
-        )
-        return ids, sum(await database.read(lambda c: c.execute(totals).scalars().all()))
+        rows = await database.read(lambda c: sums(c, start=0, end=END, user="", dimension="total", by="value"))
+        return ids, sum(row["requests"] for row in rows)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -1,5 +1,6 @@
 """API keys over HTTP: a key is shown once, when it is made or rotated, and never again. All of it is for admins."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,7 +18,7 @@ from enginehouse.errors import InvalidRequest
 from enginehouse.settings.values import Dollars
 from enginehouse.types import Allowance, Principal, Rate, Rates
 
-__all__ = ["keys_router", "shown", "wanted"]
+__all__ = ["keys_router", "shown", "shown_used", "wanted"]
 
 _GRACE = 86_400
 _MOST_GRACE = 30 * 86_400
@@ -81,6 +82,9 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
     """`/v1/keys` and `/v1/audit`."""
     router = APIRouter(tags=["keys"], dependencies=[Depends(_admin)])
 
+    async def told(key: Key) -> dict[str, Any]:
+        return shown_used(key, await keys.last_used())
+
     @router.post("/v1/keys", status_code=201, openapi_extra=body_of(KeyBody, required=False))
     async def create(request: Request) -> dict[str, Any]:
         """Make a key; `key` is in this answer only."""
@@ -88,39 +92,40 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
         body = await _read(request, KeyBody)
         key, text = await keys.create(wanted(body), principal.user)
         _note(request, key=key.id, user=key.user_id, role=key.role)
-        return {**shown(key), "key": text}
+        return {**await told(key), "key": text}
 
     @router.get("/v1/keys")
     async def list_keys(
         user_id: Annotated[str | None, Query(description="Only this user's.")] = None,
     ) -> dict[str, Any]:
         """Every key, the oldest first, also those that have ended; none is told."""
-        data = [shown(key) for key in await keys.all() if user_id in (None, key.user_id)]
+        used = await keys.last_used()
+        data = [shown_used(key, used) for key in await keys.all() if user_id in (None, key.user_id)]
         return {"object": "list", "data": data}
 
     @router.get("/v1/keys/{key_id}")
     async def get(key_id: str) -> dict[str, Any]:
         """One key."""
-        return shown(await keys.get(key_id))
+        return await told(await keys.get(key_id))
 
     @router.patch("/v1/keys/{key_id}", responses=_REVOKED, openapi_extra=body_of(KeyBody, required=False))
     async def change(request: Request, key_id: str) -> dict[str, Any]:
         """Change what is given; it counts within a second everywhere."""
         body = await _read(request, KeyBody)
         _note(request, keys=sorted(body.model_fields_set))
-        return shown(await keys.change(key_id, wanted(body)))
+        return await told(await keys.change(key_id, wanted(body)))
 
     @router.delete("/v1/keys/{key_id}")
     async def revoke(key_id: str) -> dict[str, Any]:
         """Revoke it for good; it counts within a second everywhere. It stays in the list."""
-        return shown(await keys.revoke(key_id))
+        return await told(await keys.revoke(key_id))
 
     @router.post("/v1/keys/{key_id}/rotate", responses=_REVOKED, openapi_extra=body_of(RotateBody, required=False))
     async def rotate(request: Request, key_id: str) -> dict[str, Any]:
         """A new text for the key, in this answer only; the old one counts until its grace is over."""
         body = await _read(request, RotateBody)
         key, text = await keys.rotate(key_id, body.grace_seconds)
-        return {**shown(key), "key": text}
+        return {**await told(key), "key": text}
 
     @router.get("/v1/audit")
     async def actions(
@@ -156,6 +161,11 @@ def wanted(body: KeyBody, now: datetime | None = None) -> Wanted:
     if given & {"expires_at", "expires_in"}:
         plain["expires"] = _end(body, now or datetime.now(UTC))
     return Wanted(**plain)
+
+
+def shown_used(key: Key, used: Mapping[str, int]) -> dict[str, Any]:
+    """A key as it may be told, and when it was last used."""
+    return {**shown(key), "last_used_at": _when(used.get(key.id))}
 
 
 def shown(key: Key) -> dict[str, Any]:

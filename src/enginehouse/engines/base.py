@@ -15,6 +15,8 @@ from enginehouse.types.generation import Dialect, Generation
 
 __all__ = [
     "Call",
+    "Classification",
+    "Classifies",
     "Counts",
     "Embedding",
     "Embeds",
@@ -178,6 +180,41 @@ class Reranks(Protocol):
         Raises:
             InvalidRequest: it refuses them.
             EngineError: it cannot be reached, or does not answer with scores.
+        """
+        ...
+
+
+class Classification(Struct, frozen=True, kw_only=True):
+    """What a classifier says of one batch."""
+
+    labels: tuple[str, ...]
+    """Its classes, in the order of the scores."""
+    scores: Sequence[Sequence[float]]
+    """Row by row, a probability for each label; they sum up to 1 where a text has exactly one label."""
+    tokens: int
+    """What was read, special tokens included."""
+    truncated: tuple[int, ...] = ()
+    """Indices of the texts of which a part was not read."""
+    neutral: str | None = None
+    """The label that stands for "nothing of the kind", where there is one."""
+    threshold: float | None = None
+    """From which probability of anything but the neutral label on its makers advise to act."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Says which of its labels fit a text."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its classes, in the order of the scores."""
+        ...
+
+    async def classify(self, texts: Sequence[str]) -> Classification:
+        """Scores of each text, in order; any text is answered, an empty one too.
+
+        Raises:
+            EngineError: the model could not be run.
         """
         ...
 

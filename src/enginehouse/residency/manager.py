@@ -294,7 +294,10 @@ class Residency:
     def _resident(self, deployment_id: str) -> Resident:
         if self._closing:
             raise _shutting_down()
-        return self._residents.setdefault(deployment_id, Resident(self._tell))
+        known = self._residents.get(deployment_id)
+        if known is None:
+            known = self._residents[deployment_id] = Resident(self._tell)
+        return known
 
     async def _join(self, resident: Resident, deployment: Deployment) -> Loaded:
         resident.check_cool_down()

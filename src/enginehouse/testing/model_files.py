@@ -11,10 +11,20 @@ import numpy.typing as npt
 import tokenizers
 from gguf.gguf_writer import GGUFWriter
 
-__all__ = ["WORDS", "write_gguf", "write_onnx_folder", "write_reranker_folder"]
+__all__ = [
+    "LABELS",
+    "WORDS",
+    "write_classifier_folder",
+    "write_gguf",
+    "write_onnx_folder",
+    "write_reranker_folder",
+]
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "king", "queen", "car", "road")
 """The tiny vocabulary; a word's place is its token id."""
+
+LABELS = ("royal", "traffic", "benign")
+"""Classes of the tiny classifier."""
 
 INT64, FLOAT = 7, 1
 """ONNX's numbers for types."""
@@ -102,6 +112,30 @@ def write_reranker_folder(path: Path, *, positions: int = 64, labels: int = 1) -
     return path
 
 
+def write_classifier_folder(
+    path: Path,
+    *,
+    labels: Sequence[str] = LABELS,
+    opset: int = 17,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    """A classifier: kings and queens are royal, cars and roads are traffic, and what is neither is benign.
+
+    Args:
+        path: the folder, made if need be.
+        labels: what `config.json` says of them; the graph always has three outputs.
+        opset: version of the operators that the graph says it wants.
+        config: further keys of `config.json`.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "model.onnx").write_bytes(classifier_model(opset))
+    write_tokenizer(path / "tokenizer.json", None)
+    named = {str(number): label for number, label in enumerate(labels)}
+    (path / "config.json").write_bytes(msgspec.json.encode({"id2label": named, **(config or {})}))
+    (path / "tokenizer_config.json").write_bytes(msgspec.json.encode({"model_max_length": 16}))
+    return path
+
+
 def write_tokenizer(file: Path, padded: int | None) -> None:
     """A tokenizer of whole words with BERT's special tokens."""
     tools = cast("Any", tokenizers)  # its submodules come without types
@@ -145,10 +179,32 @@ def onnx_model(positions: int, inputs: Sequence[str], output: str) -> bytes:
     return model_of(nodes, constants, takes, gives)
 
 
+def classifier_model(opset: int) -> bytes:
+    """A graph that adds up what every token says for each label."""
+    says = np.zeros((len(WORDS), len(LABELS)), dtype=np.float32)
+    says[WORDS.index("[CLS]")] = (0, 0, 2)
+    says[WORDS.index("king")] = says[WORDS.index("queen")] = (4, 0, 0)
+    says[WORDS.index("car")] = says[WORDS.index("road")] = (0, 4, 0)
+    nodes = [
+        node("Gather", ["says", "input_ids"], "said"),
+        node("ReduceSum", ["said", "tokens"], "summed"),
+        node("Squeeze", ["summed", "tokens"], "logits"),
+    ]
+    constants = [tensor("says", says), tensor("tokens", np.array([1], dtype=np.int64))]
+    takes = [value(name, INT64, ["batch", "sequence"]) for name in ("input_ids", "attention_mask")]
+    gives = [value("logits", FLOAT, ["batch", len(LABELS)])]
+    return model_of(nodes, constants, takes, gives, opset=opset)
+
+
 def model_of(
-    nodes: Sequence[bytes], constants: Sequence[bytes], takes: Sequence[bytes], gives: Sequence[bytes]
+    nodes: Sequence[bytes],
+    constants: Sequence[bytes],
+    takes: Sequence[bytes],
+    gives: Sequence[bytes],
+    *,
+    opset: int = 17,
 ) -> bytes:
-    """A graph as a file."""
+    """A whole file."""
     graph = b"".join(
         [
             *(field(1, given) for given in nodes),
@@ -158,7 +214,7 @@ def model_of(
             *(field(12, given) for given in gives),
         ]
     )
-    return number(1, 8) + field(8, number(2, 17)) + field(7, graph)
+    return number(1, 8) + field(8, number(2, opset)) + field(7, graph)
 
 
 def onnx_scorer() -> bytes:

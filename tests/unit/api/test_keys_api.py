@@ -7,9 +7,11 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.framework import framework_app
 from enginehouse.api.keys import keys_router
 from enginehouse.core.access import Access
+from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import database_url, open_database, prepare
 from enginehouse.testing import Caller
+from tests.ledger_contract import record
 
 ROOT = {"x-api-key": "root-key"}
 
@@ -63,6 +65,18 @@ async def test_all_that_may_be_said(house):
     assert (await house("GET", f"/v1/keys/{body['id']}")).json() == {
         name: value for name, value in body.items() if name != "key"
     }
+
+
+async def test_it_is_told_when_a_key_was_last_used(house, tmp_path):
+    body = await house.made(user_id="ann")
+    assert body["last_used_at"] is None
+    async with open_database(database_url("", tmp_path)) as database:
+        await SqlBooks(database).write([record(day=1, key_id=body["id"])])
+    for one in (
+        (await house("GET", f"/v1/keys/{body['id']}")).json(),
+        (await house("GET", "/v1/keys")).json()["data"][0],
+    ):
+        assert one["last_used_at"] == "2024-01-02T00:00:00Z"
 
 
 async def test_a_change_counts_at_once_and_leaves_the_rest(house):

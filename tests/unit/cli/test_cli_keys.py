@@ -88,6 +88,7 @@ def test_the_list_tells_no_key(settings, said):
     (row,) = json.loads(said())
     assert (row["user_id"], row["status"]) == ("bob", "active")
     assert "key" not in row
+    assert row["last_used_at"] is None
     assert row["prefix"].removesuffix("…") in text
 
 

@@ -3,11 +3,15 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginehouse.core.ledger.sheets import as_csv
-from enginehouse.core.ledger.usage import Question, bounds
+from enginehouse.core.ledger.usage import bounds
 from enginehouse.errors import InvalidRequest
+from enginehouse.stores.sql.rollups import PERIODS, cover
 
+DAY = 86_400
 NOW = datetime(2024, 2, 10, 15, 30, tzinfo=UTC)
 
 
@@ -51,9 +55,30 @@ def test_other_texts_are_refused_by_name(start, end, param):
     assert caught.value.param == param
 
 
-def test_days_are_enough_for_whole_days():
-    assert Question(start=0, end=86_400).period == "day"
-    assert Question(start=3600, end=86_400).period == "hour"
+hours = st.integers(0, 2000).map(lambda hour: hour * 3600)
+
+
+@given(
+    start=hours, length=st.integers(1, 2000).map(lambda hour: hour * 3600), widest=st.sampled_from(list(PERIODS))
+)
+def test_a_range_is_covered_exactly_and_by_few_sums(start, length, widest):
+    spans = cover(start, start + length, widest=widest)
+    seen = sorted(
+        second
+        for name, first, last in spans
+        for second in range(first, last, 3600)
+        if PERIODS[name] <= PERIODS[widest]
+    )
+    assert seen == list(range(start, start + length, 3600))
+    assert all(first % PERIODS[name] == 0 == last % PERIODS[name] for name, first, last in spans)
+    if widest == "octave":
+        assert sum((last - first) // PERIODS[name] for name, first, last in spans) <= 2 * 23 + 2 * 7 + length // (
+            8 * DAY
+        )
+
+
+def test_a_month_of_whole_days_reads_no_hours():
+    assert {name for name, _, _ in cover(0, 31 * DAY)} == {"day", "octave"}
 
 
 def test_a_spreadsheet_runs_nothing():

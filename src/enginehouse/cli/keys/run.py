@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from enginehouse.api.keys import KeyBody, shown, wanted
+from enginehouse.api.keys import KeyBody, shown, shown_used, wanted
 from enginehouse.cli.console import for_terminal, remarks, results
 from enginehouse.cli.database import with_database
 from enginehouse.core.audit import Audit
@@ -42,6 +42,7 @@ _COLUMNS: Mapping[str, str] = {
     "Status": "status",
     "Created": "created_at",
     "Expires": "expires_at",
+    "Last used": "last_used_at",
 }
 
 
@@ -68,7 +69,8 @@ def run_list(settings: Settings, user: str | None, *, as_json: bool) -> None:
     Raises:
         StoreUnavailable, SettingsError: the database cannot be used.
     """
-    found = [shown(key) for key in _run(settings, "", lambda keys: keys.all()) if user in (None, key.user_id)]
+    every, used = _run(settings, "", _with_uses)
+    found = [shown_used(key, used) for key in every if user in (None, key.user_id)]
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -117,6 +119,10 @@ def seconds(text: str) -> int:
 def id_in(text: str) -> str:
     """The id, also where the shown prefix of a key was given."""
     return text.removeprefix("eh_").partition("_")[0]
+
+
+async def _with_uses(keys: Keys) -> tuple[list[Key], dict[str, int]]:
+    return await keys.all(), await keys.last_used()
 
 
 def _run(
@@ -171,7 +177,7 @@ def _show_once(key: Key, text: str, *, as_json: bool) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     """One row a key; columns that say nothing of any are left out."""
-    cells = [{title: _cell(row[field]) for title, field in _COLUMNS.items()} for row in rows]
+    cells = [{title: _cell(row.get(field)) for title, field in _COLUMNS.items()} for row in rows]
     titles = [title for title in _COLUMNS if title == "Key" or any(row[title] for row in cells)]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:

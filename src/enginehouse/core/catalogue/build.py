@@ -25,6 +25,9 @@ USUAL_PLACES = {
 }
 """Roots of the providers' own APIs; those that want a key are used only where there is one."""
 
+GATHERED_SLOTS = 64
+"""Requests that may run at once on a classifier here: its engine puts texts of all callers into common batches."""
+
 MODEL_FLAGS = ("-m", "--model", "-hf", "-hfr", "--hf-repo", "-mu", "--model-url")
 """Flags with which a `llama-server` finds its model itself."""
 
@@ -102,7 +105,7 @@ def build_model(
     """
     engine = engine_of(id_, stated, card)
     kind = kind_of(stated, engine, card)
-    slots = stated.slots or (common.slots if engine.here else REMOTE_SLOTS)
+    slots = stated.slots or usual_slots(engine, kind, common)
     names = {id_, *stated.aliases, "*"}
     return Model(
         id=id_,
@@ -124,6 +127,13 @@ def build_model(
         created=card.modified if card else common.started,
         origin=origin,
     )
+
+
+def usual_slots(engine: EngineName, kind: Kind, common: Common) -> int:
+    """Requests that run at once when the entry does not say."""
+    if not engine.here:
+        return REMOTE_SLOTS
+    return GATHERED_SLOTS if kind is Kind.CLASSIFIER else common.slots
 
 
 def copies(id_: str, stated: ModelSettings, engine: EngineName) -> Instances:

@@ -1,6 +1,7 @@
 """Where the service may be reached without a key: on loopback only, and there not from other people's web pages."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -36,12 +37,12 @@ def check_page(origin: str | None, host: str | None, allowed: Collection[str]) -
     Raises:
         PermissionDenied: it is somebody else's page.
     """
-    if host is not None and not _is_loopback(_name(f"//{host}")):
+    if host is not None and not _is_ours(f"//{host}"):
         raise PermissionDenied(
             "Without a key this service answers under a loopback name only. Ask http://127.0.0.1, or set "
             "auth.api_keys."
         )
-    if origin is None or origin in allowed or "*" in allowed or _is_loopback(_name(origin)):
+    if origin is None or origin in allowed or "*" in allowed or _is_ours(origin):
         return
     raise PermissionDenied(
         "This web page may not call here. Add its origin to server.cors_origins, or set auth.api_keys."
@@ -84,11 +85,13 @@ def _check_tokens(auth: AuthSettings) -> None:
         )
 
 
-def _name(address: str) -> str:
+@lru_cache(maxsize=64)
+def _is_ours(address: str) -> bool:
+    """Whether an address is on this machine; every request asks, and few addresses are asked for."""
     try:
-        return urlsplit(address).hostname or ""
+        return _is_loopback(urlsplit(address).hostname or "")
     except ValueError:
-        return ""
+        return False
 
 
 def _is_loopback(host: str) -> bool:

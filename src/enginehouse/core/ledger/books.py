@@ -1,16 +1,18 @@
-"""Writes records into the database: records, prices, sums and freed reservations in one transaction."""
+"""Writes records into the database: records, prices and freed reservations in one transaction, sums in another."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
 from enginehouse.core.ledger.record import UsageRecord, row_of
-from enginehouse.core.ledger.rollups import Cells
-from enginehouse.stores.sql import Database, budgets, usage
+from enginehouse.stores.sql import Database, budgets, rollups, usage
 
 __all__ = ["Books", "SqlBooks"]
+
+_AT_ONCE = 500
 
 
 class Books(Protocol):
@@ -25,6 +27,14 @@ class Books(Protocol):
         """
         ...
 
+    async def sum_up(self) -> int:
+        """Count some of the records that are kept and not summed up yet; how many, 0 when none is left.
+
+        Raises:
+            StoreUnavailable: not now.
+        """
+        ...
+
 
 class SqlBooks:
     """The books in the database."""
@@ -34,7 +44,7 @@ class SqlBooks:
         self._known_prices: set[str] = set()
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
-        """Keep records, their prices and their sums."""
+        """Keep records and their prices."""
         prices = {r.price.id: r.price for r in records if r.price and r.price.id not in self._known_prices}
 
         def work(connection: Connection) -> None:
@@ -46,11 +56,12 @@ class SqlBooks:
         await self._database.write(work)
         self._known_prices.update(prices)
 
+    async def sum_up(self) -> int:
+        """Count those that wait longest; few enough for who wants to write meanwhile."""
+        return await self._database.write(partial(rollups.sum_up, most=_AT_ONCE))
+
 
 def _keep(connection: Connection, records: Sequence[UsageRecord]) -> None:
-    once = {record.id: record for record in records}
-    new = usage.insert_records(connection, [row_of(record) for record in once.values()])
-    if cells := Cells().add(once[id_] for id_ in new).rows():
-        usage.add_cells(connection, cells)
+    usage.insert_records(connection, [row_of(record) for record in records])
     if held := [record.id for record in records if record.reserved]:
         budgets.release(connection, held)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from enginehouse.core.ledger.books import Books
 from enginehouse.core.ledger.prices import Prices, provider_of
 from enginehouse.core.ledger.record import UsageRecord, cleaned, new_id, sane_usage
+from enginehouse.core.ledger.summing import Summing
 from enginehouse.core.ledger.writer import Backlog, Writer
 from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable
 from enginehouse.types import Deployment, Model, Request, Usage
@@ -157,7 +158,8 @@ class Ledger:
     """
 
     def __init__(self, books: Books, spool: Backlog, prices: Prices) -> None:
-        self._writer = Writer(books, spool)
+        self._summing = Summing(books)
+        self._writer = Writer(books, spool, kept=self._summing.want)
         self._spool = spool
         self._prices = prices
         self._stack = AsyncExitStack()
@@ -233,6 +235,7 @@ class Ledger:
             tasks = [
                 group.create_task(self._writer.run(), name="ledger writer"),
                 group.create_task(self._writer.catch_up(), name="ledger catch-up"),
+                group.create_task(self._summing.run(), name="ledger summing"),
             ]
             try:
                 yield

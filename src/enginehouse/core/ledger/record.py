@@ -5,11 +5,13 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.types import Usage
 
 __all__ = [
@@ -131,7 +133,11 @@ class UsageRecord(Struct, frozen=True, kw_only=True):
         )
 
 
-_COLUMNS = tuple(name for name in UsageRecord.__struct_fields__ if name not in {"price", "reserved", "tags"})
+_TEXTS = tuple(name for name, kind in UsageRecord.__annotations__.items() if kind is str)
+_COLUMNS = tuple("price" if column.name == "price_id" else column.name for column in RECORDS.columns)
+_TAGS, _PRICE = _COLUMNS.index("tags"), _COLUMNS.index("price")
+_texts_of = attrgetter(*_TEXTS)
+_columns_of = attrgetter(*_COLUMNS)
 
 
 def new_id(now: float | None = None) -> str:
@@ -144,17 +150,20 @@ def first_id(when: datetime) -> str:
     return f"{max(0, int(when.timestamp() * 1000)):012x}"
 
 
-def row_of(record: UsageRecord) -> dict[str, Any]:
-    """The record as columns."""
-    row = {name: getattr(record, name) for name in _COLUMNS}
-    row["tags"] = msgspec.json.encode(record.tags).decode()
-    row["price_id"] = record.price.id if record.price else None
-    return row
+def row_of(record: UsageRecord) -> tuple[Any, ...]:
+    """The record as values of its columns, in their order."""
+    row = list(_columns_of(record))
+    row[_TAGS] = msgspec.json.encode(record.tags).decode() if record.tags else "[]"
+    row[_PRICE] = record.price.id if record.price else None
+    return tuple(row)
 
 
 def cleaned(record: UsageRecord) -> UsageRecord:
     """The same with texts that every database takes, and each tag once."""
-    texts = {name: _clean(value) for name in _COLUMNS if isinstance(value := getattr(record, name), str) and value}
+    given = _texts_of(record)
+    if not record.tags and _is_clean("".join(given)):
+        return record
+    texts = {name: _clean(text) for name, text in zip(_TEXTS, given, strict=True)}
     tags = tuple(dict.fromkeys(_clean(tag) for tag in record.tags if tag))
     return msgspec.structs.replace(record, **texts, tags=tags)
 
@@ -182,8 +191,12 @@ def day_of(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
+def _is_clean(text: str) -> bool:
+    return len(text) <= _LONGEST and text.isascii() and text.isprintable()
+
+
 def _clean(text: str) -> str:
     """PostgreSQL takes no NUL, and neither takes half a character; nobody needs more than half a kilobyte."""
-    if text.isascii() and text.isprintable() and len(text) <= _LONGEST:
+    if _is_clean(text):
         return text
     return text[:_LONGEST].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -10,8 +10,7 @@ from sqlalchemy import Connection
 
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.record import UsageRecord, first_id, from_row
-from enginehouse.core.ledger.rollups import Cells
-from enginehouse.stores.sql import Database, usage
+from enginehouse.stores.sql import Database, rollups, usage
 
 __all__ = ["Repriced", "records", "reprice"]
 
@@ -64,10 +63,8 @@ def _batch(connection: Connection, prices: Prices, after: str) -> tuple[str | No
     pairs = [(old, old.charged(prices.money(old)), row["price_id"]) for row in rows for old in [from_row(row)]]
     changed = [(old, new) for old, new, price in pairs if _differs(old, new, price)]
     if changed:
-        usage.update_costs(connection, [_costs(new) for _, new in changed])
-        cells = Cells().add((old for old, _ in changed), -1).add(new for _, new in changed)
-        if sums := cells.rows():
-            usage.add_cells(connection, sums)
+        with rollups.recounted(connection, [new.id for _, new in changed]):
+            usage.update_costs(connection, [_costs(new) for _, new in changed])
         if new_prices := {new.price.id: new.price for _, new in changed if new.price}:
             usage.insert_prices(connection, [msgspec.structs.asdict(price) for price in new_prices.values()])
     counts = Repriced(

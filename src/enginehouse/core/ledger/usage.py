@@ -9,10 +9,10 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from enginehouse.core.ledger.record import day_of, dollars
-from enginehouse.core.ledger.rollups import PERIODS
 from enginehouse.errors import InvalidRequest
-from enginehouse.stores.sql import Database, usage
-from enginehouse.stores.sql.usage import MEASURES, Row
+from enginehouse.stores.sql import Database, rollups
+from enginehouse.stores.sql.rollups import MEASURES, PERIODS
+from enginehouse.stores.sql.usage import TOKENS, Row
 
 __all__ = ["GROUPS", "Question", "UsageReports", "bounds", "encode"]
 
@@ -36,11 +36,6 @@ class Question(Struct, frozen=True, kw_only=True):
     operation: str | None = None
     """Only this one, such as `embedding`."""
     group_by: str | None = None
-
-    @property
-    def period(self) -> str:
-        """The widest sums that answer it."""
-        return "hour" if self.start % PERIODS["day"] or self.end % PERIODS["day"] else "day"
 
 
 class UsageReports:
@@ -106,8 +101,8 @@ def _moment(name: str, text: str, *, whole_day: bool) -> datetime:
 
 
 def _summary(connection: Connection, question: Question) -> dict[str, Any]:
-    days = _daily(_sums(connection, question, question.period, "total", by="start"))
-    models = _sums(connection, question, question.period, "model", by="value")
+    days = _daily(_sums(connection, question, "total", by="start", widest="day"))
+    models = _sums(connection, question, "model", by="value")
     total = _totals(days)
     answer: dict[str, Any] = {
         "total_requests": total["requests"],
@@ -119,7 +114,7 @@ def _summary(connection: Connection, question: Question) -> dict[str, Any]:
             {"date": day_of(row["start"]), "requests": row["requests"], "cost": _cost(row), "tokens": _tokens(row)}
             for row in days
         ],
-        **{name: total[name] for name in MEASURES if name.endswith("_tokens")},
+        **{name: total[name] for name in TOKENS},
         "failed_requests": total["failed"],
         "cancelled_requests": total["cancelled"],
         "cached_requests": total["cache_hits"],
@@ -135,26 +130,28 @@ def _summary(connection: Connection, question: Question) -> dict[str, Any]:
 
 def _groups(connection: Connection, question: Question, by: str) -> list[dict[str, Any]]:
     if by == "day":
-        rows = _daily(_sums(connection, question, question.period, "total", by="start"))
+        rows = _daily(_sums(connection, question, "total", by="start", widest="day"))
         return [{"day": day_of(row["start"]), **_told(row)} for row in rows]
     if by == "hour":
-        rows = _sums(connection, question, "hour", "total", by="start")
+        rows = _sums(connection, question, "total", by="start", widest="hour")
         return [{"hour": _instant(row["start"]), **_told(row)} for row in rows]
-    rows = _sums(connection, question, question.period, by, by="value")
+    rows = _sums(connection, question, by, by="value")
     return [
         {by: row["value"], **_told(row)} for row in sorted(rows, key=lambda row: (-row["cost"], -row["requests"]))
     ]
 
 
-def _sums(connection: Connection, question: Question, period: str, dimension: str, *, by: str) -> list[Row]:
+def _sums(
+    connection: Connection, question: Question, dimension: str, *, by: str, widest: str = "octave"
+) -> list[Row]:
     of_users = dimension == "user"
-    return usage.sums(
+    return rollups.sums(
         connection,
-        period=period,
-        user="" if of_users else question.user or "",
-        dimension=dimension,
         start=question.start,
         end=question.end,
+        widest=widest,
+        user="" if of_users else question.user or "",
+        dimension=dimension,
         by=by,
         operation=question.operation,
         value=question.user if of_users else None,
@@ -179,7 +176,7 @@ def _totals(rows: Sequence[Row]) -> dict[str, int]:
 def _told(row: Row) -> dict[str, Any]:
     return {
         "requests": row["requests"],
-        **{name: row[name] for name in MEASURES if name.endswith("_tokens")},
+        **{name: row[name] for name in TOKENS},
         "total_tokens": _tokens(row),
         "cost": _cost(row),
         "unpriced_requests": row["unpriced"],
@@ -189,7 +186,7 @@ def _told(row: Row) -> dict[str, Any]:
 
 
 def _tokens(row: Mapping[str, Any]) -> int:
-    return sum(row[name] for name in MEASURES if name.endswith("_tokens"))
+    return sum(row[name] for name in TOKENS)
 
 
 def _cost(row: Mapping[str, Any]) -> Any:

@@ -71,12 +71,19 @@ class Writer:
         books: where they are kept for good.
         spool: where they wait while the books are out of reach.
         pause: how to wait between two tries to reach the books; `asyncio.sleep`.
+        kept: told when some are in the books.
     """
 
     def __init__(
-        self, books: Books, spool: Backlog, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        books: Books,
+        spool: Backlog,
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        kept: Callable[[], None] = lambda: None,
     ) -> None:
         self._books = books
+        self._kept = kept
         self._spool = spool
         self._pause = pause
         self._waiting: list[tuple[UsageRecord, asyncio.Future[None]]] = []
@@ -166,6 +173,7 @@ class Writer:
         except Exception:
             log.exception("ledger_commit_refused", records=len(records))
         else:
+            self._kept()
             return True
         return False
 
@@ -200,6 +208,7 @@ class Writer:
         for chunk in _chunks(lines):
             await self._carry(chunk)
             self._came_back()
+            await self._books.sum_up()  # a long outage shall not leave a long line behind
         await self._spool.drop(name)
         log.info("ledger_caught_up", records=len(lines), left=self._spool.backlog)
         return False

@@ -1,4 +1,4 @@
-"""ONNX models on this machine's processor: sentence embedders and rerankers, without torch or transformers.
+"""ONNX models on this machine's processor: embedders, rerankers and classifiers, without torch or transformers.
 
 The runtime is optional (`pip install 'enginehouse[local]'`), so nothing below is imported before it is used.
 """
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from enginehouse.errors import ModelLoadFailed
 
 if TYPE_CHECKING:
+    from enginehouse.engines.onnx.classifier import OnnxClassifier
     from enginehouse.engines.onnx.embedder import OnnxEmbedder
     from enginehouse.engines.onnx.reranker import OnnxReranker
 
-__all__ = ["open_embedder", "open_reranker"]
+__all__ = ["open_classifier", "open_embedder", "open_reranker"]
 
 
 @asynccontextmanager
@@ -54,6 +55,19 @@ async def open_reranker(
         await reranker.close()
 
 
+@asynccontextmanager
+async def open_classifier(
+    folder: Path, *, threads: int = 1, workers: int = 1, max_length: int | None = None
+) -> AsyncGenerator["OnnxClassifier"]:
+    """A text classifier, as `open_embedder` opens an embedder; `max_length` is that of one window of a text."""
+    classifier_class = await asyncio.to_thread(import_classifier)
+    classifier = await asyncio.to_thread(classifier_class.load, folder, threads, workers, max_length)
+    try:
+        yield classifier
+    finally:
+        await classifier.close()
+
+
 def import_embedder() -> type["OnnxEmbedder"]:
     """The class behind the optional packages; the first import takes about half a second.
 
@@ -70,6 +84,13 @@ def import_reranker() -> type["OnnxReranker"]:
     with _installed():
         from enginehouse.engines.onnx.reranker import OnnxReranker
     return OnnxReranker
+
+
+def import_classifier() -> type["OnnxClassifier"]:
+    """The same for classifiers."""
+    with _installed():
+        from enginehouse.engines.onnx.classifier import OnnxClassifier
+    return OnnxClassifier
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from msgspec import Struct
 from enginehouse.errors import ModelLoadFailed
 from enginehouse.types import Kind
 
-__all__ = ["OnnxFolder", "Pooling", "is_onnx_folder", "read_folder"]
+__all__ = ["OnnxFolder", "Pooling", "Problem", "is_onnx_folder", "read_folder"]
 
 DEFAULT_MAX_LENGTH = 512
 """Tokens a text may hold when no file says: what BERT and most of its kin were trained with."""
@@ -41,6 +41,17 @@ class Pooling(StrEnum):
     LAST = "lasttoken"
 
 
+class Problem(StrEnum):
+    """What the scores of a classifier mean, in the words of `config.json`."""
+
+    ONE_LABEL = "single_label_classification"
+    """Exactly one label fits: softmax."""
+    ANY_LABELS = "multi_label_classification"
+    """Each label fits or does not: sigmoid."""
+    NUMBER = "regression"
+    """The output is a number; we make nothing of it."""
+
+
 class OnnxFolder(Struct, frozen=True, kw_only=True):
     """One folder, read and understood."""
 
@@ -56,6 +67,12 @@ class OnnxFolder(Struct, frozen=True, kw_only=True):
     architecture: str | None = None
     embedding_size: int | None = None
     labels: tuple[str, ...] = ()
+    problem: Problem | None = None
+    """What the scores mean; None when the folder does not say."""
+    neutral: str | None = None
+    """The label that stands for "nothing of the kind", where the folder names one."""
+    threshold: float | None = None
+    """From which probability of anything else on its makers advise to act, where they say so."""
     extra_modules: tuple[str, ...] = ()
     """Sentence-transformers modules after pooling that are not in the ONNX file's own layers."""
 
@@ -71,6 +88,9 @@ class Config(Struct):
     max_position_embeddings: int | None = None
     pad_token_id: int | None = None
     id2label: dict[str, str | int] | None = None
+    problem_type: Problem | None = None
+    neutral_label: str | None = None
+    attack_threshold: float | None = None
 
 
 class AddedToken(Struct):
@@ -186,6 +206,9 @@ def read_folder(path: Path) -> OnnxFolder:
         architecture=config.model_type,
         embedding_size=config.hidden_size or config.dim or config.d_model,
         labels=labels_of(config),
+        problem=config.problem_type,
+        neutral=config.neutral_label,
+        threshold=config.attack_threshold,
         extra_modules=tuple(module.name for module in modules if module.name not in PLAIN_MODULES),
     )
 
@@ -268,6 +291,8 @@ def labels_of(config: Config) -> tuple[str, ...]:
 
 def kind_of(config: Config) -> Kind:
     """A classification head with one output scores pairs, with several it classifies; all else embeds."""
+    if config.problem_type in (Problem.ONE_LABEL, Problem.ANY_LABELS):
+        return Kind.CLASSIFIER
     heads = [name for name in config.architectures or [] if name.endswith("ForSequenceClassification")]
     labels = labels_of(config)
     if heads:

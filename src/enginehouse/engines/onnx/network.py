@@ -1,4 +1,4 @@
-"""The one place that touches onnxruntime: a loaded graph that turns token ids into vectors."""
+"""The one place that touches onnxruntime: a loaded graph that turns token ids into vectors or scores."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

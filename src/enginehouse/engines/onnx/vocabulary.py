@@ -71,6 +71,19 @@ class Vocabulary:
             raise InvalidRequest("The input holds text that is not valid Unicode.", param="input") from error
         return [encoding.ids for encoding in encodings]
 
+    def windows(self, ids: list[int], most: int) -> tuple[list[list[int]], bool]:
+        """A text of any length as framed pieces that the model can read, and whether any is missing.
+
+        There is at least one. Neighbours overlap by a quarter, so that what lies across a border is whole in one of
+        them. Where there are more than `most`, those in the middle are left out.
+        """
+        step = max(self.room - self.room // 4, 1)
+        count = 1 + max(-(-(len(ids) - self.room) // step), 0)
+        numbers = range(count) if count <= most else [*range(most - most // 2), *range(count - most // 2, count)]
+        pieces = (ids[number * step : number * step + self.room] for number in numbers)
+        framed = [[*self.prefix, *piece, *self.suffix] or [self.pad_id] for piece in pieces]
+        return framed, count > most
+
     def known(self, position: int, ids: Sequence[int]) -> list[int]:
         """The ids, each checked; `position` is where they stand in the request.
 

@@ -27,9 +27,13 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._threads = ThreadPoolExecutor(max_workers=count, thread_name_prefix="onnx")
 
-    async def run(self, call: Callable[[A], R], given: A) -> R:
+    def submit(self, call: Callable[[A], R], given: A) -> "asyncio.Future[R]":
         """One call, as soon as a thread is free."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, given)
+        return asyncio.get_running_loop().run_in_executor(self._threads, call, given)
+
+    async def run(self, call: Callable[[A], R], given: A) -> R:
+        """The same, waited for."""
+        return await self.submit(call, given)
 
     async def close(self) -> None:
         """Let running calls end, forget those that wait, and give memory back."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from enginehouse.engines.onnx import open_embedder, open_reranker
+from enginehouse.engines.onnx import open_classifier, open_embedder, open_reranker
 from enginehouse.residency.base import Loaded, Watcher
 from enginehouse.residency.launchers.llama import Files
 from enginehouse.types import Deployment, Kind
@@ -16,8 +16,11 @@ _UNFOLDED = 5
 """The default embedder, 23 MB of 8-bit weights, takes about 100 MB."""
 
 
+_OPENED = {Kind.RERANK: open_reranker, Kind.CLASSIFIER: open_classifier}
+
+
 class OnnxLauncher:
-    """Opens embedders and rerankers.
+    """Opens embedders, rerankers and classifiers.
 
     Args:
         files: where model files come from.
@@ -39,7 +42,9 @@ class OnnxLauncher:
         folder = await self._files.fetch(deployment.source, deployment.sha256, watcher)
         watcher.progressed("opening the session")
         length, workers = deployment.context_length, deployment.slots
-        opened = open_reranker if deployment.kind is Kind.RERANK else open_embedder
+        if deployment.kind is Kind.CLASSIFIER:
+            workers = 1  # its slots are callers whose texts run together, not runs at once
+        opened = _OPENED.get(deployment.kind, open_embedder)
         async with opened(folder, max_length=length, workers=workers) as engine:
             yield Loaded(engine=engine)
 

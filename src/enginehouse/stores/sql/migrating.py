@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 
 from enginehouse.errors import SettingsError
-from enginehouse.stores.sql import audit, budgets, keys, sessions, usage
+from enginehouse.stores.sql import audit, budgets, keys, rollups, sessions, usage
 from enginehouse.stores.sql.database import Database
 from enginehouse.stores.sql.metadata import METADATA
 
@@ -27,7 +27,8 @@ __all__ = ["SchemaState", "alembic_config", "migrate", "prepare", "schema_state"
 log = structlog.get_logger()
 
 TABLES = (
-    *(usage.RECORDS, usage.PRICES, usage.ROLLUPS, budgets.ACCOUNTS, budgets.RESERVATIONS),
+    *(usage.RECORDS, usage.PRICES, usage.UNSUMMED, rollups.ROLLUPS, rollups.USES),
+    *(budgets.ACCOUNTS, budgets.RESERVATIONS),
     *(keys.KEYS, keys.STATE, audit.ACTIONS),
     *(sessions.SESSIONS, sessions.MESSAGES, sessions.TURNS, sessions.COUNTS),
 )

