@@ -70,6 +70,7 @@ def configuration(port: int, upstream: int, models: Sequence[str], folder: Path)
         "log": {"level": "warning"},
         "data_dir": str(folder),
         "default_models": False,
+        "cache": {"enabled": False},
         "admission": {"max_queue_size": 10_000},
         "models": dict.fromkeys(models, model),
     }

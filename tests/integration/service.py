@@ -46,8 +46,11 @@ class Service:
         self.configure(config or {})
 
     def configure(self, config: dict) -> None:
-        """Write the configuration file; a running service follows the edit."""
-        whole = {"data_dir": str(CACHE), **config}
+        """Write the configuration file; a running service follows the edit.
+
+        Nothing is cached unless the configuration says so: tests ask the same again and mean it.
+        """
+        whole = {"data_dir": str(CACHE), "cache": {"enabled": False}, **config}
         scratch = self.config_file.with_suffix(".new")
         scratch.write_text(json.dumps(whole))
         scratch.replace(self.config_file)

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
+from enginehouse.api.caching import caching_of
 from enginehouse.api.wire import Exchange, RawHeaders, come_again, status_of
 from enginehouse.errors import (
     BudgetSpent,
@@ -134,4 +135,5 @@ def request_of(
         timeout=exchange.timeout(),
         timings=exchange.timings,
         grant=exchange.grant,
+        caching=caching_of(exchange.scope["headers"]),
     )

@@ -93,7 +93,6 @@ class GenerationFace(Face):
         head = head_of(peeked.model, wants_usage=peeked.wants_usage, generation=known)
         wording = Wording(self._dialect, self._codec, head, read)
         exchange.media_type = self._codec.media_type
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         async with (
             exchange.attended(streams=peeked.stream),
             patience(request) as limit,

@@ -37,6 +37,7 @@ _EXPOSED = (
     "Retry-After",
     "X-Enginehouse-Model",
     "X-Enginehouse-Cache",
+    "Age",
     *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
 )
 

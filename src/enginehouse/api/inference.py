@@ -61,7 +61,6 @@ class InferenceFace(Face):
         request = request_of(exchange, "inference", Operation.CHAT, asked.model_id)
         if asked.timeout is not None:
             request = msgspec.structs.replace(request, timeout=asked.timeout)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         began = time.perf_counter()
 
         async def ask(generation: Generation) -> Answer:

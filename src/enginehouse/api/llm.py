@@ -70,7 +70,6 @@ class _GenerateFace(Face):
         stream = bool(asked.stream)
         generation = _chat.read_request(body).generation
         request = request_of(exchange, "llm", Operation.CHAT, asked.model, stream=stream)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         fold = Fold()
         async with (
             exchange.attended(streams=stream),
@@ -101,7 +100,6 @@ class _EmbedFace(Face):
     async def handle(self, exchange: Exchange) -> None:
         asked = decode(await exchange.read_body(), _embed)
         request = request_of(exchange, "llm", Operation.EMBEDDING, asked.model)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         async with exchange.attended(streams=False), patience(request):
             embedded = await self._gateway.embed(request, asked.texts)
         tokens = embedded.embedding.tokens

@@ -139,7 +139,6 @@ class _EmbedFace(Face):
 
     async def _embedded(self, exchange: Exchange, model: str, texts: list[str]) -> Embedded:
         request = request_of(exchange, "ollama.embed", Operation.EMBEDDING, model)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         async with exchange.attended(streams=False), patience(request):
             return await self._gateway.embed(request, texts)
 

@@ -83,7 +83,6 @@ class EmbeddingsFace(Face):
         """Vectors of texts or of token ids."""
         asked = decode(await exchange.read_body(), _embedding)
         request = request_of(exchange, Dialect.OPENAI_EMBEDDINGS.value, Operation.EMBEDDING, asked.model)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         async with exchange.attended(streams=False), patience(request):
             embedded = await self._gateway.embed(request, asked.texts())
         embedding = embedded.embedding

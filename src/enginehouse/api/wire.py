@@ -270,9 +270,13 @@ class Exchange:
 
     def _own_headers(self) -> RawHeaders:
         """Which model answers stands in the head even when that goes out while its caller still waits in a line."""
-        model = self.timings.model
-        named = [] if model is None else [(b"x-enginehouse-model", quote(model, safe="/:@.").encode())]
-        return [*named, *self.headers, (b"server-timing", self._server_timing())]
+        timings = self.timings
+        told: RawHeaders = [(b"x-enginehouse-cache", timings.cache.encode())]
+        if timings.model is not None:
+            told.append((b"x-enginehouse-model", quote(timings.model, safe="/:@.").encode()))
+        if timings.age is not None:
+            told.append((b"age", str(int(timings.age)).encode()))
+        return [*told, *self.headers, (b"server-timing", self._server_timing())]
 
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeAlias
 from uuid import uuid4
@@ -14,7 +14,10 @@ from enginehouse.api.health import Ask
 from enginehouse.app.engines import make_launchers, make_residency
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
+from enginehouse.core.cache.cache import Cache
+from enginehouse.core.cache.opening import open_cache
 from enginehouse.core.catalogue import Catalogue, enrich
+from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
@@ -66,6 +69,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     residency: Residency
     encodings: Encodings
     ledger: Ledger
+    cache: Cache
     dependencies: Mapping[str, Ask]
 
 
@@ -97,6 +101,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             make_residency(settings, launchers, catalogue, machine, changes)
         )
         ledger = await stack.enter_async_context(_ledger(settings, database))
+        cache = await stack.enter_async_context(_cache(settings, database, store))
         yield Ground(
             artifacts=artifacts,
             read=read,
@@ -112,6 +117,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             residency=residency,
             encodings=Encodings(environ),
             ledger=ledger,
+            cache=cache,
             dependencies=_dependencies(settings, store, access, vectors),
         )
 
@@ -149,6 +155,10 @@ async def _admission(settings: Settings, store: RedisStore | None) -> AsyncGener
     else:
         async with SharedGates(RedisLines(store), lease=stores.queue_lease, share=stores.queue_share) as shared:
             yield Admission(settings.admission, shared)
+
+
+def _cache(settings: Settings, database: Database, store: RedisStore | None) -> AbstractAsyncContextManager[Cache]:
+    return open_cache(settings.cache, key_secret(settings.auth, settings.data_dir), database, store)
 
 
 def _ledger(settings: Settings, database: Database) -> Ledger:

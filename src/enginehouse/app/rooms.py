@@ -7,7 +7,7 @@ from enginehouse.app.ground import Ground, prices_of
 from enginehouse.core.chat import Answers
 from enginehouse.core.copies import Copies
 from enginehouse.core.embedding import Embedder
-from enginehouse.core.gateway import Gateway, Seats, Spending
+from enginehouse.core.gateway import Gateway, Recall, Seats, Spending
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.budgets import Budgets
@@ -48,7 +48,7 @@ class Rooms:
         secret = key_secret(now.auth, now.data_dir)
         self.digests = Digests(secret, enabled=now.ledger.request_digests)
         seats = Seats(ground.catalogue, ground.admission, ground.residency, self.copies)
-        self.gateway = Gateway(seats, self.routes, ground.ledger, self.spending, self.digests)
+        self.gateway = Gateway(seats, self.routes, ground.ledger, self.spending, self.digests, Recall(ground.cache))
         self.warm_ups = WarmUps(self.gateway, ground.residency)
         self.cleanup = Cleanup(ground.residency, ground.machine)
         self.holdings = Holdings(ground.residency, self.copies, ground.machine)
@@ -71,6 +71,7 @@ class Rooms:
         ground.ledger.adopt(prices_of(settings))
         self.digests.adopt(enabled=settings.ledger.request_digests)
         ground.access.adopt(settings)
+        ground.cache.adopt(settings.cache)
         self.sessions.adopt(settings.sessions)
         self.answers.adopt(settings.chat, settings.limits)
 

@@ -34,6 +34,7 @@ __all__ = [
     "AuthSettings",
     "BudgetSettings",
     "CacheSettings",
+    "CacheTenantSettings",
     "ChatSettings",
     "DatedPriceSettings",
     "EngineSettings",
@@ -337,6 +338,19 @@ class SessionSettings(Section):
     """Seconds after which a turn of a replica that died is over, and its answer marked as interrupted."""
 
 
+class CacheTenantSettings(Section):
+    """What is other for one tenant; what is left out is as the cache's own settings say."""
+
+    id: str
+    """The tenant."""
+    sharing: Literal["user", "key", "tenant"] | None = None
+    """Who may have whose answers."""
+    trusted: bool = False
+    """Whether an answer is its whole tenant's at once; else only when a second user's answer is equal."""
+    epoch: str = ""
+    """Any other word than before lets the tenant's answers be forgotten at once."""
+
+
 class CacheSettings(Section):
     """What need not be computed again."""
 
@@ -346,6 +360,31 @@ class CacheSettings(Section):
     """Seconds an exact hit may be old."""
     semantic_ttl: Seconds = 604_800.0
     """Seconds a semantic hit may be old."""
+    volatile_ttl: Seconds = 60.0
+    """Seconds an exact hit may be old where the question is about now: today, latest, weather."""
+    max_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
+    """Bytes of answers that are kept, in this process or in Redis; beyond that the longest unused ones go."""
+    max_entry_bytes: Annotated[int, Field(gt=0)] = 256 * 1024
+    """Bytes of one answer; a longer one is not kept."""
+    sharing: Literal["user", "key", "tenant"] = "user"
+    """Who may have whose answers: each user its own, each key its own, or the users of a tenant each other's. Who
+    has no tenant shares with nobody."""
+    tenants: tuple[CacheTenantSettings, ...] = ()
+    """Tenants with rules of their own, each with `id` and any of `sharing`, `trusted` and `epoch`."""
+    epoch: str = ""
+    """Any other word than before lets all answers be forgotten at once."""
+    epochs: dict[str, str] = {}
+    """The same for single models, by id."""
+    skip_models: tuple[str, ...] = ()
+    """Ids of models whose answers are not cached, with `*` for any ending."""
+    embeddings: bool = True
+    """Whether vectors are cached too."""
+    max_temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    """Highest temperature a caller may ask for and still get the answer to a question that means the same."""
+    replay: Literal["instant", "paced"] = "instant"
+    """How a kept answer is streamed: all at once, or word by word."""
+    replay_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
+    """Words a second of a paced stream."""
 
 
 _TIERS = {"premium": "1000/hour", "standard": "100/hour", "basic": "10/hour"}

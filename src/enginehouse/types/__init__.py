@@ -10,6 +10,7 @@ from enginehouse.types.engines import EngineName
 
 __all__ = [
     "Allowance",
+    "Caching",
     "Deployment",
     "EngineName",
     "Instances",
@@ -326,6 +327,10 @@ class Timings(Struct, kw_only=True):
     """Where it stands in the line, while it waits for a slot."""
     stood: int | None = None
     """Where it stood when it came, 0 when it had not to wait; None before it has a slot."""
+    cache: str = "bypass"
+    """Where the answer is from: `exact` or `semantic`, `miss` when it was not kept, `bypass` when nobody looked."""
+    age: float | None = None
+    """Seconds since the kept answer was made."""
     patience: Patience | None = None
     """What its caller is willing to wait, where that is known."""
 
@@ -356,6 +361,21 @@ class Spends(Protocol):
         ...
 
 
+class Caching(Struct, frozen=True, kw_only=True):
+    """What a caller wants of the cache."""
+
+    read: bool = True
+    """Whether a kept answer will do."""
+    write: bool = True
+    """Whether the answer may be kept."""
+    max_age: float | None = None
+    """Seconds a kept answer may be old, at most."""
+    namespace: str = ""
+    """A part of the caller's own: nothing is found across namespaces."""
+    tags: tuple[str, ...] = ()
+    """Under which what is kept can be cleared."""
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """What a face has understood of a call: enough to decide who answers and when."""
 
@@ -377,3 +397,5 @@ class Request(Struct, frozen=True, kw_only=True):
     """How it stands in lines; None is as everybody."""
     grant: Spends | None = None
     """What it was given of its caller's limits; None when nothing limits it."""
+    caching: Caching = Caching()
+    """What its caller wants of the cache."""

@@ -65,7 +65,16 @@ def many(number, **stated):
 
 @asynccontextmanager
 async def open_gateway(
-    models, launchers, *, books=None, draw=lambda: 1.0, spending=None, prices=None, digests=None, **routing
+    models,
+    launchers,
+    *,
+    books=None,
+    draw=lambda: 1.0,
+    spending=None,
+    prices=None,
+    digests=None,
+    recall=None,
+    **routing,
 ):
     """The gateway of a configuration's models."""
     settings = Settings.model_validate({"models": models, "default_models": False})
@@ -78,7 +87,7 @@ async def open_gateway(
         copies = Copies(admission, residency, ResidencySettings())
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(**routing), clock, draw)
-        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending, digests=digests)
+        yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending, digests, recall)
 
 
 def request(body=BODY, *, model="m", principal=USER, **more):

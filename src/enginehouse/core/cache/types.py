@@ -9,44 +9,12 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from enginehouse.types.cached import Entry
+
 __all__ = ["Candidate", "Entry", "Explanation", "Match", "Meaning", "Scope"]
 
 Scope: TypeAlias = bytes
 """Keyed digest, 16 bytes, of all that has to be equal: entries of one scope never answer questions of another."""
-
-
-class Entry(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """A finished answer as it is kept."""
-
-    id: str
-    """Opaque, unique for ever: the same question has another one when it is answered anew."""
-    key: bytes
-    """Keyed digest, 16 bytes, of the whole question in its scope."""
-    scope: Scope
-    answer: bytes
-    """The answer in our words (`types.answer.Answer`, or vectors), in msgpack."""
-    digest: bytes
-    """Of what the answer says, by which two answers are equal."""
-    question: str = ""
-    """Words of the last user turn, where others that mean the same may be answered from it; else empty."""
-    writer: str
-    """User on whose request it was made."""
-    tenant: str = ""
-    model: str
-    """Id of the model that answered."""
-    tags: tuple[str, ...] = ()
-    asked: float
-    """Seconds since 1970: when the request came that it answers."""
-    expires: float
-    """Seconds since 1970, for the exact cache; never later than it was at first."""
-    semantic_expires: float = 0.0
-    """The same for those that mean the same; 0 when there are none."""
-    tokens: int = 0
-    """That a hit need not read and write again."""
-    cost: int = 0
-    """Picodollars that a hit does not cost."""
-    seconds: float = 0.0
-    """That the engine took."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,20 @@
 """The way of one request: a record, a slot, a lease, an engine's answer, and another try where that helps."""
 
 from enginehouse.core.gateway.gateway import Answering, Embedded, Gateway, Ranked, patience
+from enginehouse.core.gateway.recall import Recall
 from enginehouse.core.gateway.seats import Seat, Seats
 from enginehouse.core.gateway.spending import Spending
 from enginehouse.core.gateway.wording import Wording
 
-__all__ = ["Answering", "Embedded", "Gateway", "Ranked", "Seat", "Seats", "Spending", "Wording", "patience"]
+__all__ = [
+    "Answering",
+    "Embedded",
+    "Gateway",
+    "Ranked",
+    "Recall",
+    "Seat",
+    "Seats",
+    "Spending",
+    "Wording",
+    "patience",
+]

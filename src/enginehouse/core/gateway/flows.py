@@ -1,13 +1,16 @@
 """An engine's answer on its way to the caller: passed through as it is, told in another dialect, or as events."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import structs
 
-from enginehouse.core.gateway.meter import Meter, guessed_tokens
+from enginehouse.core.cache.answers import Vectors, paced, retold
+from enginehouse.core.cache.questions import Question, Told, Written
+from enginehouse.core.gateway.meter import Heard, Meter, guessed_tokens
 from enginehouse.core.gateway.seats import Seat
 from enginehouse.core.gateway.spending import Expected
 from enginehouse.core.gateway.wording import Wording
@@ -18,10 +21,10 @@ from enginehouse.engines.base import Call, Forwards, Generates
 from enginehouse.engines.http import streamed, taken
 from enginehouse.errors import EngineError, InvalidRequest
 from enginehouse.types import Deployment, Request
-from enginehouse.types.answer import Event
+from enginehouse.types.answer import Answer, Event, TextDelta
 from enginehouse.types.generation import Dialect, Generation, Sampling
 
-__all__ = ["Events", "Flow", "Frames", "asked_of"]
+__all__ = ["Cached", "Events", "Flow", "Frames", "asked_of"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -47,6 +50,26 @@ class Flow(Protocol[T_co]):
         ...
 
 
+class Cached(Protocol[T_co]):
+    """A flow whose answers may be kept, and told again."""
+
+    heard: Heard | None
+    """Where what the engine says is noted, for who wants to keep it."""
+
+    def sought(self) -> Question:
+        """What is asked, for who looks whether it was asked before."""
+        ...
+
+    def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[T_co]:
+        """Hands on a kept answer; the record is durable before the last piece.
+
+        Args:
+            answer: what was kept of this kind of request.
+            pace: words a second of a stream; None is all at once.
+        """
+        ...
+
+
 class Events:
     """The answer in our words.
 
@@ -56,6 +79,7 @@ class Events:
     """
 
     def __init__(self, request: Request, generation: Generation) -> None:
+        self.heard: Heard | None = None
         self._request = request
         self._generation = generation
 
@@ -67,10 +91,25 @@ class Events:
         """All of it but for the names of model and user."""
         return msgspec.json.encode(structs.replace(self._generation, model="", user=None), order="sorted")
 
+    def sought(self) -> Question:
+        """As it was told."""
+        return Told(self._generation)
+
+    async def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[Event]:
+        """Its events."""
+        assert isinstance(answer, Answer), "generations have answers"
+        events = retold(answer)
+        await entry.settled()
+        async for event in at_pace(events, pace if self._request.stream else None):
+            yield event
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
         """Every event, as it comes."""
         generation = asked_of(seat.deployment, self._generation)
-        async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
+        async with (
+            _metered(entry, generation, self.heard) as meter,
+            _generated(self._request, seat, generation) as events,
+        ):
             async for event in events:
                 meter.note(event)
                 yield event
@@ -86,6 +125,7 @@ class Frames:
     """
 
     def __init__(self, request: Request, wording: Wording) -> None:
+        self.heard: Heard | None = None
         self._request = request
         self._wording = wording
 
@@ -99,6 +139,26 @@ class Frames:
     def question(self) -> bytes:
         """The body, in one way of writing it."""
         return canonical(self._request.body)
+
+    def sought(self) -> Question:
+        """The body."""
+        return Written(self._wording.dialect.value, self._request.body, lambda: self._wording.generation)
+
+    async def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[bytes]:
+        """The frames of a stream, or one body, as the caller's dialect writes them."""
+        assert isinstance(answer, Answer), "generations have answers"
+        events = retold(answer)
+        await entry.settled()
+        if not self._request.stream:
+            yield self._wording.whole(events)
+            return
+        writer = self._wording.writer()
+        if pace is None:
+            yield b"".join(map(writer.write, events)) + writer.close()
+            return
+        async for event in at_pace(events, pace):
+            yield writer.write(event)
+        yield writer.close()
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         """Frames, or the body; an empty piece stands for life without words."""
@@ -114,7 +174,7 @@ class Frames:
         if not self._wording.head.wants_usage:
             call = structs.replace(call, body=asking_for_usage(call.body))
         passage = self._wording.passage()
-        async with _metered(entry, self._wording) as meter, engine.forward(call) as reply:
+        async with _metered(entry, self._wording, self.heard) as meter, engine.forward(call) as reply:
             pieces = passage.pieces(streamed(await taken(reply), self._wording.codec.media_type).frames())
             async with aclosing(pieces):
                 async for piece, events in pieces:
@@ -126,7 +186,7 @@ class Frames:
                     yield piece
 
     async def _passed_whole(self, seat: Seat, entry: Entry, engine: Forwards) -> AsyncGenerator[bytes]:
-        async with _metered(entry, self._wording) as meter, engine.forward(self._call(seat)) as reply:
+        async with _metered(entry, self._wording, self.heard) as meter, engine.forward(self._call(seat)) as reply:
             body = await (await taken(reply)).read()
             meter.note_all(self._wording.codec.read_answer(body))
             meter.complete = True
@@ -136,7 +196,10 @@ class Frames:
     async def _told(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         generation = asked_of(seat.deployment, self._wording.generation)
         writer = self._wording.writer()
-        async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
+        async with (
+            _metered(entry, generation, self.heard) as meter,
+            _generated(self._request, seat, generation) as events,
+        ):
             async for event in events:
                 meter.note(event)
                 yield writer.write(event)
@@ -148,7 +211,10 @@ class Frames:
     async def _told_whole(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         generation = asked_of(seat.deployment, self._wording.generation)
         told: list[Event] = []
-        async with _metered(entry, generation) as meter, _generated(self._request, seat, generation) as events:
+        async with (
+            _metered(entry, generation, self.heard) as meter,
+            _generated(self._request, seat, generation) as events,
+        ):
             async for event in events:
                 meter.note(event)
                 told.append(event)
@@ -169,10 +235,19 @@ class Frames:
 class _Metered(Meter):
     """A meter that writes into a record."""
 
-    def __init__(self, entry: Entry, asked: Generation | Wording) -> None:
+    def __init__(self, entry: Entry, asked: Generation | Wording, heard: Heard | None) -> None:
         super().__init__()
         self._entry = entry
         self._asked = asked
+        self._noted = heard
+        if heard is not None:
+            heard.begin()
+
+    def note(self, event: Event) -> None:
+        """The next event."""
+        super().note(event)
+        if self._noted is not None:
+            self._noted.events.append(event)
 
     async def settled(self) -> None:
         """All is counted: make the record durable.
@@ -186,6 +261,8 @@ class _Metered(Meter):
     def write(self) -> None:
         """Let the record know what was taken so far."""
         self._entry.usage = self.usage(self._guess)
+        if self._noted is not None:
+            self._noted.complete = self.complete
 
     def _guess(self) -> int:
         """Tokens of the prompt; none for what passed through although we do not understand it."""
@@ -196,10 +273,10 @@ class _Metered(Meter):
 
 
 @asynccontextmanager
-async def _metered(entry: Entry, asked: Generation | Wording) -> AsyncGenerator[_Metered]:
+async def _metered(entry: Entry, asked: Generation | Wording, heard: Heard | None) -> AsyncGenerator[_Metered]:
     """However the answer ends, the record knows what was generated; a refusal costs nothing."""
     entry.running()
-    meter = _Metered(entry, asked)
+    meter = _Metered(entry, asked, heard)
     try:
         yield meter
     except (EngineError, InvalidRequest):
@@ -219,6 +296,14 @@ async def _generated(request: Request, seat: Seat, generation: Generation) -> As
         raise InvalidRequest(f"The model {seat.model.id!r} cannot do this.", param="model")
     async with seat.engine.generate(generation, request_id=request.request_id) as events:
         yield events
+
+
+async def at_pace(events: Sequence[Event], pace: float | None) -> AsyncGenerator[Event]:
+    """Events of a kept answer, so many words a second; all at once without a pace."""
+    for event in events if pace is None else paced(events):
+        if pace is not None and isinstance(event, TextDelta):
+            await asyncio.sleep(1 / pace)
+        yield event
 
 
 def expected_of(generation: Generation) -> Expected:

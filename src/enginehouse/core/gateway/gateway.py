@@ -14,10 +14,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from enginehouse.core.gateway.flows import Events, Flow, Frames, asked_of
-from enginehouse.core.gateway.meter import guessed_tokens
+from enginehouse.core.cache.answers import Vectors
+from enginehouse.core.cache.questions import Question, Texts
+from enginehouse.core.gateway.flows import Cached, Events, Flow, Frames, asked_of
+from enginehouse.core.gateway.meter import Heard, guessed_tokens
 from enginehouse.core.gateway.ranking import Scores, Scoring
-from enginehouse.core.gateway.seats import Seat, Seats
+from enginehouse.core.gateway.recall import Recall
+from enginehouse.core.gateway.seats import Seat, Seats, Served
 from enginehouse.core.gateway.spending import Expected, Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
@@ -35,7 +38,7 @@ from enginehouse.errors import (
     UpstreamTimeout,
 )
 from enginehouse.types import Deployment, Model, Request, Usage
-from enginehouse.types.answer import Event
+from enginehouse.types.answer import Answer, Event
 from enginehouse.types.generation import Generation
 
 __all__ = ["Answering", "Embedded", "Gateway", "Ranked", "patience"]
@@ -51,12 +54,12 @@ class Answering(Generic[T]):
     """An answer whose first piece is there.
 
     Args:
-        seat: who answers.
+        seat: who answers; of a kept answer, who would have.
         pieces: all of it, the first piece included.
         entry: what it costs so far.
     """
 
-    def __init__(self, seat: Seat, pieces: AsyncIterator[T], entry: Entry) -> None:
+    def __init__(self, seat: Served, pieces: AsyncIterator[T], entry: Entry) -> None:
         self.seat = seat
         self.pieces = pieces
         self._entry = entry
@@ -70,7 +73,7 @@ class Embedded(Struct, frozen=True, kw_only=True):
     """Vectors, who made them, and what was recorded of that."""
 
     embedding: Embedding
-    seat: Seat
+    seat: Served
     record: UsageRecord
 
 
@@ -90,6 +93,7 @@ class Gateway:
         ledger: keeps what every request took.
         spending: what a caller may spend; everything when left out.
         digests: makes those by which the ledger tells repeats; without it there are none.
+        recall: asks the cache; without it nothing is cached.
     """
 
     def __init__(
@@ -99,7 +103,9 @@ class Gateway:
         ledger: Ledger,
         spending: Spending | None = None,
         digests: Digests | None = None,
+        recall: Recall | None = None,
     ) -> None:
+        self._recall = recall
         self._seats = seats
         self._routes = routes
         self._ledger = ledger
@@ -119,13 +125,15 @@ class Gateway:
             EngineError: the engine failed; inside the context, after the first piece.
             LedgerUnavailable: what it costs cannot be recorded.
         """
-        async with self._run(request, Frames(request, wording)) as answering:
+        flow = Frames(request, wording)
+        async with self._run(request, flow, flow) as answering:
             yield answering
 
     @asynccontextmanager
     async def events(self, request: Request, generation: Generation) -> AsyncGenerator[Answering[Event]]:
         """The same as events, for faces that have words of their own."""
-        async with self._run(request, Events(request, generation)) as answering:
+        flow = Events(request, generation)
+        async with self._run(request, flow, flow) as answering:
             yield answering
 
     async def embed(self, request: Request, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedded:
@@ -135,7 +143,8 @@ class Gateway:
             ModelNotFound, InvalidRequest: no such model, it makes no vectors, or does not take these texts.
             EnginehouseError: as for `frames`.
         """
-        async with self._run(request, _Vectors(texts)) as answering:
+        flow = _Vectors(texts)
+        async with self._run(request, flow, flow) as answering:
             embedding = await anext(answering.pieces)
         return Embedded(embedding=embedding, seat=answering.seat, record=answering.so_far())
 
@@ -161,13 +170,27 @@ class Gateway:
             await anext(answering.pieces)
 
     @asynccontextmanager
-    async def _run(self, request: Request, flow: Flow[T]) -> AsyncGenerator[Answering[T]]:
+    async def _run(
+        self, request: Request, flow: Flow[T], cached: Cached[T] | None = None
+    ) -> AsyncGenerator[Answering[T]]:
+        """Have it answered.
+
+        Args:
+            flow: by an engine.
+            cached: or from the cache, where its answers may be there.
+        """
         begun = held = False
         expected = flow.expected() if self._spending.limits(request) else None
         async with AsyncExitStack() as whole:
             entry = await whole.enter_async_context(self._ledger.record(request, request.face))
             entry.digest = self._digests.of(request.principal, flow.question)
             whole.enter_context(_told_apart(request))
+            if cached is not None and self._recall is not None and self._recall.on:
+                model = self._seats.resolve(request, request.model)
+                found = await whole.enter_async_context(self._recall.recalled(request, model, cached, entry))
+                if found is not None:
+                    yield Answering(Served(model=model, deployment=model.deployments[0]), found, entry)
+                    return
             tries = Tries(request, self._seats, self._routes)
             while True:
                 model, deployment = tries.next()
@@ -222,6 +245,7 @@ class _Vectors:
     """The flow of a request for vectors: one piece."""
 
     def __init__(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> None:
+        self.heard: Heard | None = None
         self._texts = texts
 
     def expected(self) -> Expected:
@@ -233,6 +257,17 @@ class _Vectors:
         """The texts."""
         return msgspec.json.encode(self._texts)
 
+    def sought(self) -> Question:
+        """The texts."""
+        return Texts(self._texts)
+
+    async def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[Embedding]:
+        """The kept vectors; nothing was read for them."""
+        del pace
+        assert isinstance(answer, Vectors), "texts have vectors"
+        await entry.settled()
+        yield Embedding(vectors=answer.lists(), tokens=answer.tokens, truncated=answer.truncated)
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Embedding]:
         if not isinstance(seat.engine, Embeds):
             raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
@@ -243,6 +278,9 @@ class _Vectors:
             entry.usage = self.expected().usage()
             raise
         entry.usage = Usage(input=embedding.tokens)
+        if self.heard is not None:
+            self.heard.vectors = Vectors.of(embedding.vectors, embedding.tokens, tuple(embedding.truncated))
+            self.heard.complete = True
         await entry.settled()
         yield embedding
 

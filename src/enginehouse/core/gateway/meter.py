@@ -2,15 +2,30 @@
 
 from collections.abc import Callable, Iterable
 
+from enginehouse.core.cache.answers import Vectors
 from enginehouse.types import Usage
 from enginehouse.types.answer import Counted, Event, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta
 from enginehouse.types.generation import Generation, Text, ToolCall, ToolResult
 
-__all__ = ["Meter", "guessed_tokens"]
+__all__ = ["Heard", "Meter", "guessed_tokens"]
 
 _WORDS = (TextDelta, ThinkingDelta, ToolCallDelta, RefusalDelta)
 _CHARACTERS = 4
 """Of a token, as a rule of thumb for prompts that nobody counted."""
+
+
+class Heard:
+    """What an engine has said, for who wants to keep it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.vectors: Vectors | None = None
+        self.complete = False
+        """Whether that is all, and came to its proper end."""
+
+    def begin(self) -> None:
+        """Of an earlier try nothing was passed on."""
+        self.events, self.vectors, self.complete = [], None, False
 
 
 class Meter:

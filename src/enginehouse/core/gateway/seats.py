@@ -14,7 +14,7 @@ from enginehouse.errors import InvalidRequest, ModelNotFound
 from enginehouse.residency.manager import Residency
 from enginehouse.types import Deployment, Kind, Model, Operation, Request
 
-__all__ = ["Seat", "Seats"]
+__all__ = ["Seat", "Seats", "Served"]
 
 _KINDS: Mapping[Operation, Collection[Kind]] = {
     Operation.CHAT: {Kind.CHAT},
@@ -25,11 +25,16 @@ _KINDS: Mapping[Operation, Collection[Kind]] = {
 }
 
 
-class Seat(Struct, frozen=True, kw_only=True):
-    """A place to run."""
+class Served(Struct, frozen=True, kw_only=True):
+    """By whom a request is answered."""
 
     model: Model
     deployment: Deployment
+
+
+class Seat(Served, frozen=True, kw_only=True):
+    """A place to run."""
+
     engine: Engine
 
 

@@ -2,32 +2,41 @@
 
 Lines of shared upstreams (`Lines`) are kept in Redis; `enginehouse.testing.MemoryLines` is the same in one process,
 and `core.admission.gate` is what a single replica has instead. What limits count (`Tallies`) is kept in Redis or in
-this process, as are copies of conversations at hand (`HotCopies`).
+this process, as are copies of conversations at hand (`HotCopies`) and finished answers (`Answers`).
 """
 
+from enginehouse.stores.kv.answers import Answers, Holding
 from enginehouse.stores.kv.hot import HotCopies, MemoryCopies
 from enginehouse.stores.kv.lines import End, Figures, Join, Lines, Listener, Moves, Outcome
+from enginehouse.stores.kv.memory_answers import MemoryAnswers
 from enginehouse.stores.kv.memory_tallies import MemoryTallies
+from enginehouse.stores.kv.redis_answers import RedisAnswers
 from enginehouse.stores.kv.redis_hot import RedisCopies
 from enginehouse.stores.kv.redis_lines import RedisLines
+from enginehouse.stores.kv.redis_rulings import RedisRulings
 from enginehouse.stores.kv.redis_store import RedisStore
 from enginehouse.stores.kv.redis_tallies import RedisTallies
 from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, Tallies, Window
 
 __all__ = [
+    "Answers",
     "Asked",
     "End",
     "Figures",
+    "Holding",
     "HotCopies",
     "Join",
     "Lines",
     "Listener",
+    "MemoryAnswers",
     "MemoryCopies",
     "MemoryTallies",
     "Moves",
     "Outcome",
+    "RedisAnswers",
     "RedisCopies",
     "RedisLines",
+    "RedisRulings",
     "RedisStore",
     "RedisTallies",
     "Seats",

@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 
 from enginehouse.errors import SettingsError
-from enginehouse.stores.sql import audit, budgets, keys, rollups, sessions, usage
+from enginehouse.stores.sql import audit, budgets, keys, rollups, rulings, sessions, usage
 from enginehouse.stores.sql.database import Database
 from enginehouse.stores.sql.metadata import METADATA
 
@@ -31,6 +31,7 @@ TABLES = (
     *(budgets.ACCOUNTS, budgets.RESERVATIONS),
     *(keys.KEYS, keys.STATE, audit.ACTIONS),
     *(sessions.SESSIONS, sessions.MESSAGES, sessions.TURNS, sessions.COUNTS),
+    rulings.RULINGS,
 )
 """Named here so that a module of tables that nobody imports is missed."""
 

@@ -1,0 +1,58 @@
+"""What was decided for the latest requests, for who asks why, and for who says that an answer was wrong."""
+
+from collections import OrderedDict
+
+from msgspec import Struct
+
+from enginehouse.core.cache.types import Explanation, Scope
+from enginehouse.types import Principal
+
+__all__ = ["Decision", "Decisions"]
+
+_KEPT = 5_000
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """One request's."""
+
+    request_id: str
+    user: str
+    tenant: str
+    model: str
+    at: float
+    """Seconds since 1970."""
+    tier: str
+    """`exact`, `semantic`, `miss` or `bypass`."""
+    reason: str = ""
+    """Why it was not answered from the cache, as a kind of `rules`, or why nobody looked."""
+    question: str = ""
+    """Opaque id of the question; empty when it has none."""
+    entry: str = ""
+    """Opaque id of the entry that was served; on trial, of the one that would have been."""
+    scope: Scope = b""
+    """Within which others were looked for that mean the same; empty when none were."""
+    words: str = ""
+    """Those of the last user turn, as long as `scope` is there."""
+    explanation: Explanation | None = None
+
+
+class Decisions:
+    """The latest, by who asked and the request's id."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str, str], Decision] = OrderedDict()
+
+    def note(self, decision: Decision) -> None:
+        """Remember one."""
+        key = (decision.tenant, decision.user, decision.request_id)
+        self._kept[key] = decision
+        self._kept.move_to_end(key)
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+    def of(self, principal: Principal, request_id: str) -> Decision | None:
+        """What was decided for this caller's request; an admin may ask about everybody's."""
+        own = self._kept.get((principal.tenant, principal.user, request_id))
+        if own is not None or principal.role != "admin":
+            return own
+        return next((one for one in reversed(self._kept.values()) if one.request_id == request_id), None)

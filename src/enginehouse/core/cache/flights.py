@@ -1,0 +1,93 @@
+"""One question at a time: who asks what another is just having answered waits for that answer.
+
+The first one leads. If it leaves, the next takes over; if it fails, or its answer cannot be kept, each of those who
+waited asks for itself. What one caller suffers is no other's.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Generator, Hashable
+from contextlib import contextmanager
+from enum import Enum
+
+from msgspec import Struct
+
+from enginehouse.types.cached import Entry
+
+__all__ = ["Flights", "Landed", "Lead", "Turn"]
+
+
+class Turn(Enum):
+    """What somebody who asked is to do."""
+
+    LEAD = "lead"
+    """Ask, and say how it went."""
+    ALONE = "alone"
+    """Ask for oneself: waiting helps nobody."""
+
+
+class Landed(Struct, frozen=True):
+    """An answer for all who wait for it."""
+
+    entry: Entry
+    tier: str
+    """`exact`, or `semantic` when the leader itself found it by its meaning."""
+
+
+class Lead(Struct):
+    """What the leader says in the end; nothing means that it has left."""
+
+    landed: Landed | None = None
+    """The answer."""
+    failed: bool = False
+    """There is none, or none that can be kept."""
+
+
+_Waiting = asyncio.Future[Landed | Turn]
+
+
+class Flights:
+    """All questions that are being answered."""
+
+    def __init__(self) -> None:
+        self._open: dict[Hashable, deque[_Waiting]] = {}
+        self.joined = 0
+        """How many have waited for another's answer, since the start."""
+
+    async def turn(self, key: Hashable) -> Landed | Turn:
+        """What to do about this question: at once when nobody else asks it, else when the one who does is done."""
+        waiting = self._open.get(key)
+        if waiting is None:
+            self._open[key] = deque()
+            return Turn.LEAD
+        self.joined += 1
+        mine: _Waiting = asyncio.get_running_loop().create_future()
+        waiting.append(mine)
+        try:
+            return await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled() and mine.result() is Turn.LEAD:
+                self._land(key, Lead())  # the lead came in the very moment in which this one left
+            raise
+
+    @contextmanager
+    def leading(self, key: Hashable) -> Generator[Lead]:
+        """Whoever leads says in here how it went."""
+        lead = Lead()
+        try:
+            yield lead
+        finally:
+            self._land(key, lead)
+
+    def _land(self, key: Hashable, lead: Lead) -> None:
+        waiting = self._open[key]
+        if lead.landed is None and not lead.failed:
+            while waiting:
+                heir = waiting.popleft()
+                if not heir.done():
+                    heir.set_result(Turn.LEAD)
+                    return
+        del self._open[key]
+        for mine in waiting:
+            if not mine.done():
+                mine.set_result(lead.landed or Turn.ALONE)

@@ -1,0 +1,52 @@
+"""Signs in words: of questions about now, of questions about oneself, of refusals, and of secrets.
+
+They err on the side of not caching: what is taken for one of these by mistake is asked of the model again.
+"""
+
+import re
+
+__all__ = ["PERSONAL", "REFUSED", "SECRET", "VOLATILE"]
+
+
+def _words(*words: str) -> "re.Pattern[str]":
+    """Any of these, as whole words."""
+    return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
+
+
+VOLATILE = _words(
+    r"to-?day|to-?night|tomorrow|yesterday|right now|at the moment|currently|nowadays|as of now|now(?=\s*\?)",
+    r"this (?:morning|afternoon|evening|week|weekend|month|quarter|year)",
+    r"(?:last|next|past) (?:night|week|weekend|month|quarter|year|few days)",
+    r"(?:last|next) (?:mon|tues|wednes|thurs|fri|satur|sun)day",
+    r"\d+ (?:minutes?|hours?|days?|weeks?) (?:ago|from now)",
+    r"latest|newest|most recent|recently|breaking|up[- ]to[- ]date|news|traffic|weather|forecast",
+    r"what(?:'s| is)? (?:the )?(?:time|date|day)(?! of)",
+    r"current (?:price|rate|time|date|president|prime minister|ceo|version|status|score|temperature)",
+    r"stock price|share price|exchange rate|price of|live score|who is winning|still open|open now",
+    r"heute|jetzt|gerade eben|morgen|gestern|aktuell\w*|wetter",
+    r"aujourd['\u2019]hui|maintenant|demain|hier soir|hoy|ahora|ma\u00f1ana|ayer|qu\u00e9 tiempo",
+    r"\w*(?:\u4eca\u5929|\u73b0\u5728|\u4eca\u65e5|\u660e\u65e5)\w*",
+)
+"""The answer depends on when it is asked."""
+
+PERSONAL = _words(
+    r"my (?:account|order|booking|reservation|ticket|invoice|bill|balance|appointment|subscription|password)",
+    r"my (?:payment|delivery|package|parcel|profile|e-?mail|inbox|calendar|schedule|salary|claim|name|address)",
+)
+"""The answer depends on who asks."""
+
+REFUSED = re.compile(
+    r"(?:i(?:['\u2019]m| am) (?:very |really |so )?(?:sorry|afraid)[,.]? (?:but )?(?:i|we|that)"
+    r"|sorry[,.] (?:but )?i can"
+    r"|i (?:can(?:no|['\u2019])t|am (?:unable|not able) to|won['\u2019]t)"
+    r" (?:help|assist|comply|answer|provide|discuss|do that|fulfil|engage|create|generate|continue)"
+    r"|i['\u2019]m (?:unable|not able) to|i must (?:decline|refuse)|as an ai(?: language)? model)",
+    re.IGNORECASE,
+)
+"""How an answer begins that is a refusal, though its finish reason does not say so."""
+
+SECRET = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}"
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.|\beh-[A-Za-z0-9_-]{30,}"
+)
+"""Keys and tokens."""

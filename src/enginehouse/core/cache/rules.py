@@ -1,0 +1,174 @@
+"""What is never cached: tables of kinds, each with the sign by which it is told.
+
+`NEVER` are questions that are neither answered from the cache nor kept; `EXACT_ONLY` are answered by the very same
+question only; `UNFIT` are answers that are not kept. `docs/cache.md` has the same tables in words.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import msgspec
+
+from enginehouse.core.cache.patterns import PERSONAL, REFUSED, SECRET, VOLATILE
+from enginehouse.types.answer import Answer, Choice, Finish
+from enginehouse.types.generation import Foreign, Generation, Image, Part, Role, Text, ToolCall, ToolResult
+
+__all__ = ["EXACT_ONLY", "NEVER", "UNFIT", "exact_only", "never", "unfit", "volatile"]
+
+Asks: TypeAlias = Callable[[Generation], bool]
+Says: TypeAlias = Callable[[Answer, Generation], bool]
+
+_MAX_QUESTION = 4000
+"""Characters of a last turn that may mean the same as another one."""
+
+
+def never(generation: Generation) -> str | None:
+    """The first kind in `NEVER` that this is, None when it may be cached."""
+    return next((kind for kind, told in NEVER.items() if told(generation)), None)
+
+
+def exact_only(generation: Generation, question: str, max_temperature: float) -> str | None:
+    """The first kind in `EXACT_ONLY` that this is, None when another question's answer may do.
+
+    Args:
+        question: words of the last turn.
+        max_temperature: the highest that may be asked for; one that nobody asked for is none.
+    """
+    if (generation.sampling.temperature or 0.0) > max_temperature:
+        return "temperature"
+    if volatile(question):
+        return "time_dependent"
+    if not re.search(r"\w", question):
+        return "no_words"
+    if len(question) > _MAX_QUESTION:
+        return "long_question"
+    return next((kind for kind, told in EXACT_ONLY.items() if told(generation)), None)
+
+
+def unfit(answer: Answer, asked: Generation) -> str | None:
+    """The first kind in `UNFIT` that this is, None when it may be kept."""
+    return next((kind for kind, told in UNFIT.items() if told(answer, asked)), None)
+
+
+def volatile(question: str) -> bool:
+    """Whether the answer depends on when it is asked."""
+    return VOLATILE.search(question) is not None
+
+
+def _parts(generation: Generation) -> list[Part]:
+    parts: list[Part] = [part for turn in generation.turns for part in turn.parts]
+    return parts + [inner for part in parts if isinstance(part, ToolResult) for inner in part.parts]
+
+
+def _has(*names: str) -> Asks:
+    """One of these fields is there and says something."""
+    return lambda generation: any(generation.extra.get(name) not in (None, False, [], {}, "") for name in names)
+
+
+def _asks_for_audio(generation: Generation) -> bool:
+    modalities: Any = generation.extra.get("modalities")
+    return generation.extra.get("audio") is not None or (isinstance(modalities, list) and "audio" in modalities)
+
+
+def _images(generation: Generation) -> list[Image]:
+    return [part for part in _parts(generation) if isinstance(part, Image)]
+
+
+def _by_reference(generation: Generation) -> bool:
+    """What lies behind an address may be another picture tomorrow."""
+    return any(image.url is not None and not image.url.startswith("data:") for image in _images(generation))
+
+
+NEVER: Mapping[str, Asks] = MappingProxyType(
+    {
+        "nothing_asked": lambda g: not g.turns and g.prompt is None,
+        "conversation": _has("conversation", "conversation_id", "session_id", "previous_response_id", "thread_id"),
+        "stored_prompt": lambda g: isinstance(g.extra.get("prompt"), dict),
+        "container": _has("container"),
+        "background": _has("background"),
+        "stored_elsewhere": _has("store"),
+        "mcp_servers": _has("mcp_servers"),
+        "web_search": _has(
+            "web_search_options", "web_search", "search_parameters", "plugins", "search_recency_filter"
+        ),
+        "retrieval": _has("data_sources", "documents", "file_ids", "attachments", "rag"),
+        "server_tools": lambda g: any(isinstance(tool, Foreign) for tool in g.tools),
+        "audio_answer": _asks_for_audio,
+        "foreign_parts": lambda g: any(isinstance(part, Foreign) for part in _parts(g)),
+        "image_by_reference": _by_reference,
+        "cached_by_hand": _has("cached_content", "cachedContent"),
+    }
+)
+"""Questions that lean on what the request does not hold, or that do something besides answering."""
+
+EXACT_ONLY: Mapping[str, Asks] = MappingProxyType(
+    {
+        "tools": lambda g: bool(g.tools),
+        "functions": _has("functions", "function_call"),
+        "tool_call_in_history": lambda g: any(isinstance(part, ToolCall) for part in _parts(g)),
+        "tool_result": lambda g: any(isinstance(part, ToolResult) for part in _parts(g)),
+        "image": lambda g: bool(_images(g)),
+        "several_answers": lambda g: g.sampling.n > 1,
+        "best_of": _has("best_of"),
+        "seed": lambda g: g.sampling.seed is not None,
+        "logprobs": lambda g: g.sampling.logprobs is not None,
+        "logit_bias": _has("logit_bias"),
+        "grammar": _has("grammar", "guided_regex", "guided_choice", "guided_grammar"),
+        "prompt": lambda g: g.prompt is not None,
+        "token_context": _has("context"),
+        "template": _has("template", "raw"),
+        "prefilled": lambda g: bool(g.turns) and g.turns[-1].role is not Role.USER,
+        "prediction": _has("prediction"),
+        "personal": lambda g: bool(g.turns) and PERSONAL.search(_last_words(g)) is not None,
+    }
+)
+"""Questions to which an answer to other words is no answer. So are a high temperature, and questions about now."""
+
+
+def _last_words(generation: Generation) -> str:
+    return " ".join([part.text for part in generation.turns[-1].parts if isinstance(part, Text)])
+
+
+def _any(told: Callable[[Choice], bool]) -> Says:
+    return lambda answer, _: any(told(choice) for choice in answer.choices)
+
+
+def _ended(*reasons: Finish | None) -> Says:
+    return _any(lambda choice: choice.reason in reasons)
+
+
+def _too_few(answer: Answer, asked: Generation) -> bool:
+    wanted = asked.sampling.n * (len(asked.prompt.texts) if asked.prompt is not None else 1)
+    return len(answer.choices) != wanted
+
+
+def _no_json(answer: Answer, asked: Generation) -> bool:
+    if asked.answer is None:
+        return False
+    try:
+        for choice in answer.choices:
+            msgspec.json.decode(choice.text())
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return True
+    return False
+
+
+UNFIT: Mapping[str, Says] = MappingProxyType(
+    {
+        "no_answer": lambda answer, _: not answer.choices,
+        "unfinished": _ended(None),
+        "truncated": _ended(Finish.LENGTH),
+        "filtered": _ended(Finish.CONTENT_FILTER),
+        "calls_tools": _any(lambda choice: choice.reason is Finish.TOOL_CALLS or bool(choice.tool_calls())),
+        "refused": _any(lambda choice: choice.refusal() is not None),
+        "refused_in_words": _any(lambda choice: REFUSED.match(choice.text().lstrip()) is not None),
+        "empty": _any(lambda choice: not choice.text().strip()),
+        "fewer_answers": _too_few,
+        "no_json": _no_json,
+        "holds_secret": _any(lambda choice: SECRET.search(choice.text()) is not None),
+        "broken_text": _any(lambda choice: "\ufffd" in choice.text()),
+    }
+)
+"""Answers that are none, are not whole, do something, or should be nobody's twice."""

@@ -1,0 +1,126 @@
+"""Whose answers a caller may have, and the keyed digests under which they are kept.
+
+Who has the store alone can neither try questions nor see that two tenants asked the same. What is equal in a digest
+is equal in everything that may change an answer: there is no list of fields to compare, and none to forget.
+"""
+
+import hmac
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from enginehouse.core.cache.questions import Question
+from enginehouse.core.cache.types import Scope
+from enginehouse.settings.schema import CacheSettings
+from enginehouse.types import Model, Request
+
+__all__ = ["Place", "Places", "Scopes"]
+
+_PURPOSE = b"enginehouse: cache of answers"
+_VERSION = 1
+"""Of all that makes up a digest: what an older version kept is not found by a newer one."""
+_SIZE = 16
+
+
+class Place(Struct, frozen=True):
+    """Where answers to one question may lie for some callers."""
+
+    key: bytes
+    """Of the whole question."""
+    bounds: bytes
+    """What is equal for all answers here, beside the question: digests of it are made with these."""
+    shared: bool
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """All of them for one request."""
+
+    own: Place
+    """Which its writer alone can read; a trusted tenant's is the same as `team`."""
+    team: Place | None = None
+    """Which the whole tenant can read."""
+    claims: bytes = b""
+    """Key under which it is noted who has said what, as long as no second writer has said the same."""
+
+
+class Scopes:
+    """Makes digests.
+
+    Args:
+        secret: the service's own; the digests' key is derived from it.
+        settings: who shares with whom.
+    """
+
+    def __init__(self, secret: bytes, settings: CacheSettings) -> None:
+        self._key = hmac.digest(secret, _PURPOSE, "sha256")
+        self._models: dict[str, tuple[Model, bytes]] = {}
+        self.adopt(settings)
+
+    def adopt(self, settings: CacheSettings) -> None:
+        """Counts from the next request on."""
+        self._settings = settings
+        self._tenants = {tenant.id: tenant for tenant in settings.tenants}
+
+    def places(self, request: Request, model: Model, question: Question) -> Places | None:
+        """Where its answer may lie; None when it has no canonical form."""
+        principal = request.principal
+        tenant = self._tenants.get(principal.tenant) if principal.tenant else None
+        sharing = tenant.sharing if tenant is not None and tenant.sharing is not None else self._settings.sharing
+        shared = sharing == "tenant" and bool(principal.tenant)
+        canonical = question.canonical(shared=shared)
+        if not canonical:
+            return None
+
+        def place(*whose: str) -> Place:
+            bounds = self._bounds(request, model, question.family, whose)
+            return Place(self._digest(b"exact", bounds, canonical), bounds, shared)
+
+        if not shared:
+            by_key = ("key", principal.key) if sharing == "key" and principal.key else ("user",)
+            return Places(own=place(*by_key, principal.user))
+        team = place("tenant")
+        if tenant is not None and tenant.trusted:
+            return Places(own=team)
+        claims = self._digest(b"claims", team.bounds, canonical)
+        return Places(own=place("member", principal.user), team=team, claims=claims)
+
+    def apart(self, place: Place, question: Question) -> tuple[Scope, str] | None:
+        """The scope within which others may mean the same, and the words to compare."""
+        found = question.apart(shared=place.shared)
+        return None if found is None else (self._digest(b"scope", place.bounds, found[0]), found[1])
+
+    def _bounds(self, request: Request, model: Model, family: str, whose: tuple[str, ...]) -> bytes:
+        """All that has to be equal beside the question."""
+        principal, settings = request.principal, self._settings
+        tenant = self._tenants.get(principal.tenant)
+        epochs = (settings.epoch, settings.epochs.get(model.id, ""), "" if tenant is None else tenant.epoch)
+        operation, namespace = request.operation.value, request.caching.namespace
+        return _written((_VERSION, principal.tenant, whose, family, operation, namespace, epochs)) + self._print(
+            model
+        )
+
+    def _digest(self, kind: bytes, bounds: bytes, asked: bytes) -> bytes:
+        """The length of what comes first keeps the parts apart."""
+        return hmac.digest(self._key, b"%s %d " % (kind, len(bounds)) + bounds + asked, "sha256")[:_SIZE]
+
+    def _print(self, model: Model) -> bytes:
+        """What of a model may change its answers: its version, its files, its flags, where it is asked."""
+        known = self._models.get(model.id)
+        if known is None or known[0] is not model:
+            known = self._models[model.id] = (model, self._digest(b"model", b"", _written(_essence(model))))
+        return known[1]
+
+
+def _essence(model: Model) -> list[Any]:
+    places = [
+        (
+            *(place.engine.value, place.source, place.sha256, place.flags, place.context_length),
+            *(place.base_url, place.upstream_model, place.defaults),
+        )
+        for place in model.deployments
+    ]
+    return [model.id, model.version, *places]
+
+
+_written = msgspec.json.Encoder(order="sorted").encode
