@@ -1,5 +1,7 @@
 """The official Anthropic client against the real bundled model."""
 
+import json
+
 import anthropic
 import pytest
 
@@ -73,3 +75,40 @@ def test_a_client_that_leaves_a_stream_frees_the_slot(client, service):
     with client.messages.stream(**{**ASKED, "messages": story, "max_tokens": 2000}) as stream:
         next(iter(stream.text_stream))
     service.wait_until(lambda: service.status("smollm2")["active_requests"] == 0, 5)
+
+
+def test_the_list_of_models(client):
+    listed = {model.id: model for model in client.models.list()}
+    assert {"smollm2", "minilm"} <= listed.keys()
+    assert listed["smollm2"].type == "model"
+    assert listed["smollm2"].display_name == "SmolLM2 135M Instruct"
+    assert listed["smollm2"].max_input_tokens == 8192
+    assert listed["smollm2"].created_at.tzinfo is not None
+    assert [model.id for model in client.models.list(limit=1)] == list(listed)
+    assert client.models.retrieve("smollm2") == listed["smollm2"]
+    with pytest.raises(anthropic.NotFoundError) as unknown:
+        client.models.retrieve("nobody")
+    assert unknown.value.body["error"]["type"] == "not_found_error"
+
+
+def test_a_schema_binds_the_answer(client):
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    answer = client.messages.create(
+        **{**ASKED, "max_tokens": 40}, output_config={"format": {"type": "json_schema", "schema": schema}}
+    )
+    assert json.loads(answer.content[0].text).keys() == {"city"}
+
+
+async def test_the_asynchronous_client(service):
+    async with (
+        anthropic.AsyncAnthropic(base_url=service.url, api_key="none") as client,
+        client.messages.stream(**ASKED) as stream,
+    ):
+        pieces = [piece async for piece in stream.text_stream]
+        final = await stream.get_final_message()
+    assert "".join(pieces) == final.content[0].text

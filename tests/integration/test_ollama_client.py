@@ -82,3 +82,10 @@ def test_errors_are_ollamas(client):
     with pytest.raises(ollama.ResponseError) as streamed:
         list(client.chat("nobody", QUESTION, stream=True))
     assert streamed.value.status_code == 404
+
+
+async def test_the_asynchronous_client(service):
+    client = ollama.AsyncClient(host=service.url)
+    async with client._client:
+        parts = [part async for part in await client.chat("smollm2", QUESTION, options=SHORT, stream=True)]
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]

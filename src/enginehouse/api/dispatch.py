@@ -128,7 +128,7 @@ class FrontDoor:
             await self._serve_rest(scope, receive, _timed(send), state)
             return
         if scope["method"] != "POST":
-            await _refuse_method(_timed(send), scope["method"], scope["path"])
+            await _refuse_method(_timed(send), scope)
             return
         exchange = self._exchange(scope, receive, send, principal, request_id)
         exchange.grant = grant
@@ -157,7 +157,7 @@ class FrontDoor:
             exchange.headers = _reasons(error)
             await face.refuse(exchange, error)
         else:
-            await _refuse(_timed(send), error, scope["path"])
+            await _refuse(_timed(send), error, scope)
 
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         """A route of the framework; what it manages is noted, however it ends."""
@@ -261,8 +261,8 @@ def _reasons(error: EnginehouseError) -> list[tuple[bytes, bytes]]:
     return [(b"www-authenticate", b"Bearer")] if isinstance(error, MissingCredentials) else []
 
 
-async def _refuse(send: Send, error: EnginehouseError, path: str) -> None:
-    status, body = refusal(path, error)
+async def _refuse(send: Send, error: EnginehouseError, scope: Scope) -> None:
+    status, body = refusal(scope, error)
     await _send_json(send, status, body, [*_reasons(error), *come_again(error)])
 
 
@@ -275,11 +275,11 @@ async def _refuse_socket(scope: Scope, send: Send, error: EnginehouseError, requ
     async def tell(message: Message) -> None:
         await send({**message, "type": f"websocket.{message['type']}"})
 
-    await _refuse(tagged(tell, common_headers(request_id)), error, scope["path"])
+    await _refuse(tagged(tell, common_headers(request_id)), error, scope)
 
 
-async def _refuse_method(send: Send, method: str, path: str) -> None:
-    status, body = refusal(path, MethodNotAllowed(f"{method} is not possible here; use POST."))
+async def _refuse_method(send: Send, scope: Scope) -> None:
+    status, body = refusal(scope, MethodNotAllowed(f"{scope['method']} is not possible here; use POST."))
     await _send_json(send, status, body, [(b"allow", b"POST")])
 
 

@@ -77,6 +77,6 @@ def _read(request: Request, error: HTTPException) -> EnginehouseError:
 def _refused(
     request: Request, error: EnginehouseError, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    status, body = refusal(request.url.path, error, status)
+    status, body = refusal(request.scope, error, status)
     told = {name.decode(): value.decode() for name, value in refusal_headers(error)}
     return Response(msgspec.json.encode(body), status_code=status, headers={**told, **(headers or {})})

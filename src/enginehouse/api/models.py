@@ -1,9 +1,11 @@
-"""The list of models, as OpenAI's clients read it, with what else is worth knowing of each."""
+"""The list of models, as OpenAI's clients read it, with more of each model, or as Anthropic's do."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
+from enginehouse.api.anthropic_models import PAGE, model_info, models_page
+from enginehouse.api.refusals import asks_as_anthropic
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.identity import check_model, may_use
@@ -17,16 +19,25 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models")
-    async def list_models(request: Request) -> dict[str, Any]:
-        """Every model the caller may use, with its state."""
+    async def list_models(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Of one page, for Anthropic's clients.")] = PAGE,
+        after_id: Annotated[str | None, Query(description="After which their page begins.")] = None,
+        before_id: Annotated[str | None, Query(description="Before which it ends.")] = None,
+    ) -> dict[str, Any]:
+        """Every model the caller may use, with its state; to who sends `anthropic-version`, Anthropic's list."""
         usable = [model for model in catalogue.models() if may_use(request.state.principal, model)]
+        if asks_as_anthropic(request.scope):
+            return models_page(usable, limit, after_id, before_id)
         return {"object": "list", "data": [model_entry(model, copies) for model in usable]}
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str, request: Request) -> dict[str, Any]:
-        """One model by id, alias or name@version."""
+        """One model by id, alias or name@version; to who sends `anthropic-version`, as Anthropic tells it."""
         model = catalogue.resolve(model_id)
         check_model(request.state.principal, model)
+        if asks_as_anthropic(request.scope):
+            return model_info(model)
         return model_entry(model, copies)
 
     return router

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from enginehouse.api.wire import status_of
+from enginehouse.api.wire import Scope, status_of
 from enginehouse.dialects.anthropic import shapes as anthropic
 from enginehouse.dialects.openai import shapes as openai
 from enginehouse.errors import EnginehouseError
 
-__all__ = ["SHAPES", "Shape", "refusal", "shape_of"]
+__all__ = ["SHAPES", "Shape", "asks_as_anthropic", "refusal", "shape_of"]
 
 _MODEL_CACHE = frozenset({"/models", "/stats", "/cleanup", "/predict"})
 
@@ -93,8 +93,19 @@ _CACHE = Shape(body=ModelCacheError, write=_model_cache)
 SHAPES = (_OPENAI, _ANTHROPIC, _OLLAMA, _CACHE)
 
 
-def shape_of(path: str) -> Shape:
-    """Whose clients ask at a path, whether there is a route or not."""
+def asks_as_anthropic(scope: Scope) -> bool:
+    """Whether an Anthropic client asks; where two dialects have the same path, this tells them apart."""
+    return any(name == b"anthropic-version" for name, _ in scope["headers"])
+
+
+def shape_of(path: str, *, to_anthropic: bool = False) -> Shape:
+    """Whose clients ask at a path, whether there is a route or not.
+
+    Args:
+        to_anthropic: an Anthropic client does, which counts where others ask at the same path.
+    """
+    if to_anthropic and (path == "/v1/models" or path.startswith("/v1/models/")):
+        return _ANTHROPIC
     if path == "/v1/messages" or path.startswith("/v1/messages/"):
         return _ANTHROPIC
     if path.startswith("/api/") and not path.startswith("/api/v1/"):
@@ -104,12 +115,12 @@ def shape_of(path: str) -> Shape:
     return _OPENAI
 
 
-def refusal(path: str, error: EnginehouseError, status: int | None = None) -> tuple[int, Any]:
-    """The status and the body that tell an error at a path.
+def refusal(scope: Scope, error: EnginehouseError, status: int | None = None) -> tuple[int, Any]:
+    """The status and the body that tell an error to who asks.
 
     Args:
         status: the error's own when left out.
     """
-    shape = shape_of(path)
+    shape = shape_of(scope["path"], to_anthropic=asks_as_anthropic(scope))
     status = shape.statuses.get(error.code, status_of(error)) if status is None else status
     return status, shape.write(error, status)
