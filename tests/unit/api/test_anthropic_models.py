@@ -36,7 +36,8 @@ def test_whoever_turns_pages_sees_each_model_once(count, limit):
     seen = ids(page)
     while page["has_more"]:
         page = models_page(listed, limit, page["last_id"], None)
-        assert 0 < len(page["data"]) <= limit
+        assert page["first_id"] not in seen
+        assert len(page["data"]) <= limit
         seen += ids(page)
     assert seen == [model.id for model in listed]
 

@@ -110,7 +110,11 @@ def test_engine_and_kind_follow_from_what_is_there(stated, engine, kind):
 
 @pytest.mark.parametrize(
     ("stated", "words"),
-    [({}, r"models\.m: says neither"), ({"engine": "onnx"}, r"models\.m\.source: the engine onnx needs one")],
+    [
+        ({}, r"models\.m: says neither"),
+        ({"engine": "onnx"}, r"models\.m\.source: the engine onnx needs one"),
+        ({"engine": "openai", "deployments": [{"engine": "onnx"}]}, r"models\.m\.deployments: onnx runs here"),
+    ],
 )
 def test_an_entry_that_says_too_little_is_named(stated, words):
     with pytest.raises(SettingsError, match=words):
