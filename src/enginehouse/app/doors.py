@@ -25,6 +25,7 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
 from enginehouse.api.sockets import Sockets
+from enginehouse.api.sessions import sessions_router
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
@@ -102,4 +103,5 @@ def _records(rooms: Rooms) -> Sequence[APIRouter]:
         savings_router(rooms.savings),
         keys_router(access.keys, access.audit),
         vectors_router(rooms.vectors),
+        sessions_router(rooms.archive),
     ]

@@ -18,7 +18,7 @@ from enginehouse.core.listing import Listing
 from enginehouse.core.measuring import ModelRulers
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
-from enginehouse.core.sessions import Sessions
+from enginehouse.core.sessions import Archive, Sessions
 from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
@@ -52,8 +52,13 @@ class Rooms:
         self.warm_ups = WarmUps(self.gateway, ground.residency)
         self.cleanup = Cleanup(ground.residency, ground.machine)
         self.holdings = Holdings(ground.residency, self.copies, ground.machine)
-        self.sessions = Sessions(
-            ground.database, self._rulers(settings), now.sessions, _hot_copies(ground, now.sessions)
+        rulers, at_hand = self._rulers(settings), _hot_copies(ground, now.sessions)
+        self.sessions = Sessions(ground.database, rulers, now.sessions, at_hand)
+        self.archive = Archive(
+            ground.database,
+            at_hand,
+            lambda: settings().sessions,
+            check_model=lambda principal, name: rulers.of(principal, name, ""),
         )
         self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits)
         self.usage = UsageReports(ground.database)

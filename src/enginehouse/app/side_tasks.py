@@ -62,6 +62,7 @@ def _endless(
     yield "copies", partial(_follow_load, house)
     yield "cleanup", house.rooms.cleanup.run
     yield "sessions", house.rooms.sessions.run
+    yield "old sessions", house.rooms.archive.run
     if config is not None:
         yield "settings", partial(_follow_settings, house, config, environ)
     if house.settings.models_dir is not None:

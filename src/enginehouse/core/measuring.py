@@ -5,6 +5,7 @@ Servers elsewhere are asked only then. A prompt has fewer tokens than bytes, whi
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -94,8 +95,8 @@ class ModelRuler:
         self._model, self._residency, self._copies = model, residency, copies
         self._encodings, self._request_id = encodings, request_id
         self._here = model.deployments[0].engine is EngineName.LLAMA_SERVER
-        source = msgspec.json.encode(model.deployments[0].source).decode()
-        self.tokenizer = f"{model.id} {source}"
+        source = hashlib.sha256(msgspec.json.encode(model.deployments[0].source)).hexdigest()
+        self.tokenizer = f"{model.id}:{source[:12]}"
 
     @property
     def context_length(self) -> int | None:

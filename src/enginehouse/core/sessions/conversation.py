@@ -24,6 +24,9 @@ __all__ = [
     "Session",
     "Status",
     "check_id",
+    "is_id",
+    "is_message_id",
+    "is_ours",
     "named_by_us",
     "new_id",
     "text_of",
@@ -36,7 +39,7 @@ ROOT = "root"
 Content: TypeAlias = tuple[Part, ...]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-_OWN = re.compile(r"ses_[0-9a-f]{32}")
+_OURS = re.compile(r"(?P<kind>[a-z]+)_[0-9a-f]{32}")
 _TITLE = 80
 
 
@@ -150,9 +153,25 @@ def new_id(kind: str, now: float | None = None) -> str:
     return f"{kind}_{moment:012x}{os.urandom(10).hex()}"
 
 
+def is_ours(text: str, kind: str = "") -> bool:
+    """Whether a text is an id that the service made, of this kind if one is given."""
+    found = _OURS.fullmatch(text)
+    return found is not None and kind in {"", found["kind"]}
+
+
 def named_by_us(session_id: str) -> bool:
-    """Whether the service chose this id: then nobody else can make a session of it."""
-    return _OWN.fullmatch(session_id) is not None
+    """Whether the service chose this id: then nobody can make a session of it."""
+    return is_ours(session_id, "ses")
+
+
+def is_message_id(text: str) -> bool:
+    """Whether a text may be a message's id."""
+    return is_ours(text, "msg")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be a session's id."""
+    return _ID.fullmatch(text) is not None
 
 
 def check_id(session_id: str) -> str:
@@ -161,7 +180,7 @@ def check_id(session_id: str) -> str:
     Raises:
         InvalidRequest: it cannot be one.
     """
-    if not _ID.fullmatch(session_id):
+    if not is_id(session_id):
         raise InvalidRequest(
             "session_id: it has 1 to 128 letters, digits and . _ : @ -, and begins with a letter or digit.",
             param="session_id",

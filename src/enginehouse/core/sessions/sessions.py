@@ -29,6 +29,7 @@ __all__ = ["Sessions"]
 
 log = structlog.get_logger()
 
+_NAME = 128
 _NOTE = 2.0
 """Seconds between two notes of what has come of running answers."""
 
@@ -236,6 +237,8 @@ def _said(question: Question) -> tuple[words.Turn, ...]:
             raise InvalidRequest(f"messages: {turn.role.value!r} cannot ask; user and tool can.", param="messages")
         if not turn.parts:
             raise InvalidRequest("messages: one of them says nothing.", param="messages")
+        if len(turn.name) > _NAME or not turn.name.isprintable():
+            raise InvalidRequest(f"messages: a name has at most {_NAME} printable characters.", param="messages")
     if not turns and question.parent is None and question.session_id is None:
         raise InvalidRequest("prompt: say something.", param="prompt")
     return tuple(structs.replace(turn, extra={}) for turn in turns)

@@ -16,6 +16,7 @@ from enginehouse.core.sessions.conversation import (
     Owner,
     Session,
     Status,
+    is_message_id,
     new_id,
     title_of,
 )
@@ -33,7 +34,7 @@ from enginehouse.stores.sql import sessions as sql
 from enginehouse.types import Usage
 from enginehouse.types.generation import Role, Turn
 
-__all__ = ["Arrived", "Begun", "Steps", "Verdict", "unknown"]
+__all__ = ["Arrived", "Begun", "Steps", "Verdict", "check_room", "unknown"]
 
 _MOST_WAITING = 32
 """Turns that stand in one session's line."""
@@ -227,8 +228,7 @@ class Steps:
         self.bury(connection)
 
     def _make(self, connection: Connection, owner: Owner, session_id: str, now: int) -> bool:
-        if sql.how_many(connection, owner.tenant, owner.user) >= self._settings.max_sessions:
-            raise Conflict(f"You have {self._settings.max_sessions} sessions, which is the most; delete some.")
+        check_room(connection, owner, self._settings.max_sessions)
         key = new_id("key", now / 1_000_000)
         session = Session(key=key, id=session_id, owner=owner, created=now, updated=now)
         return sql.open_session(connection, session_row(session))
@@ -257,6 +257,16 @@ class Steps:
         return structs.replace(before, **values, version=version)
 
 
+def check_room(connection: Connection, owner: Owner, most: int) -> None:
+    """An owner may have so many sessions.
+
+    Raises:
+        Conflict: it has them.
+    """
+    if sql.how_many(connection, owner.tenant, owner.user) >= most:
+        raise Conflict(f"You have {most} sessions, which is the most; delete some.")
+
+
 def unknown(session_id: str) -> NotFound:
     """There is none of that name, or it is somebody else's, which is the same."""
     return NotFound(
@@ -280,7 +290,7 @@ def _parent(connection: Connection, session: Session, parent: str | None, *, ane
 
 
 def _message(connection: Connection, session: Session, message: str) -> Message:
-    row = sql.one_message(connection, session.key, message)
+    row = sql.one_message(connection, session.key, message) if is_message_id(message) else None
     if row is None:
         raise NotFound(f"The session has no message {message[:128]!r}.", param="parent")
     return message_from(row)

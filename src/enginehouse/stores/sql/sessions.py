@@ -30,6 +30,7 @@ __all__ = [
     "Row",
     "add_messages",
     "add_turn",
+    "all_counts",
     "ancestors",
     "change_message",
     "change_session",
@@ -311,6 +312,16 @@ def counts(connection: Connection, tokenizer: str, messages: Sequence[str]) -> d
         where = and_(COUNTS.c.tokenizer == tokenizer, COUNTS.c.message.in_(some))
         for row in connection.execute(select(COUNTS.c.message, COUNTS.c.tokens).where(where)):
             found[row.message] = row.tokens
+    return found
+
+
+def all_counts(connection: Connection, messages: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Tokens of messages, by tokenizer."""
+    found: dict[str, dict[str, int]] = {}
+    for start in range(0, len(messages), _AT_ONCE):
+        where = COUNTS.c.message.in_(messages[start : start + _AT_ONCE])
+        for row in connection.execute(select(COUNTS).where(where)):
+            found.setdefault(row.message, {})[row.tokenizer] = row.tokens
     return found
 
 
