@@ -1,6 +1,7 @@
 """Conversations on every database: one turn at a time, in order; nothing shortened, nothing of others.
 
-Each test takes the fixture `database`: an open database, migrated and empty. Two `Sessions` on it are two replicas.
+Who runs them has the fixtures `database`, open, migrated and empty, and `copies`, which makes what a replica has at
+hand. Two `Sessions` on one database are two replicas.
 """
 
 import asyncio
@@ -9,14 +10,21 @@ import pytest
 
 from enginehouse.core.sessions import ROOT, Owner, Question, Sessions, Status
 from enginehouse.core.sessions.rows import message_from, session_from
-from enginehouse.errors import Conflict, ContextLengthExceeded, InvalidRequest, ModelNotFound, NotFound, QueueFull
+from enginehouse.errors import (
+    Conflict,
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    NotFound,
+    QueueFull,
+    StoreUnavailable,
+)
 from enginehouse.settings.schema import SessionSettings
-from enginehouse.stores.kv import MemoryCopies
 from enginehouse.stores.sql import sessions as sql
 from enginehouse.testing.conversations import WordRulers
 from enginehouse.types import Principal, Usage
 from enginehouse.types.answer import TextDelta
-from enginehouse.types.generation import Text
+from enginehouse.types.generation import Image, Role, Text, Turn
 
 ANN, BOB = Principal(user="ann"), Principal(user="bob")
 
@@ -24,14 +32,14 @@ ANN, BOB = Principal(user="ann"), Principal(user="bob")
 class Replica(Sessions):
     """A process; its clock stands still unless it is moved."""
 
-    def __init__(self, database, *, lengths=None, hot=None, now=1_700_000_000.0, **settings):
+    def __init__(self, database, hot, *, lengths=None, now=1_700_000_000.0, **settings):
         self.now = now
         self.database = database
         super().__init__(
             database,
             WordRulers(**(lengths or {"parrot": None})),
             SessionSettings(**settings),
-            hot or MemoryCopies(10**6, 60.0),
+            hot,
             clock=lambda: self.now,
         )
 
@@ -74,8 +82,13 @@ def said(turn):
 
 
 @pytest.fixture
-def here(database):
-    return Replica(database)
+def replica(database, copies):
+    return lambda **more: Replica(database, copies(), **more)
+
+
+@pytest.fixture
+def here(replica):
+    return replica()
 
 
 async def test_a_session_is_made_on_first_use_and_goes_on(here):
@@ -152,8 +165,8 @@ async def test_an_id_of_ones_own_choice_is_ones_own(here):
     assert said(second) == [("user", "I")]
 
 
-async def test_turns_of_one_session_come_in_the_order_of_arrival_on_both_replicas(database):
-    here, there = Replica(database), Replica(database)
+async def test_turns_of_one_session_come_in_the_order_of_arrival_on_both_replicas(replica):
+    here, there = replica(), replica()
     order = []
 
     async def ask(replica, number):
@@ -169,8 +182,8 @@ async def test_turns_of_one_session_come_in_the_order_of_arrival_on_both_replica
     assert order == [(number, 2 * number + 1) for number in range(8)]
 
 
-async def test_a_second_one_is_refused_where_none_shall_wait(database):
-    here, there = Replica(database, concurrent="reject"), Replica(database, concurrent="reject")
+async def test_a_second_one_is_refused_where_none_shall_wait(replica):
+    here, there = replica(concurrent="reject"), replica(concurrent="reject")
     async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
         for replica in (here, there):
             with pytest.raises(Conflict):
@@ -212,16 +225,16 @@ async def test_what_cannot_follow_is_refused_and_leaves_nothing(here):
     assert await here.database.read(lambda c: sql.how_many(c, owner.tenant, owner.user)) == 1
 
 
-async def test_a_question_that_cannot_fit_never_was(database):
-    here = Replica(database, lengths={"parrot": 40}, answer_tokens=10)
+async def test_a_question_that_cannot_fit_never_was(replica):
+    here = replica(lengths={"parrot": 40}, answer_tokens=10)
     first = await here.ask(session_id="s")
     with pytest.raises(ContextLengthExceeded, match=r"34 tokens .* 30 of"):
         await here.ask("word " * 30, session_id="s")
     assert len(await here.messages(first)) == 2
 
 
-async def test_what_a_dead_replica_was_writing_is_interrupted_and_the_next_goes_on(database):
-    dead, here = Replica(database), Replica(database)
+async def test_what_a_dead_replica_was_writing_is_interrupted_and_the_next_goes_on(replica):
+    dead, here = replica(), replica()
     turn = dead.turn(ANN, Question(said="hello", session_id="s"))
     opened = await turn.__aenter__()
     opened.add(TextDelta(text="half"))
@@ -238,3 +251,93 @@ async def test_what_a_dead_replica_was_writing_is_interrupted_and_the_next_goes_
     await opened.answered("half is late")
     assert (await here.messages(opened))[1].text == "half is late"
     await turn.__aexit__(None, None, None)
+
+
+async def test_what_another_replica_changed_counts_at_once(replica):
+    here, there = replica(), replica()
+    first = await here.ask("one", "1", session_id="s")
+    await there.ask("two", "2", session_id="s")
+    edited = await here.ask("three", "3", session_id="s", parent=first.message_id)
+    assert [text for _, text in said(edited)] == ["one", "1", "three"]
+    onward = await there.ask("four", "4", session_id="s")
+    assert [text for _, text in said(onward)] == ["one", "1", "three", "3", "four"]
+
+
+class Leaving:
+    """A database that goes away when it is told."""
+
+    def __init__(self, database):
+        self.database, self.away = database, False
+        self.embedded = database.embedded
+
+    async def read(self, work):
+        return await self.database.read(work)
+
+    async def write(self, work):
+        if self.away:
+            raise StoreUnavailable("away")
+        return await self.database.write(work)
+
+
+async def test_an_unsaved_end_is_saved_as_soon_as_it_can_be(database, copies):
+    leaving = Leaving(database)
+    here = Replica(leaving, copies())
+    async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
+        leaving.away = True
+        with pytest.raises(StoreUnavailable):
+            await turn.answered("all of it")
+    leaving.away = False
+    assert (await here.messages(turn))[1].status is Status.RUNNING
+    await here.look_after()
+    answer = (await here.messages(turn))[1]
+    assert (answer.text, answer.status) == ("all of it", Status.COMPLETE)
+
+
+async def test_deleting_a_session_in_the_midst_of_a_turn_harms_nobody(here):
+    async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
+        waiting = asyncio.get_running_loop().create_task(here.ask("next", session_id="s"))
+        await asyncio.sleep(0.05)
+        await here.database.write(lambda c: sql.remove(c, turn.session.key))
+        await here.look_after()
+        await turn.answered("too late")
+    with pytest.raises(NotFound):
+        await waiting
+    again = await here.ask("hello", session_id="s")
+    assert len(await here.messages(again)) == 2
+
+
+async def test_who_leaves_the_line_holds_nobody_up(here):
+    async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
+        waiting = [asyncio.get_running_loop().create_task(here.ask(f"n {n}", session_id="s")) for n in range(3)]
+        await asyncio.sleep(0.05)
+        waiting[0].cancel()
+        await asyncio.gather(waiting[0], return_exceptions=True)
+        await turn.answered("yes")
+    await asyncio.gather(*waiting[1:])
+    assert [m.text for m in await here.messages(turn)][2::2] == ["n 1", "n 2"]
+
+
+async def test_what_failed_without_a_word_is_left_out_of_the_context(here):
+    await here.ask("one", "1", session_id="s")
+    await here.leave(QueueFull("full"), session_id="s", said="two")
+    after = await here.ask("three", "3", session_id="s")
+    assert [text for _, text in said(after)] == ["one", "1", "three"]
+    assert [m.text for m in await here.messages(after)] == ["one", "1", "two", "", "three", "3"]
+
+
+async def test_words_of_all_kinds_come_back_as_they_were(here):
+    strange = 'NUL \x00, \u2028, 😀, \ufffe, e\u0301 and \\u0000 "quoted"'
+    parts = (Text(text=strange), Image(url="https://example.org/cat.png"))
+    turn = await here.ask((Turn(role=Role.USER, parts=parts, name="Ann"),), strange, session_id="s", system=strange)
+    question, answer = await here.messages(turn)
+    assert (question.parts, question.name, answer.text) == (parts, "Ann", strange)
+    assert (await here.session(turn)).system == strange
+
+
+async def test_tokens_are_counted_once(replica, database):
+    here = replica(lengths={"parrot": 1000})
+    await here.ask("one two three", "four five", session_id="s")
+    turn = await here.ask("six", session_id="s")
+    ids = [message.id for message in await here.messages(turn)]
+    kept = await database.read(lambda c: sql.counts(c, "words", ids))
+    assert [kept.get(id_) for id_ in ids] == [3, 2, 1, None]

@@ -1,4 +1,4 @@
-"""Conversations over HTTP: each owner's own, whoever else is an admin. What is said in them comes by the chat routes."""
+"""Conversations over HTTP: each owner's own, and no admin's. What is said in them comes by the chat routes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from enginehouse import __version__
-from enginehouse.cli import config, keys
+from enginehouse.cli import config, keys, sessions
 from enginehouse.errors import EnginehouseError, SettingsError
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
+app.add_typer(sessions.app, name="sessions")
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 app.add_typer(db, name="db")
 usage = typer.Typer(no_args_is_help=True, help="What was used and what it cost.")

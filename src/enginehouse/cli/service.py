@@ -94,6 +94,16 @@ class Service:
         async with self._request(method, path, json=body) as response:
             return _object(await response.read())
 
+    async def file(self, path: str) -> bytes:
+        """What a path holds, as it is.
+
+        Raises:
+            UpstreamDied, UpstreamTimeout: nobody answers.
+            UpstreamRefused, MissingCredentials: it answers with an error.
+        """
+        async with self._request("GET", path) as response:
+            return await response.read()
+
     @asynccontextmanager
     async def lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Send JSON and read NDJSON; yields its lines.

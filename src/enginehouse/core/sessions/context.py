@@ -122,7 +122,8 @@ def room(context_length: int | None, max_tokens: int | None, answer_tokens: int)
     """
     if context_length is None:
         return None
-    return context_length - (max_tokens if max_tokens is not None else min(answer_tokens, context_length // 4))
+    answer = max_tokens if max_tokens is not None else min(answer_tokens, context_length // 4)
+    return max(0, context_length - answer)
 
 
 async def built(ruler: Ruler, draft: Draft, limit: int | None, known: Mapping[str, int]) -> Context:

@@ -15,6 +15,7 @@ from enginehouse.core.sessions.conversation import Owner, new_id
 from enginehouse.core.sessions.steps import Arrived, Steps
 from enginehouse.errors import StoreError
 from enginehouse.stores.sql import Database
+from enginehouse.stores.sql import sessions as sql
 
 __all__ = ["Line", "Place"]
 
@@ -67,7 +68,8 @@ class Line:
                 arrive = partial(self._steps().arrive, owner, session_id, turn, make=make)
                 place = Place(turn, await self._database.write(arrive))
         except BaseException:
-            self._here.discard(turn)  # if it stands there nevertheless, its lease ends
+            self._here.discard(turn)
+            await self._never_came(turn)
             raise
         try:
             yield place
@@ -101,6 +103,13 @@ class Line:
         """Somebody of this process has left a session's line."""
         for news in self._waiting.get(key, ()):
             news.set()
+
+    async def _never_came(self, turn: str) -> None:
+        """Who was cancelled while it came may stand there nevertheless."""
+        try:
+            await self._database.write(partial(sql.forget_turn, turn=turn))
+        except StoreError:
+            return  # its lease ends
 
     async def _leave(self, place: Place) -> None:
         leave = partial(self._steps().leave, place.key, place.turn, place.arrived.made)

@@ -113,8 +113,9 @@ class Sessions:
         Raises:
             StoreUnavailable: the database is away.
         """
-        steps = self._steps
-        await self._database.write(steps.start_alone if self._database.embedded else steps.bury)
+        if self._database.embedded:  # it belongs to one process: whoever had a turn before is dead
+            await self._database.write(sql.forget_turns)
+        await self._bury()
 
     async def run(self) -> None:
         """Keep this process's turns alive, note what has come of their answers, and end those of dead replicas."""
@@ -133,11 +134,16 @@ class Sessions:
         """
         turns, notes = self._line.turns, [(turn.message_id, turn.so_far) for turn in self._running.values()]
         if turns:
-            await self._database.write(lambda connection: self._steps.keep(turns, notes, connection))
+            await self._database.write(partial(self._steps.renew, turns))
+        if notes:
+            await self._database.write(partial(self._steps.note, notes))
         for opened, verdict in list(self._owed.values()):
             await self._end(opened, verdict)
-        if await self._database.read(self._steps.lost):
-            await self._database.write(self._steps.bury)
+        await self._bury()
+
+    async def _bury(self) -> None:
+        for key in await self._database.read(self._steps.lost):
+            await self._database.write(partial(self._steps.bury, key))
 
     async def _begin(self, place: Place, question: Question, said: tuple[words.Turn, ...], model: str) -> Begun:
         begin = partial(

@@ -1,6 +1,7 @@
 """The steps of a turn, each one transaction: to arrive, to begin, to go on, to end, or never to have been.
 
-A step first takes the session's lock, so that steps of one session happen one after the other on every replica.
+A step first takes the session's lock, so that steps of one session happen one after the other on every replica. No
+transaction locks two sessions, and none locks messages after turns: so none waits for one that waits for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -157,9 +158,12 @@ class Steps:
         session = self._grown(connection, before, (*asked, answer), model, system)
         return Begun(session=session, before=before, asked=asked, answer=answer)
 
-    def keep(self, turns: Sequence[str], notes: Sequence[tuple[str, Content]], connection: Connection) -> None:
-        """These turns are alive; what is known so far of answers that run, for the case that their writer dies."""
+    def renew(self, turns: Sequence[str], connection: Connection) -> None:
+        """These turns are alive."""
         sql.renew(connection, turns, self.now + self._lease)
+
+    def note(self, notes: Sequence[tuple[str, Content]], connection: Connection) -> None:
+        """What is known so far of answers that run, for the case that their writer dies."""
         for message, parts in notes:
             sql.change_message(connection, message, (Status.RUNNING.value,), parts=encode_parts(parts))
 
@@ -188,8 +192,8 @@ class Steps:
         """A turn that has begun shall never have been; a session that was made for it neither."""
         if sql.lock(connection, key) is None:
             return
-        sql.remove_turn(connection, key, turn)
         sql.remove_messages(connection, [message.id for message in (*begun.asked, begun.answer)])
+        sql.remove_turn(connection, key, turn)
         before = begun.before
         row = session_row(before)
         sql.change_session(
@@ -209,23 +213,15 @@ class Steps:
         if made and not row["messages"] and not sql.how_many_turns(connection, key):
             sql.remove(connection, key)
 
-    def lost(self, connection: Connection) -> bool:
-        """Whether there is anything to bury."""
-        return bool(sql.lost_messages(connection, self.now))
+    def lost(self, connection: Connection) -> list[str]:
+        """Keys of sessions with answers whose writers died."""
+        return sorted({row["session"] for row in sql.lost_messages(connection, self.now)})
 
-    def bury(self, connection: Connection) -> int:
-        """Mark answers as interrupted whose writers died; how many."""
-        lost = sql.lost_messages(connection, self.now)
-        for key in sorted({row["session"] for row in lost}):
-            if sql.lock(connection, key) is not None:
-                sql.interrupt(connection, key, self.now)
-                sql.change_session(connection, key)
-        return len(lost)
-
-    def start_alone(self, connection: Connection) -> None:
-        """Whoever had a turn in this database before is dead: an embedded one belongs to one process."""
-        sql.forget_turns(connection)
-        self.bury(connection)
+    def bury(self, key: str, connection: Connection) -> None:
+        """Mark answers of a session as interrupted if their writers died."""
+        if sql.lock(connection, key) is not None and sql.head(connection, key, self.now) is None:
+            sql.interrupt(connection, key, self.now)
+            sql.change_session(connection, key)
 
     def _make(self, connection: Connection, owner: Owner, session_id: str, now: int) -> bool:
         check_room(connection, owner, self._settings.max_sessions)

@@ -36,6 +36,7 @@ __all__ = [
     "change_session",
     "counts",
     "ended_turns",
+    "forget_turn",
     "forget_turns",
     "head",
     "how_many",
@@ -264,6 +265,11 @@ def lost_messages(connection: Connection, now: int) -> list[Row]:
 def ended_turns(connection: Connection, session: str, now: int) -> None:
     """Forget turns whose holders died; only under the session's lock."""
     connection.execute(delete(TURNS).where(TURNS.c.session == session, TURNS.c.lease <= now))
+
+
+def forget_turn(connection: Connection, turn: str) -> None:
+    """Nobody has this turn, in whichever session."""
+    connection.execute(delete(TURNS).where(TURNS.c.id == turn))
 
 
 def forget_turns(connection: Connection) -> None:
