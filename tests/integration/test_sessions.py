@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
@@ -48,9 +47,7 @@ def stores(request):
 @pytest.fixture(scope="module")
 def address(postgres):
     """One database for all: to make many takes its time."""
-    url = postgres.new_database()
-    asyncio.run(migrated(url, Path()))
-    return url
+    return postgres.new_database()
 
 
 async def migrated(url, folder):

@@ -19,6 +19,7 @@ from enginehouse.core.measuring import ModelRulers
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.sessions import Archive, Sessions
+from enginehouse.core.summing import Summaries
 from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
@@ -53,7 +54,8 @@ class Rooms:
         self.cleanup = Cleanup(ground.residency, ground.machine)
         self.holdings = Holdings(ground.residency, self.copies, ground.machine)
         rulers, at_hand = self._rulers(settings), _hot_copies(ground, now.sessions)
-        self.sessions = Sessions(ground.database, rulers, now.sessions, at_hand)
+        sums_up = Summaries(self.gateway, rulers)
+        self.sessions = Sessions(ground.database, rulers, now.sessions, at_hand, sums_up=sums_up)
         self.archive = Archive(
             ground.database,
             at_hand,

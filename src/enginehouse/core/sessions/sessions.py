@@ -15,6 +15,7 @@ from enginehouse.core.sessions.context import Context, Draft, Ruler, Rulers, bui
 from enginehouse.core.sessions.conversation import Message, Owner, Status, check_id, named_by_us, new_id
 from enginehouse.core.sessions.line import Line, Place
 from enginehouse.core.sessions.steps import Begun, Steps, Verdict
+from enginehouse.core.sessions.summary import SumsUp, built_with_summary
 from enginehouse.core.sessions.turn import Question, Turn
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, StoreError
 from enginehouse.settings.schema import SessionSettings
@@ -52,6 +53,7 @@ class Sessions:
         rulers: measure prompts.
         settings: limits, and what becomes of two requests at a time.
         hot: branches at hand.
+        sums_up: what no longer fits, where the settings name a model for it.
         clock: seconds since 1970.
     """
 
@@ -62,11 +64,12 @@ class Sessions:
         settings: SessionSettings,
         hot: HotCopies,
         *,
+        sums_up: SumsUp | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._rulers = database, rulers
         self._settings, self._clock = settings, clock
-        self._branches = Branches(database, hot)
+        self._branches, self._sums_up = Branches(database, hot), sums_up
         self._steps = Steps(settings, clock)
         self._line = Line(database, lambda: self._steps)
         self._running: dict[str, Turn] = {}
@@ -103,7 +106,7 @@ class Sessions:
             name = question.model or place.arrived.session.model or None
             ruler = self._rulers.of(principal, name, question.request_id)
             begun = await self._begin(place, question, said, name or ruler.model)
-            turn = await self._opened(place, question, begun, ruler)
+            turn = await self._opened(principal, place, question, begun, ruler)
             async with self._answering(turn):
                 yield turn
 
@@ -161,11 +164,12 @@ class Sessions:
             if begun is not None:
                 return begun
 
-    async def _opened(self, place: Place, question: Question, begun: Begun, ruler: Ruler) -> Turn:
+    async def _opened(
+        self, principal: Principal, place: Place, question: Question, begun: Begun, ruler: Ruler
+    ) -> Turn:
         """With its context; a turn that cannot have one never was."""
         try:
-            branch = await self._branches.of(begun)
-            context = await self._context(question, begun, branch, ruler)
+            branch, context = await self._context(principal, question, begun, ruler)
         except BaseException:
             await self._undo(place, begun)
             raise
@@ -175,8 +179,10 @@ class Sessions:
         return Turn(begun, context, partial(self._end, opened), partial(self._undo, place, begun))
 
     async def _context(
-        self, question: Question, begun: Begun, branch: tuple[Message, ...], ruler: Ruler
-    ) -> Context:
+        self, principal: Principal, question: Question, begun: Begun, ruler: Ruler
+    ) -> tuple[tuple[Message, ...], Context]:
+        """The branch up to the question, and what of it the model is to read."""
+        branch = await self._branches.of(begun)
         ids = [message.id for message in branch]
         known = await self._database.read(lambda connection: sql.counts(connection, ruler.tokenizer, ids))
         draft = Draft(
@@ -186,7 +192,15 @@ class Sessions:
             tools=question.tools,
         )
         limit = room(ruler.context_length, question.max_tokens, self._settings.answer_tokens)
-        return await built(ruler, draft, limit, known)
+        model = self._settings.summary_model
+        if model is None or self._sums_up is None or limit is None:
+            return branch, await built(ruler, draft, limit, known)
+        ask = partial(self._sums_up, principal, model, question.request_id)
+        context, summed = await built_with_summary(ruler, draft, limit, known, ask)
+        if summed is None:
+            return branch, context
+        await self._database.write(partial(self._steps.sum_up, begun.session.key, summed))
+        return tuple(summed if message.id == summed.id else message for message in branch), context
 
     @asynccontextmanager
     async def _answering(self, turn: Turn) -> AsyncGenerator[None]:

@@ -213,6 +213,11 @@ class Steps:
         if made and not row["messages"] and not sql.how_many_turns(connection, key):
             sql.remove(connection, key)
 
+    def sum_up(self, key: str, message: Message, connection: Connection) -> None:
+        """Keep a message's summary."""
+        if sql.lock(connection, key) is not None:
+            sql.change_message(connection, message.id, tuple(Status), summary=encoded(message.summary))
+
     def lost(self, connection: Connection) -> list[str]:
         """Keys of sessions with answers whose writers died."""
         return sorted({row["session"] for row in sql.lost_messages(connection, self.now)})
