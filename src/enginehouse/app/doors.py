@@ -24,8 +24,8 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
-from enginehouse.api.sockets import Sockets
 from enginehouse.api.sessions import sessions_router
+from enginehouse.api.sockets import Sockets
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
