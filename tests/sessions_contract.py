@@ -7,6 +7,7 @@ hand. Two `Sessions` on one database are two replicas.
 import asyncio
 
 import pytest
+from sqlalchemy import func, select
 
 from enginehouse.core.sessions import ROOT, Owner, Question, Sessions, Status
 from enginehouse.core.sessions.rows import message_from, session_from
@@ -79,6 +80,13 @@ class Replica(Sessions):
 
 def said(turn):
     return [(t.role.value, "".join(p.text for p in t.parts if isinstance(p, Text))) for t in turn.messages]
+
+
+async def in_line(replica, count):
+    """Until so many have a turn, or wait for one."""
+    there, statement = 0, select(func.count()).select_from(sql.TURNS)
+    while there < count:
+        there = await replica.database.read(lambda connection: connection.execute(statement).scalar_one())
 
 
 @pytest.fixture
@@ -167,18 +175,19 @@ async def test_an_id_of_ones_own_choice_is_ones_own(here):
 
 async def test_turns_of_one_session_come_in_the_order_of_arrival_on_both_replicas(replica):
     here, there = replica(), replica()
-    order = []
+    order, all_in = [], asyncio.Event()
 
     async def ask(replica, number):
         async with replica.turn(ANN, Question(said=f"number {number}", session_id="s")) as turn:
             order.append((number, len(turn.messages)))
-            await asyncio.sleep(0)
+            await all_in.wait()
             await turn.answered("yes")
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(8):
             tasks.create_task(ask((here, there)[number % 2], number))
-            await asyncio.sleep(0.03)
+            await in_line(here, number + 1)
+        all_in.set()
     assert order == [(number, 2 * number + 1) for number in range(8)]
 
 
@@ -296,7 +305,7 @@ async def test_an_unsaved_end_is_saved_as_soon_as_it_can_be(database, copies):
 async def test_deleting_a_session_in_the_midst_of_a_turn_harms_nobody(here):
     async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
         waiting = asyncio.get_running_loop().create_task(here.ask("next", session_id="s"))
-        await asyncio.sleep(0.05)
+        await in_line(here, 2)
         await here.database.write(lambda c: sql.remove(c, turn.session.key))
         await here.look_after()
         await turn.answered("too late")
@@ -308,8 +317,10 @@ async def test_deleting_a_session_in_the_midst_of_a_turn_harms_nobody(here):
 
 async def test_who_leaves_the_line_holds_nobody_up(here):
     async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
-        waiting = [asyncio.get_running_loop().create_task(here.ask(f"n {n}", session_id="s")) for n in range(3)]
-        await asyncio.sleep(0.05)
+        waiting = []
+        for n in range(3):
+            waiting.append(asyncio.get_running_loop().create_task(here.ask(f"n {n}", session_id="s")))
+            await in_line(here, n + 2)
         waiting[0].cancel()
         await asyncio.gather(waiting[0], return_exceptions=True)
         await turn.answered("yes")

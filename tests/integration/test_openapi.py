@@ -39,7 +39,7 @@ HELLO = {
 
 MODELS = ("parrot", "vectors", "author/parrot:1b", "nobody")
 
-NAMES = {"name": "shelf", "collection_name": "shelf", "key_id": ""}
+NAMES = {"name": "shelf", "collection_name": "shelf", "key_id": "", "session_id": "talk"}
 """Other things there are, by what routes call them."""
 
 seen: Counter[tuple[str, int]] = Counter()
@@ -59,6 +59,7 @@ def house(tmp_path_factory):
         with Service(folder, config) as running:
             collection = {"collection_name": "shelf", "vector_size": 2}
             assert running.call("/v1/vector/collections", collection, KEY)[0] == 201
+            assert running.call("/api/v1/sessions", {"id": "talk"}, KEY)[0] == 201
             NAMES["key_id"] = running.call("/v1/keys", {"name": "one"}, KEY)[1]["id"]
             yield running
 

@@ -15,11 +15,11 @@ from enginehouse.api.wire import Exchange
 from enginehouse.core.chat import Answers, Asked, Ended, Failed, Happening, Reader, Started, Stopped
 from enginehouse.core.gateway import patience
 from enginehouse.dialects.openai.chat import OpenAIChat
-from enginehouse.errors import EnginehouseError, ShuttingDown
+from enginehouse.errors import EnginehouseError, InvalidRequest, ShuttingDown
 from enginehouse.types import Operation
 from enginehouse.types.generation import Sampling
 
-__all__ = ["ChatFace", "ChatQuestion", "sampling_of"]
+__all__ = ["ChatFace", "ChatQuestion", "prompt_of", "sampling_of"]
 
 
 class ChatQuestion(Struct, kw_only=True):
@@ -27,7 +27,13 @@ class ChatQuestion(Struct, kw_only=True):
 
     session_id: Annotated[str, Meta(min_length=1, max_length=128)]
     """A new one begins a conversation."""
-    prompt: Annotated[str, Meta(min_length=1)]
+    prompt: Annotated[str, Meta(min_length=1)] | None = None
+    """What is said; only who gives the `parent` that is to be answered anew says nothing."""
+    parent: Annotated[str, Meta(max_length=128)] | None = None
+    """The message to follow: an answer, or `root` for none; an edited question follows what the old one followed.
+    Without a prompt, the question that is to be answered anew, or one of its answers. Where it ends, when left out."""
+    system: str | None = None
+    """The conversation's system prompt from now on."""
     model: str | None = None
     """The session's, or the default, when left out."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -49,6 +55,19 @@ _PAGE = Page(
     stream="text/event-stream",
     refusals={409: "Another request of this conversation is being answered, where these do not wait."},
 )
+
+
+def prompt_of(question: ChatQuestion) -> str:
+    """What is said; nothing where the parent is to be answered anew.
+
+    Raises:
+        InvalidRequest: nothing is said, and nothing named that could be answered.
+    """
+    if question.prompt is None and question.parent is None:
+        raise InvalidRequest(
+            "prompt: it is missing; or name the parent that is to be answered anew.", param="prompt"
+        )
+    return question.prompt or ""
 
 
 def sampling_of(question: ChatQuestion) -> Sampling:
@@ -75,7 +94,9 @@ class ChatFace(Face):
         asked = Asked(
             request=request,
             session_id=body.session_id,
-            prompt=body.prompt,
+            prompt=prompt_of(body),
+            parent=body.parent,
+            system=body.system,
             sampling=sampling_of(body),
             admission=nullcontext(exchange.grant),
         )

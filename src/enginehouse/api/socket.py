@@ -12,7 +12,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Meta, Struct
 
-from enginehouse.api.chat import ChatQuestion, sampling_of
+from enginehouse.api.chat import ChatQuestion, prompt_of, sampling_of
 from enginehouse.api.chat_events import error_json, message, told
 from enginehouse.api.dialect import decode
 from enginehouse.api.wire import Receive, Send
@@ -172,7 +172,9 @@ class Socket:
         asked = Asked(
             request=request,
             session_id=question.session_id,
-            prompt=question.prompt,
+            prompt=prompt_of(question),
+            parent=question.parent,
+            system=question.system,
             sampling=sampling_of(question),
             admission=self._admits(principal),
         )

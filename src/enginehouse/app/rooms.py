@@ -61,6 +61,7 @@ class Rooms:
             at_hand,
             lambda: settings().sessions,
             check_model=lambda principal, name: rulers.of(principal, name, ""),
+            forget=[lambda session: ground.cache.rulings.purge(tag=session.tag)],
         )
         self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits)
         self.usage = UsageReports(ground.database)

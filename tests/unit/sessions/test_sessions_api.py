@@ -60,8 +60,8 @@ class Door:
         )
         self.app = FrontDoor({}, framework_app([sessions_router(self.archive, here)]), Callers(), ServerSettings())
 
-    async def forget(self, owner, session_id):
-        self.forgotten.append((owner.user, session_id))
+    async def forget(self, session):
+        self.forgotten.append((session.owner.user, session.id))
 
     async def say(self, said="hello", answer="hello yourself", who="ann", **more):
         self.now += 1

@@ -45,6 +45,11 @@ class Asked(Struct, frozen=True, kw_only=True):
     """Who asks and how; its model is empty where the session's, or the default, is wanted."""
     session_id: str
     prompt: str
+    """Nothing where `parent` is to be answered anew."""
+    parent: str | None = None
+    """The message to follow; the conversation's end when it is None."""
+    system: str | None = None
+    """The conversation's system prompt from now on; None leaves it as it is."""
     sampling: Sampling = Sampling()
     admission: AbstractAsyncContextManager[Spends | None]
     """What lets it in: entered before all else, left at its end."""
@@ -115,14 +120,19 @@ class Giving:
         asked = self._asked
         grant = await stack.enter_async_context(asked.admission)
         question = Question(
-            said=asked.prompt,
+            said=asked.prompt or (),
+            parent=asked.parent,
+            system=asked.system,
             session_id=asked.session_id,
             model=asked.request.model or None,
             max_tokens=asked.sampling.max_tokens,
             request_id=asked.request.request_id,
         )
         turn = self._turn = await stack.enter_async_context(self._sessions.turn(asked.request.principal, question))
-        request = structs.replace(asked.request, model=turn.model, queueing=self._queueing, grant=grant)
+        caching = structs.replace(asked.request.caching, tags=(*asked.request.caching.tags, turn.session.tag))
+        request = structs.replace(
+            asked.request, model=turn.model, queueing=self._queueing, grant=grant, caching=caching
+        )
         generation = Generation(model=request.model, turns=turn.messages, sampling=asked.sampling)
         async with self._gateway.events(request, generation) as answering:
             self._answering = answering

@@ -42,8 +42,8 @@ _SWEEP, _LOOK = 3600.0, 60.0
 _AT_ONCE = 100
 _TITLE, _METADATA = 200, 16_384
 
-Forget: TypeAlias = Callable[[Owner, str], Awaitable[None]]
-"""Called with whose session was deleted, and its id: what others keep of it goes as well."""
+Forget: TypeAlias = Callable[[Session], Awaitable[object]]
+"""Called with a session that was deleted: what others keep of it goes as well."""
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -232,7 +232,10 @@ class Archive:
     async def _forgotten(self, session: Session) -> None:
         await self._hot.drop(session.key)
         for forget in self._forget:
-            await forget(session.owner, session.id)
+            try:
+                await forget(session)
+            except StoreError as error:
+                log.warning("session_not_forgotten", error=error.message)
 
     def _checked(self, principal: Principal, changes: Changes) -> dict[str, Any]:
         given = changes.given()

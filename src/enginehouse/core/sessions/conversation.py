@@ -95,6 +95,11 @@ class Session(Struct, frozen=True, kw_only=True):
     version: int = 0
     """Grows with every change."""
 
+    @property
+    def tag(self) -> str:
+        """Under which others keep what they keep of it."""
+        return f"session:{self.key}"
+
 
 class Message(Struct, frozen=True, kw_only=True):
     """What somebody said in a session; times are microseconds since 1970, UTC."""

@@ -259,6 +259,6 @@ def _said(question: Question) -> tuple[words.Turn, ...]:
             raise InvalidRequest("messages: one of them says nothing.", param="messages")
         if len(turn.name) > _NAME or not turn.name.isprintable():
             raise InvalidRequest(f"messages: a name has at most {_NAME} printable characters.", param="messages")
-    if not turns and question.parent is None and question.session_id is None:
+    if not turns and question.parent is None:
         raise InvalidRequest("prompt: say something.", param="prompt")
     return tuple(structs.replace(turn, extra={}) for turn in turns)
