@@ -33,8 +33,9 @@ test: setup ## Run all tests: unit, then integration with the real bundled engin
 	$(BIN)/pytest tests/unit
 	$(BIN)/pytest tests/integration
 
-kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite and PostgreSQL), and of writing vectors
+kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite and PostgreSQL), of writing vectors, and of answering
 	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py tests/integration/test_vectors_killed.py
+	KILLS=200 $(BIN)/pytest -k kill_9 tests/integration/test_sessions.py
 
 outage: setup ## Stop PostgreSQL for 60 s under load: no request fails, no record is lost or counted twice
 	OUTAGE=60 $(BIN)/pytest -s -k stops_under_load tests/integration/test_ledger_postgres.py

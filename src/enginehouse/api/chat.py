@@ -31,7 +31,7 @@ class ChatQuestion(Struct, kw_only=True):
     """What is said; only who gives the `parent` that is to be answered anew says nothing."""
     parent: Annotated[str, Meta(max_length=128)] | None = None
     """The message to follow: an answer, or `root` for none; an edited question follows what the old one followed.
-    Without a prompt, the question that is to be answered anew, or one of its answers. Where it ends, when left out."""
+    Without a prompt, the question that is to be answered anew, or one of its answers. The end, when left out."""
     system: str | None = None
     """The conversation's system prompt from now on."""
     model: str | None = None
