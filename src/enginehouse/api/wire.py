@@ -249,6 +249,7 @@ class Exchange:
                 await self._ping()
                 continue
             if message["type"] == "http.disconnect":
+                self.timings.gone = True
                 worker.cancel()
                 return
 

@@ -51,6 +51,7 @@ class Ground(Struct, frozen=True, kw_only=True):
         read: from settings to models, also when they are edited.
         arrivals: set when a model's files have come.
         changes: the stream of what happens to models.
+        stopping: set when the service begins to stop.
         store: what replicas share, if they do.
         dependencies: who is asked for the health of the whole, by name.
     """
@@ -60,6 +61,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
     arrivals: asyncio.Event
     changes: EventStream[Update]
+    stopping: asyncio.Event
     machine: Machine
     store: RedisStore | None
     database: Database
@@ -86,7 +88,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
     read = partial(enrich, cards=Cards(), locate=artifacts.local, started=int(time.time()))
     catalogue = Catalogue(await read(settings))
     async with AsyncExitStack() as stack:
-        arrivals = asyncio.Event()
+        arrivals, stopping = asyncio.Event(), asyncio.Event()
         launchers = make_launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
@@ -100,7 +102,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         residency = await stack.enter_async_context(
             make_residency(settings, launchers, catalogue, machine, changes)
         )
-        ledger = await stack.enter_async_context(_ledger(settings, database))
+        ledger = await stack.enter_async_context(_ledger(settings, database, stopping))
         cache = await stack.enter_async_context(_cache(settings, database, store))
         yield Ground(
             artifacts=artifacts,
@@ -108,6 +110,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             catalogue=catalogue,
             arrivals=arrivals,
             changes=changes,
+            stopping=stopping,
             machine=machine,
             store=store,
             database=database,
@@ -161,6 +164,6 @@ def _cache(settings: Settings, database: Database, store: RedisStore | None) -> 
     return open_cache(settings.cache, key_secret(settings.auth, settings.data_dir), database, store)
 
 
-def _ledger(settings: Settings, database: Database) -> Ledger:
+def _ledger(settings: Settings, database: Database, stopping: asyncio.Event) -> Ledger:
     spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
-    return Ledger(SqlBooks(database), spool, prices_of(settings))
+    return Ledger(SqlBooks(database), spool, prices_of(settings), stopping=stopping.is_set)

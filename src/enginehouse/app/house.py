@@ -29,7 +29,7 @@ class House:
         self.settings = settings
         self.ground = ground
         self.rooms = Rooms(ground, lambda: self.settings)
-        self.stopping = asyncio.Event()
+        self.stopping = ground.stopping
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
         self.asgi = front_door(self.rooms, self.sockets, settings.server, self.stopping)

@@ -333,6 +333,8 @@ class Timings(Struct, kw_only=True):
     """Seconds since the kept answer was made."""
     patience: Patience | None = None
     """What its caller is willing to wait, where that is known."""
+    gone: bool = False
+    """Whether its caller has left."""
 
 
 class Queueing(Struct, frozen=True, kw_only=True):

@@ -323,9 +323,9 @@ class House:
         left = self.limit - cost
         assert left >= 0 or self.unchecked
         if left > 0:
-            await self.budgets.reserve(Holder(), accounts, left)
+            await self.budgets.reserve(Holder("all that is left"), accounts, left)
         with pytest.raises(BudgetSpent):
-            await self.budgets.reserve(Holder(), accounts, 1)
+            await self.budgets.reserve(Holder("one more"), accounts, 1)
         with self.books.engine.begin() as connection:
             connection.execute(RESERVATIONS.delete())
 
@@ -343,8 +343,10 @@ def _crash(launcher):
 
 
 class Holder:
-    id = "last"
     reserved = False
+
+    def __init__(self, name):
+        self.id = name
 
 
 def _body(call):

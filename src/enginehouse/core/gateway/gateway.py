@@ -179,7 +179,7 @@ class Gateway:
             flow: by an engine.
             cached: or from the cache, where its answers may be there.
         """
-        begun = held = False
+        begun, hold = False, None
         expected = flow.expected() if self._spending.limits(request) else None
         async with AsyncExitStack() as whole:
             entry = await whole.enter_async_context(self._ledger.record(request, request.face))
@@ -195,9 +195,9 @@ class Gateway:
             while True:
                 model, deployment = tries.next()
                 entry.resolved(model, deployment)
-                if not held:
-                    held = True
-                    await whole.enter_async_context(self._spending.held(request, entry, expected))
+                first = hold is None
+                hold = hold or await whole.enter_async_context(self._spending.held(request, entry, expected))
+                if await hold.cover() or first:
                     continue  # others may have come to that place meanwhile
                 try:
                     async with self._place(request, model, deployment) as seat:

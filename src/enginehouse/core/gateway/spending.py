@@ -9,7 +9,7 @@ from enginehouse.core.ledger.budgets import Budgets
 from enginehouse.core.ledger.ledger import Entry
 from enginehouse.types import Request, Usage
 
-__all__ = ["Expected", "Spending"]
+__all__ = ["Expected", "Hold", "Spending"]
 
 _ANSWER = 1024
 """Tokens that are held for an answer whose caller does not say how long it may be."""
@@ -25,6 +25,41 @@ class Expected(Struct, frozen=True, kw_only=True):
     def usage(self) -> Usage:
         """The same as tokens used."""
         return Usage(input=self.prompt, output=_ANSWER if self.answer is None else self.answer, estimated=True)
+
+
+class Hold:
+    """The dollars held for one request; a try at a dearer place wants more of them.
+
+    Args:
+        budgets: what they are taken from; None when there are none.
+        request: whose.
+        entry: under whose id they are held, and who knows the price.
+        expected: None when nothing limits the caller.
+    """
+
+    def __init__(self, budgets: Budgets | None, request: Request, entry: Entry, expected: Expected | None) -> None:
+        self._budgets = budgets
+        self._accounts = () if budgets is None or expected is None else budgets.accounts(request.principal)
+        self._usage = None if expected is None else expected.usage()
+        self._entry = entry
+        self._amount: int | None = None
+
+    async def cover(self) -> bool:
+        """Hold what an answer may cost where the entry now says it is to come from; whether that took a while.
+
+        What is held already is never lowered: a cheaper try may be followed by a dearer one.
+
+        Raises:
+            BudgetSpent: so many dollars are not left.
+        """
+        if self._budgets is None or not self._accounts or self._usage is None:
+            return False
+        amount = self._entry.would_cost(self._usage)
+        if self._amount is not None and amount <= self._amount:
+            return False
+        await self._budgets.reserve(self._entry, self._accounts, amount)
+        self._amount = amount
+        return True
 
 
 class Spending:
@@ -48,25 +83,20 @@ class Spending:
         return counted or bool(self._budgets and self._budgets.accounts(request.principal))
 
     @asynccontextmanager
-    async def held(self, request: Request, entry: Entry, expected: Expected | None) -> AsyncGenerator[None]:
-        """Inside, so much is held; after it, what was really used counts.
+    async def held(self, request: Request, entry: Entry, expected: Expected | None) -> AsyncGenerator["Hold"]:
+        """Inside, so many tokens are held, and dollars as the hold is told to; after it, what was really used counts.
 
         Args:
             expected: None when nothing limits the caller.
 
         Raises:
             RateLimitExceeded: so many tokens are not left.
-            BudgetSpent: so many dollars are not left.
         """
         grant = request.grant
         try:
-            if expected is not None:
-                usage = expected.usage()
-                if grant is not None:
-                    await grant.expect(usage.total)
-                if self._budgets is not None and (accounts := self._budgets.accounts(request.principal)):
-                    await self._budgets.reserve(entry, accounts, entry.would_cost(usage))
-            yield
+            if expected is not None and grant is not None:
+                await grant.expect(expected.usage().total)
+            yield Hold(self._budgets, request, entry, expected)
         finally:
             if grant is not None and entry.usage is not None:
                 grant.spent(entry.usage.total)

@@ -93,6 +93,8 @@ class Budgets:
     async def reserve(self, entry: Holder, accounts: Sequence[Account], amount: int) -> None:
         """Hold an amount in each of these accounts until the entry's record is written; in all of them, or in none.
 
+        What the entry held before is let go of in the same step; after a refusal it is still held.
+
         While the database is away nothing is held and nobody is refused: records wait in the spool then.
 
         Args:
@@ -119,7 +121,7 @@ def _hold(
 ) -> BudgetSpent | None:
     for scope, subject in sorted({(account.scope, account.subject) for account in accounts}):
         table.lock_account(connection, scope, subject, now)
-        held = table.reserved(connection, scope, subject, now)
+        held = table.reserved(connection, scope, subject, now, but=record_id)
         for account in accounts:
             if (account.scope, account.subject) == (scope, subject):
                 gone = _spent(connection, account, now) + held
@@ -127,6 +129,7 @@ def _hold(
                 if gone + max(amount, 1) > account.limit:
                     return _refusal(account, gone, now)
     rows = {(account.scope, account.subject) for account in accounts}
+    table.release(connection, [record_id])
     table.hold(
         connection,
         [

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 import structlog
@@ -14,7 +14,7 @@ from enginehouse.core.ledger.prices import Prices, provider_of
 from enginehouse.core.ledger.record import UsageRecord, cleaned, new_id, sane_usage
 from enginehouse.core.ledger.summing import Summing
 from enginehouse.core.ledger.writer import Backlog, Writer
-from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable
+from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown
 from enginehouse.types import Deployment, Model, Request, Usage
 
 __all__ = ["Entry", "Ledger", "LedgerStats"]
@@ -105,6 +105,13 @@ class Entry:
         if self._durable is None:
             self._durable = self._ledger.write(self._record(outcome, error))
 
+    async def failed(self, error: str) -> None:
+        """The request has failed: its record is durable before its caller hears of it, if it can be kept at all."""
+        self.closed("failed", error)
+        assert self._durable is not None, "closing hands the record in"
+        with suppress(LedgerUnavailable):  # that is in the log; the caller shall hear what came first
+            await asyncio.shield(self._durable)
+
     def _record(self, outcome: str, error: str) -> UsageRecord:
         request, model, deployment = self._request, self._model, self._deployment
         principal, phases = request.principal, request.timings
@@ -155,11 +162,15 @@ class Ledger:
         books: where records are kept for good.
         spool: where they wait while the books are out of reach.
         prices: what they cost.
+        stopping: whether the service is on its way out, and may cut off what has not ended.
     """
 
-    def __init__(self, books: Books, spool: Backlog, prices: Prices) -> None:
+    def __init__(
+        self, books: Books, spool: Backlog, prices: Prices, *, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self._summing = Summing(books)
         self._writer = Writer(books, spool, kept=self._summing.want)
+        self._stopping = stopping
         self._spool = spool
         self._prices = prices
         self._stack = AsyncExitStack()
@@ -177,8 +188,8 @@ class Ledger:
     async def record(self, request: Request, face: str) -> AsyncGenerator[Entry]:
         """One request's entry: a record is written when the context ends, however it ends.
 
-        It ends completed when `settled` was called, or when nothing was raised; then the record is durable when
-        the context has ended.
+        It ends completed when `settled` was called, or when nothing was raised. The record is durable when the
+        context has ended, unless the caller has left: then nobody waits for it.
 
         Raises:
             LedgerUnavailable: nothing can be recorded, so nothing may be generated.
@@ -187,11 +198,16 @@ class Ledger:
         entry = Entry(request, face, self)
         try:
             yield entry
-        except (asyncio.CancelledError, GeneratorExit, CallerGone):
+        except asyncio.CancelledError:
+            if self._stopping() and not request.timings.gone:
+                await entry.failed(ShuttingDown.code)
             entry.closed("cancelled", CallerGone.code)
             raise
-        except EnginehouseError as error:
-            entry.closed("failed", error.code)
+        except (GeneratorExit, CallerGone):
+            entry.closed("cancelled", CallerGone.code)
+            raise
+        except Exception as error:
+            await entry.failed(error.code if isinstance(error, EnginehouseError) else EnginehouseError.code)
             raise
         except BaseException:
             entry.closed("failed", EnginehouseError.code)

@@ -43,11 +43,11 @@ def lock_account(connection: Connection, scope: str, subject: str, now: int) -> 
     connection.execute(statement, {"scope": scope, "subject": subject, "used": now})
 
 
-def reserved(connection: Connection, scope: str, subject: str, now: int) -> int:
-    """Picodollars promised to requests that still run; what has expired is taken away."""
+def reserved(connection: Connection, scope: str, subject: str, now: int, *, but: str = "") -> int:
+    """Picodollars promised to requests that still run, but for one of them; what has expired is taken away."""
     of_account = (RESERVATIONS.c.scope == scope, RESERVATIONS.c.subject == subject)
     connection.execute(delete(RESERVATIONS).where(*of_account, RESERVATIONS.c.expires <= now))
-    total = select(func.coalesce(func.sum(RESERVATIONS.c.amount), 0)).where(*of_account)
+    total = select(func.coalesce(func.sum(RESERVATIONS.c.amount), 0)).where(*of_account, RESERVATIONS.c.record_id != but)
     return int(connection.execute(total).scalar_one())
 
 
