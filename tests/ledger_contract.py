@@ -452,6 +452,22 @@ async def test_what_was_held_returns_to_what_was_spent(database):
     await kept.reserve(last, kept.accounts(ANN), 20 * CENT)
 
 
+async def test_more_for_the_same_request_takes_the_place_of_what_it_held(database):
+    kept, books = budgets(database, {"scope": "user", "dollars": "1"}), SqlBooks(database)
+    entry, other = Held(), Held()
+    await kept.reserve(entry, kept.accounts(ANN), 40 * CENT)
+    await kept.reserve(other, kept.accounts(ANN), 30 * CENT)
+    with pytest.raises(BudgetSpent, match=r"of which \$0.3 is spent or held"):
+        await kept.reserve(entry, kept.accounts(ANN), 71 * CENT)
+    with pytest.raises(BudgetSpent):  # what it held before is held still
+        await kept.reserve(Held(), kept.accounts(ANN), 31 * CENT)
+    await kept.reserve(entry, kept.accounts(ANN), 70 * CENT)
+    with pytest.raises(BudgetSpent):
+        await kept.reserve(Held(), kept.accounts(ANN), 1)
+    await books.write([record(day=14, id=entry.id, reserved=True, cost=1 * CENT)])
+    await kept.reserve(Held(), kept.accounts(ANN), 69 * CENT)
+
+
 async def test_all_budgets_of_a_caller_count_and_a_refusal_holds_nothing(database):
     kept = budgets(
         database,

@@ -143,3 +143,33 @@ def test_who_leaves_a_stream_is_recorded_with_what_was_passed_on(house, path):
         [(*how, output)] = database.execute(question, [f"leaver {path}"]).fetchall()
     assert how == ["cancelled", "caller_gone", 1, 1]
     assert 4 <= output < 1000
+
+
+def test_a_failure_is_in_the_ledger_when_its_caller_hears_of_it(house):
+    mine = key(house, user_id="refused")
+    for number in range(1, 6):
+        assert ask(house, mine, content="refuse")[0] == 400
+        assert recorded(house.folder, "refused") == [("failed", "invalid_request_error")] * number
+
+
+def test_a_stream_that_a_shutdown_cuts_off_is_recorded_as_that(tmp_path):
+    body = {"model": "parrot", "messages": [{"role": "user", "content": "count"}], "stream": True}
+    with FakeOpenAI() as upstream:
+        config = {
+            "data_dir": str(tmp_path),
+            "default_models": False,
+            "models": {"parrot": {**PARROT, "base_url": upstream.url}},
+            "server": {"shutdown_timeout": 1},
+        }
+        with Service(tmp_path, config) as own, Stream(own, CHAT, body) as cut:
+            cut.read_until(b"3 ")
+            own.process.terminate()
+            cut.read_until(b'"shutting_down"')
+            assert own.process.wait(20) == 0
+    assert recorded(tmp_path, "local") == [("failed", "shutting_down")]
+
+
+def recorded(folder, user):
+    with closing(sqlite3.connect(folder / "enginehouse.db")) as database:
+        question = "SELECT outcome, error FROM usage_records WHERE user_id = ? ORDER BY id"
+        return database.execute(question, [user]).fetchall()

@@ -82,7 +82,8 @@ def test_what_cannot_be_ranked_is_refused_by_name(change, status, param):
 
 
 def test_a_chat_model_is_refused_for_what_it_is():
-    answer, _ = ask({**ASKED, "model": "tiny"})
+    answer, [record] = ask({**ASKED, "model": "tiny"})
+    assert (record.outcome, record.error) == ("failed", "invalid_request_error")
     assert "is a chat model; it cannot be used for rerank" in answer.json()["error"]["message"]
 
 

@@ -42,7 +42,8 @@ from tests.unit.core.way import open_gateway, request, wording
 
 CHAT = "/v1/chat/completions"
 PROMPT = 2
-PRICE = {"input_per_1k": "1", "output_per_1k": "1"}
+DOLLARS = {"far": "1", "near": "3", "vec": "1"}
+"""For a thousand tokens: what answers in the stead of another one is dearer."""
 MODELS = {
     "far": {"base_url": "http://127.0.0.1:9", "slots": 3, "fallbacks": ["near"]},
     "near": {"source": "/x.gguf", "engine": "llama_server", "kind": "chat", "slots": 2},
@@ -223,7 +224,7 @@ class House:
         self.tallies = MemoryTallies(lambda: int(loop.time() * 1_000_000))
         self.limits = Limits(self.settings, self.tallies)
         self.budgets = Budgets(self.books, [self.budget], clock=loop.time)
-        prices = Prices({name: PriceSettings(**PRICE) for name in MODELS})
+        prices = Prices({m: PriceSettings(input_per_1k=d, output_per_1k=d) for m, d in DOLLARS.items()})
         launchers = {
             name: FakeLauncher(self.upstream, load_seconds=0.5)
             for name in (EngineName.OPENAI, EngineName.LLAMA_SERVER, EngineName.ONNX)

@@ -84,6 +84,67 @@ def test_what_was_generated_before_an_end_is_recorded(error, outcome, code):
     assert (one.outcome, one.error, one.cost) == (outcome, code, 26 * 10**9)
 
 
+@pytest.mark.parametrize(
+    ("stopping", "gone", "seen"),
+    [
+        (True, False, ("failed", "shutting_down")),
+        (True, True, ("cancelled", "caller_gone")),
+        (False, False, ("cancelled", "caller_gone")),
+    ],
+)
+def test_who_is_cut_off_by_a_shutdown_has_not_left(stopping, gone, seen):
+    async def main():
+        books, asked = FakeBooks(), request()
+        asked.timings.gone = gone
+        async with Ledger(books, FakeSpool(), PRICES, stopping=lambda: stopping) as ledger:
+            task = asyncio.ensure_future(_endless(ledger, asked))
+            await asyncio.sleep(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        [one] = books.kept.values()
+        assert ((one.outcome, one.error), one.cost) == (seen, 26 * 10**9)
+
+    simulate(main())
+
+
+async def _endless(ledger, asked):
+    async with ledger.record(asked, "openai") as entry:
+        ran(entry)
+        await asyncio.sleep(1000)
+
+
+async def _failing(ledger, error):
+    async with ledger.record(request(), "openai") as entry:
+        ran(entry)
+        raise error
+
+
+@pytest.mark.parametrize("fate", ["ok", "away"])
+@pytest.mark.parametrize("error", [UpstreamDied("x"), ValueError("x")])
+def test_a_failure_is_durable_before_anybody_hears_of_it(fate, error):
+    async def main():
+        books, spool = FakeBooks(lambda: fate), FakeSpool()
+        async with Ledger(books, spool, PRICES) as ledger:
+            with pytest.raises(type(error)):
+                await _failing(ledger, error)
+            assert (len(books.kept), spool.backlog) == ((1, 0) if fate == "ok" else (0, 1))
+
+    simulate(main())
+
+
+def test_a_failure_that_can_be_kept_nowhere_is_told_as_what_it_was():
+    async def main():
+        spool = FakeSpool()
+        spool.broken = True
+        async with Ledger(FakeBooks(lambda: "away"), spool, PRICES) as ledger:
+            with pytest.raises(UpstreamDied):
+                await _failing(ledger, UpstreamDied("x"))
+            assert ledger.stats().lost == 1
+
+    simulate(main())
+
+
 def test_a_caller_who_leaves_is_recorded_at_any_point():
     async def work(ledger):
         async with ledger.record(request(), "openai") as entry:

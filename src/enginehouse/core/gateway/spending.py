@@ -84,7 +84,7 @@ class Spending:
 
     @asynccontextmanager
     async def held(self, request: Request, entry: Entry, expected: Expected | None) -> AsyncGenerator["Hold"]:
-        """Inside, so many tokens are held, and dollars as the hold is told to; after it, what was really used counts.
+        """Inside, so many tokens are held, and dollars as the hold is told; after it what was really used counts.
 
         Args:
             expected: None when nothing limits the caller.

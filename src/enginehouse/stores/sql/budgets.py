@@ -47,7 +47,9 @@ def reserved(connection: Connection, scope: str, subject: str, now: int, *, but:
     """Picodollars promised to requests that still run, but for one of them; what has expired is taken away."""
     of_account = (RESERVATIONS.c.scope == scope, RESERVATIONS.c.subject == subject)
     connection.execute(delete(RESERVATIONS).where(*of_account, RESERVATIONS.c.expires <= now))
-    total = select(func.coalesce(func.sum(RESERVATIONS.c.amount), 0)).where(*of_account, RESERVATIONS.c.record_id != but)
+    total = select(func.coalesce(func.sum(RESERVATIONS.c.amount), 0)).where(
+        *of_account, RESERVATIONS.c.record_id != but
+    )
     return int(connection.execute(total).scalar_one())
 
 
