@@ -1,6 +1,5 @@
 """The running service: what it stands on, its rooms, its door, and what goes on beside the requests."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
