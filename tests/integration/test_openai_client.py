@@ -108,7 +108,7 @@ TOOL = {
 
 
 def test_a_conversation_with_tools_is_taken(client):
-    """The bundled model's own template knows no tools, so it answers in words; what matters is that it answers."""
+    """The bundled model's own template knows no tools; here it need not call any more, and answers in words."""
     called = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'}}
     answer = client.chat.completions.create(
         model="smollm2",
@@ -118,10 +118,10 @@ def test_a_conversation_with_tools_is_taken(client):
             {"role": "tool", "tool_call_id": "a", "content": "sunny, 20 degrees"},
         ],
         tools=[TOOL],
-        tool_choice="auto",
+        tool_choice="none",
         max_tokens=8,
     )
-    assert answer.choices[0].finish_reason in {"stop", "length", "tool_calls"}
+    assert answer.choices[0].finish_reason in {"stop", "length"}
 
 
 def test_several_answers(client):

@@ -135,7 +135,7 @@ def test_who_leaves_a_stream_is_recorded_with_what_was_passed_on(house, path):
     mine = key(house, user_id=f"leaver {path}")
     body = {"model": "parrot", "messages": [{"role": "user", "content": "count"}], "stream": True}
     with Stream(house, path, {**body, "max_tokens": 50}, headers=mine) as running:
-        running.read_until(b"3 ")
+        running.read_until(b'"3 "')
     house.wait_until(lambda: usage(house, mine)["total_requests"] == 1, 30)
     with closing(sqlite3.connect(house.folder / "enginehouse.db")) as database:
         columns = "outcome, error, estimated, input_tokens > 0, output_tokens"
@@ -162,7 +162,7 @@ def test_a_stream_that_a_shutdown_cuts_off_is_recorded_as_that(tmp_path):
             "server": {"shutdown_timeout": 1},
         }
         with Service(tmp_path, config) as own, Stream(own, CHAT, body) as cut:
-            cut.read_until(b"3 ")
+            cut.read_until(b'"3 "')
             own.process.terminate()
             cut.read_until(b'"shutting_down"')
             assert own.process.wait(20) == 0

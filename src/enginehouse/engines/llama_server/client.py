@@ -13,8 +13,9 @@ from enginehouse.dialects.passing import data_of, whole_pieces
 from enginehouse.engines.base import Call, Reply
 from enginehouse.engines.llama_server.fold import Fold
 from enginehouse.engines.llama_server.pulse import Heard, Pulse
+from enginehouse.engines.llama_server.tools import Forced, Forcing, forcing_of, knows_tools
 from enginehouse.engines.openai import OpenAIServer
-from enginehouse.errors import EngineError, UpstreamDied
+from enginehouse.errors import EngineError, InvalidRequest, UpstreamDied
 from enginehouse.types.generation import Dialect, Generation
 
 __all__ = ["LlamaServer"]
@@ -35,6 +36,9 @@ class LlamaServer(OpenAIServer):
     answer it writes nothing; the frames give it the occasion, and tell a slow prefill from a wedged engine.
     """
 
+    _tools: bool | None = None
+    """Whether the model's template knows tools, once that was asked."""
+
     async def __aenter__(self) -> Self:
         """Open the connection pool and begin to listen for the engine's pulse."""
         self._pulse = Pulse(asyncio.get_running_loop().time)
@@ -50,12 +54,19 @@ class LlamaServer(OpenAIServer):
 
     @asynccontextmanager
     async def forward(self, call: Call) -> AsyncGenerator[Reply]:
-        """Send a call; progress frames are taken out again, an unstreamed answer is folded from its stream."""
+        """Send a call; progress frames are taken out again, an unstreamed answer is folded from its stream.
+
+        Raises:
+            InvalidRequest: the caller leaves the call of tools to a model whose chat template knows none.
+        """
         if call.dialect is Dialect.OPENAI_EMBEDDINGS:
             async with super().forward(call) as reply:
                 yield reply
             return
         fields = _objects.decode(call.body)
+        forcing = forcing_of(fields) if call.dialect is Dialect.OPENAI_CHAT else None
+        if forcing is not None:
+            fields = await self._with_tools(fields, forcing)
         wants_progress = "return_progress" in fields
         fields |= {"stream": _TRUE, "return_progress": _TRUE}
         if not call.stream:
@@ -64,13 +75,38 @@ class LlamaServer(OpenAIServer):
         async with AsyncExitStack() as stack:
             with self._pulse:
                 reply = await stack.enter_async_context(super().forward(asked))
-            heard = Heard(reply, self._pulse)
+            heard: Reply = Heard(reply, self._pulse)
+            if forcing is not None and forcing.tools and reply.status == 200:
+                heard = Forced(heard)
             if reply.status != 200:
                 yield heard
             elif call.stream:
                 yield heard if wants_progress else _Streamed(heard)
             else:
                 yield _Folded(heard)
+
+    async def _with_tools(self, fields: _Object, forcing: Forcing) -> _Object:
+        """The request as it was, where the model may decide and knows how; one for a call, where it may not."""
+        if self._tools is None:
+            self._tools = await self._knows_tools()
+        if forcing.tools:
+            return forcing.body(fields, known=self._tools)
+        if not self._tools:
+            raise InvalidRequest(
+                "The chat template of this model knows no tools, so it would not hear of them. Force a call with "
+                "tool_choice, give the model a template that knows tools (--chat-template-file among its flags), "
+                "or ask one whose capabilities in GET /v1/models name tools.",
+                param="tools",
+            )
+        return fields
+
+    async def _knows_tools(self) -> bool:
+        """As the engine says; one that does not say is believed to."""
+        try:
+            async with self.asked("GET", "/props", timeout=5) as reply:
+                return knows_tools(cast("dict[str, Any]", msgspec.json.decode(await reply.read())))
+        except (EngineError, InvalidRequest):
+            return True
 
     async def tokenize(self, text: str) -> Sequence[int]:
         """The model's own token ids."""
