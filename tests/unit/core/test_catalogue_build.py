@@ -178,3 +178,25 @@ async def test_enriching_reads_what_is_here_and_leaves_the_rest(tmp_path):
         "spoilt": "broken.gguf is not a whole GGUF file",
         "odd": "no such spec",
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "tools"),
+    [
+        ([], False),
+        (["--chat-template-file", "{folder}/tools.jinja"], True),
+        (["--chat-template-file", "{folder}/plain.jinja"], False),
+        (["--chat-template-file", "{folder}/nowhere.jinja"], False),
+        (["--jinja", "--chat-template", "{{% if tools %}}"], True),
+    ],
+)
+async def test_a_template_of_the_flags_says_whether_there_are_tools(tmp_path, flags, tools):
+    write_gguf(tmp_path / "a.gguf", values={"tokenizer.chat_template": "{{ messages }}"})
+    (tmp_path / "tools.jinja").write_text("{% for tool in tools %}")
+    (tmp_path / "plain.jinja").write_text("{{ messages }}")
+    flags = [flag.format(folder=tmp_path) for flag in flags]
+    models = {"a": {"source": str(tmp_path / "a.gguf"), "flags": flags}}
+    settings = Settings.model_validate({"models": models, "default_models": False})
+    [model] = await enrich(settings, Cards(), lambda source, sha256: tmp_path / "a.gguf")
+    assert ("tools" in model.capabilities) is tools
+    assert "chat" in model.capabilities

@@ -1,14 +1,16 @@
 """Settings models with what their files say, for those whose files are already here."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
 import structlog
+from msgspec import structs
 
 from enginehouse.core.catalogue.build import declared, from_settings
-from enginehouse.engines.metadata import Cards, ModelCard
+from enginehouse.engines.metadata import Cards, ModelCard, capabilities_of, takes_tools
 from enginehouse.errors import ModelLoadFailed, SourceError
 from enginehouse.settings.schema import ModelSettings, Settings
 from enginehouse.types import Model, Source
@@ -42,7 +44,27 @@ def read_cards(entries: Mapping[str, ModelSettings], cards: Cards, locate: Locat
         try:
             path = locate(stated.source, stated.sha256) if stated.source is not None else None
             if path is not None:
-                known[id_] = cards.read(path)
+                known[id_] = with_template(cards.read(path), stated.flags)
         except (ModelLoadFailed, SourceError) as error:
             log.warning("model_files_not_understood", model=id_, reason=error.message)
     return known
+
+
+def with_template(card: ModelCard, flags: Sequence[str]) -> ModelCard:
+    """The card of a model whose flags may give it another chat template than its file does."""
+    given = dict(pairwise(flags))
+    template = given.get("--chat-template")
+    if (file := given.get("--chat-template-file")) is not None:
+        template = read_template(Path(file))
+    if template is None:
+        return card
+    words = capabilities_of(card.kind, chat_template=True, tools=takes_tools(template))
+    return structs.replace(card, chat_template=True, capabilities=words)
+
+
+def read_template(file: Path) -> str | None:
+    """A template's text; None when it cannot be read, of which the engine will say more."""
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None

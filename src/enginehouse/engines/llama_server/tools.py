@@ -2,7 +2,7 @@
 
 With `tool_choice: required` llama.cpp itself demands that a call comes before the answer's end, but lets any number
 of words come before it, and a named tool it does not heed at all: a small model writes until its tokens are used
-up. So an answer that has to be a call is asked for as JSON under a schema, which no model can leave, and told as one.
+up. So an answer that has to be a call is asked for as JSON under a schema, which no model can leave.
 """
 
 import re
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from enginehouse.dialects.passing import data_of, whole_pieces
 from enginehouse.engines.base import Reply
+from enginehouse.engines.metadata import takes_tools
 from enginehouse.errors import InvalidRequest
 
 __all__ = ["Forced", "Forcing", "forcing_of", "knows_tools"]
@@ -24,7 +25,6 @@ _Fields = Mapping[str, msgspec.Raw]
 
 _INSTEAD = frozenset({"response_format", "grammar", "json_schema", "tool_choice", "parallel_tool_calls"})
 """What a caller may have said of the answer's form, which is settled now."""
-_NAMES_TOOLS = re.compile(r"\btools\b")
 _BEGUN = re.compile(r'\s*\{\s*"name"\s*:\s*"(?P<name>[^"]*)"\s*,\s*"arguments"\s*:\s*(?P<arguments>.*)', re.DOTALL)
 
 
@@ -113,7 +113,7 @@ def knows_tools(properties: Json) -> bool:
     if isinstance(abilities, dict) and "supports_tools" in abilities:
         return bool(cast("Json", abilities)["supports_tools"])
     template = properties.get("chat_template")
-    return not isinstance(template, str) or bool(_NAMES_TOOLS.search(template))
+    return not isinstance(template, str) or takes_tools(template)
 
 
 class Forced:

@@ -1,5 +1,6 @@
 """What a model's own files say of it, whatever their format."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 
@@ -7,7 +8,11 @@ from msgspec import Struct
 
 from enginehouse.types import EngineName, Kind
 
-__all__ = ["Capability", "ModelCard", "capabilities_of"]
+__all__ = ["Capability", "ModelCard", "capabilities_of", "takes_tools"]
+
+
+TOOLS = re.compile(r"\btools\b")
+"""A chat template that takes tools names them."""
 
 
 class Capability(StrEnum):
@@ -69,3 +74,8 @@ def capabilities_of(kind: Kind, *, chat_template: bool = False, tools: bool = Fa
             words += [Capability.COMPLETION, Capability.JSON_SCHEMA]
             words += [Capability.TOOLS] if tools else []
     return tuple(word.value for word in words)
+
+
+def takes_tools(template: str) -> bool:
+    """Whether a chat template tells its model of tools."""
+    return bool(TOOLS.search(template))

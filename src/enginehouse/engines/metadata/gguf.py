@@ -6,7 +6,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from enginehouse.engines.metadata.card import ModelCard, capabilities_of
+from enginehouse.engines.metadata.card import ModelCard, capabilities_of, takes_tools
 from enginehouse.errors import ModelLoadFailed
 from enginehouse.types import EngineName, Kind
 
@@ -19,9 +19,6 @@ CORRUPT = (ValueError, LookupError, ArithmeticError, TypeError, struct.error)
 """What the reader trips over in a file that is not what it should be."""
 
 PART = re.compile(r"^(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
-TOOLS = re.compile(r"\btools\b")
-"""A chat template that takes tools names them."""
-
 ENCODERS = ("bert", "t5encoder")
 """Ends of architecture names that read text and write none."""
 
@@ -88,7 +85,7 @@ def card_of(files: list[Path], headers: "list[Header]") -> ModelCard:
         name=text(head, "general.name") or part_of(files[0])[0],
         architecture=architecture,
         context_length=number(head, f"{architecture}.context_length"),
-        capabilities=capabilities_of(kind, chat_template=bool(template), tools=bool(TOOLS.search(template))),
+        capabilities=capabilities_of(kind, chat_template=bool(template), tools=takes_tools(template)),
         embedding_size=number(head, f"{architecture}.embedding_length"),
         parameters=sum(header.parameters for header in headers),
         quantisation=quantisation(head),
