@@ -19,6 +19,7 @@ from enginehouse.api.openapi import Responses
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import copies_of
 from enginehouse.core.holdings import Holdings
+from enginehouse.core.usable import usable_by
 from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.cleanup import Cleanup
@@ -80,7 +81,7 @@ def health_router(
     async def health() -> Response:
         """Whether it is well; 503 when it is not."""
         memory = holdings.ram()
-        states = _states(catalogue, holdings)
+        states = _states(catalogue.models(), holdings)
         asked = await _ask_dependencies(dependencies)
         status = _judge(states, asked.values(), closing=residency.closing)
         body = {
@@ -109,10 +110,11 @@ def health_router(
         return JSONResponse({"status": "ready"})
 
     @router.get("/v1/status")
-    async def status() -> dict[str, Any]:
-        """Version, age, memory and every model's state."""
+    async def status(request: Request) -> dict[str, Any]:
+        """Version, age, memory, and the state of every model the caller may use."""
         process = psutil.Process()
-        states = _states(catalogue, holdings)
+        usable = usable_by(request.state.principal, catalogue)
+        states = _states(usable, holdings)
         return {
             "service": "enginehouse",
             "version": __version__,
@@ -120,14 +122,14 @@ def health_router(
             "started_at": started.isoformat(),
             "uptime_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
             "memory_mb": round(process.memory_info().rss / _MIB, 1),
-            "models": {model.id: _model(holdings.of(model).status) for model in catalogue.models()},
+            "models": {model.id: _model(holdings.of(model).status) for model in usable},
             "summary": {state.value: count for state, count in sorted(states.items()) if count},
         }
 
     @router.get("/v1/health/models", response_model_exclude_none=True)
-    async def health_of_models() -> Health:
+    async def health_of_models(request: Request) -> Health:
         """Every loaded model's health, asked of its engine now; one that is silent for 5 s is not healthy."""
-        answers = await _ask_all(catalogue.models(), residency)
+        answers = await _ask_all(usable_by(request.state.principal, catalogue), residency)
         counts = Counter(answer.status for answer in answers.values())
         return Health(
             status="degraded" if counts["unhealthy"] else "healthy",
@@ -211,8 +213,8 @@ def _judge(states: Counter[ResidentState], dependencies: Iterable[Dependency], *
     return "degraded" if down or states[ResidentState.FAILED] else "healthy"
 
 
-def _states(catalogue: Catalogue, holdings: Holdings) -> Counter[ResidentState]:
-    return Counter(holdings.of(model).status.state for model in catalogue.models())
+def _states(models: Iterable[Model], holdings: Holdings) -> Counter[ResidentState]:
+    return Counter(holdings.of(model).status.state for model in models)
 
 
 def _model(resident: ResidentStatus) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.gateway import Answering, Gateway, patience
-from enginehouse.core.identity import may_use
 from enginehouse.core.ledger.record import UsageRecord, dollars
+from enginehouse.core.usable import usable_by
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.shapes import reason_of
 from enginehouse.types import Model, Operation
@@ -119,8 +119,7 @@ def llm_router(catalogue: Catalogue) -> APIRouter:
     @router.get("/api/v1/models", operation_id="list_models_m1")
     async def list_llm_models(request: HttpRequest) -> dict[str, Any]:
         """Every model the caller may use, with its price."""
-        principal = request.state.principal
-        return {"models": [_entry(model) for model in catalogue.models() if may_use(principal, model)]}
+        return {"models": [_entry(model) for model in usable_by(request.state.principal, catalogue)]}
 
     return router
 

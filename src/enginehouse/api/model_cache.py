@@ -28,7 +28,8 @@ from enginehouse.api.openapi import LOADS
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.holdings import Holdings
-from enginehouse.core.identity import check_model, may_use, require_admin
+from enginehouse.core.identity import require_admin
+from enginehouse.core.usable import resolved_for, usable_by
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.cleanup import CleanedUp, Cleanup
@@ -69,7 +70,7 @@ def _add_models(router: APIRouter, catalogue: Catalogue, holdings: Holdings) -> 
     @router.get("/models")
     async def models(request: Request) -> CachedModels:
         """Every model the caller may use, and its place in memory."""
-        usable = [model for model in catalogue.models() if may_use(request.state.principal, model)]
+        usable = usable_by(request.state.principal, catalogue)
         every = {model.id: (model, holdings.of(model)) for model in usable}
         return CachedModels(
             models={id_: cached_model(model, holding) for id_, (model, holding) in every.items()},
@@ -80,8 +81,7 @@ def _add_models(router: APIRouter, catalogue: Catalogue, holdings: Holdings) -> 
     @router.get("/models/{model_name:path}")
     async def model_info(model_name: str, request: Request) -> CachedModelDetail:
         """One model by id, alias or `name@version`, with what was measured of it."""
-        model = catalogue.resolve(model_name)
-        check_model(request.state.principal, model)
+        model = resolved_for(request.state.principal, catalogue, model_name)
         return detail(model, holdings.of(model), _now())
 
 
@@ -152,14 +152,15 @@ def _add_memory(
     started = datetime.now(UTC)
 
     @router.get("/stats")
-    async def stats() -> Stats:
+    async def stats(request: Request) -> Stats:
         """Memory, how well it is used, and what clean-ups did; counted since the service started."""
-        every = {model.id: holdings.of(model) for model in catalogue.models()}
+        usable = usable_by(request.state.principal, catalogue)
+        every = {model.id: holdings.of(model) for model in usable}
         cache = CacheStats(
             total_models=len(every),
             cached_models=sum(holding.is_held for holding in every.values()),
             memory_usage=usage(holdings, residency.settings.memory_threshold),
-            performance=performance(holdings.figures(catalogue.models())),
+            performance=performance(holdings.figures(usable)),
             models={
                 id_: ModelStats(
                     cached=holding.is_held,

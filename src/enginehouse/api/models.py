@@ -8,7 +8,7 @@ from enginehouse.api.anthropic_models import PAGE, model_info, models_page
 from enginehouse.api.refusals import asks_as_anthropic
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
-from enginehouse.core.identity import check_model, may_use
+from enginehouse.core.usable import resolved_for, usable_by
 from enginehouse.types import Model
 
 __all__ = ["model_entry", "models_router"]
@@ -26,7 +26,7 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
         before_id: Annotated[str | None, Query(description="Before which it ends.")] = None,
     ) -> dict[str, Any]:
         """Every model the caller may use, with its state; to who sends `anthropic-version`, Anthropic's list."""
-        usable = [model for model in catalogue.models() if may_use(request.state.principal, model)]
+        usable = usable_by(request.state.principal, catalogue)
         if asks_as_anthropic(request.scope):
             return models_page(usable, limit, after_id, before_id)
         return {"object": "list", "data": [model_entry(model, copies) for model in usable]}
@@ -34,8 +34,7 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str, request: Request) -> dict[str, Any]:
         """One model by id, alias or name@version; to who sends `anthropic-version`, as Anthropic tells it."""
-        model = catalogue.resolve(model_id)
-        check_model(request.state.principal, model)
+        model = resolved_for(request.state.principal, catalogue, model_id)
         if asks_as_anthropic(request.scope):
             return model_info(model)
         return model_entry(model, copies)

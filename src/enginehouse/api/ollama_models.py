@@ -14,9 +14,9 @@ from enginehouse.api.dialect import decode
 from enginehouse.api.openapi import UNKNOWN, body_of
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
-from enginehouse.core.identity import check_model, may_use
+from enginehouse.core.usable import resolved_for, usable_by
 from enginehouse.errors import InvalidRequest
-from enginehouse.types import Model, Principal, ResidentState
+from enginehouse.types import Model, ResidentState
 
 __all__ = ["ollama_router"]
 
@@ -42,12 +42,12 @@ def ollama_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
     @router.get("/api/tags")
     async def tags(request: HttpRequest) -> dict[str, Any]:
         """Every model the caller may use."""
-        return {"models": [_tag(model) for model in _usable(catalogue, request.state.principal)]}
+        return {"models": [_tag(model) for model in usable_by(request.state.principal, catalogue)]}
 
     @router.get("/api/ps")
     async def running(request: HttpRequest) -> dict[str, Any]:
         """Those that are in memory."""
-        found = [_running(model, copies) for model in _usable(catalogue, request.state.principal)]
+        found = [_running(model, copies) for model in usable_by(request.state.principal, catalogue)]
         return {"models": [one for one in found if one is not None]}
 
     @router.post("/api/show", responses=UNKNOWN, openapi_extra=body_of(Show))
@@ -57,9 +57,7 @@ def ollama_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
         name = asked.model or asked.name
         if not name:
             raise InvalidRequest("model: missing.", param="model")
-        model = catalogue.resolve(name)
-        check_model(request.state.principal, model)
-        return _shown(model)
+        return _shown(resolved_for(request.state.principal, catalogue, name))
 
     return router
 
@@ -73,10 +71,6 @@ class Show(Struct, kw_only=True):
 
 
 _show = msgspec.json.Decoder(Show)
-
-
-def _usable(catalogue: Catalogue, principal: Principal) -> list[Model]:
-    return [model for model in catalogue.models() if may_use(principal, model)]
 
 
 def _tag(model: Model) -> dict[str, Any]:

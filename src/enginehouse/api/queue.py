@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
+from enginehouse.core.usable import usable_by
 from enginehouse.types import Deployment, Priority
 
 __all__ = ["queue_router"]
@@ -16,14 +17,15 @@ def queue_router(catalogue: Catalogue, admission: Admission) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/v1/queue/stats")
-    async def queue_stats() -> dict[str, Any]:
+    async def queue_stats(request: Request) -> dict[str, Any]:
         """Each model's line now, and what became of those who stood in it; times are in milliseconds.
 
         `scope` says whose numbers they are: `replica` for a line of this replica's own, `shared` for all replicas
         that share a line, `alone` for this replica while the store of the shared line is away.
         """
-        await admission.survey(model.deployments[0] for model in catalogue.models())
-        models = {model.id: _line(model.deployments[0], admission) for model in catalogue.models()}
+        usable = usable_by(request.state.principal, catalogue)
+        await admission.survey(model.deployments[0] for model in usable)
+        models = {model.id: _line(model.deployments[0], admission) for model in usable}
         return {"queues": models, "total_queued": sum(line["total"] for line in models.values())}
 
     return router

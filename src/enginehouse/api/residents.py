@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -34,7 +35,8 @@ from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies, copies_of
 from enginehouse.core.identity import require_admin
-from enginehouse.core.listing import Update
+from enginehouse.core.listing import Listed, Update
+from enginehouse.core.usable import may_hear_of, resolved_for, usable_by
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
@@ -82,9 +84,9 @@ def residents_router(
     _add_logs(router, catalogue, residency, watch)
 
     @router.get("/v1/models/{model_id:path}/status", response_model_exclude_none=True)
-    async def status_of_one(model_id: str, *, explain: Explain = False) -> Named:
+    async def status_of_one(model_id: str, request: Request, *, explain: Explain = False) -> Named:
         """How one model stands, and why."""
-        model = catalogue.resolve(model_id)
+        model = resolved_for(request.state.principal, catalogue, model_id)
         body = named(copies.status(model))
         if explain:
             await admission.survey(model.deployments[:1])
@@ -116,35 +118,39 @@ def _add_overviews(
     changes: EventStream[Update],
     watch: Watch,
 ) -> None:
-    def overview() -> Overview:
-        which = _which(copies, catalogue.models())
+    def overview(principal: Principal) -> Overview:
+        which = _which(copies, usable_by(principal, catalogue))
         closing = residency.closing or watch.stopping.is_set()
         server = Server(status="shutting_down" if closing else "ready")
         return Overview(server=server, models=which.models, summary=which.summary)
 
-    def update(entry: Entry[Update]) -> bytes:
+    def update(principal: Principal, entry: Entry[Update]) -> bytes:
+        if not may_hear_of(principal, catalogue, _whose(entry.event)):
+            return b""
         body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
         return frame(changes, entry.number, "model_update", body.encode())
 
     @router.get("/v1/models/status", response_model_exclude_none=True)
-    async def status_of_all() -> Overview:
-        """How every model stands."""
-        return overview()
+    async def status_of_all(request: Request) -> Overview:
+        """How every model stands that the caller may use."""
+        return overview(request.state.principal)
 
     @router.get("/v1/models/status/stream", response_class=Response, responses=EVENTS)
-    async def status_stream(last_event_id: LastEventId = None) -> Response:
+    async def status_stream(request: Request, last_event_id: LastEventId = None) -> Response:
         """`full_status`, then `model_update` on every change; after `Last-Event-ID` what was missed, if kept."""
+        principal: Principal = request.state.principal
+        render = partial(update, principal)
         place = changes.place(last_event_id)
         if place is not None:
-            return Feed(changes.subscribe(place), update, watch)
-        body = overview().model_dump_json(exclude_none=True).encode()
+            return Feed(changes.subscribe(place), render, watch)
+        body = overview(principal).model_dump_json(exclude_none=True).encode()
         opening = frame(changes, changes.last, "full_status", body)
-        return Feed(changes.subscribe(), update, watch, opening=opening)
+        return Feed(changes.subscribe(), render, watch, opening=opening)
 
     @router.get("/v1/models/failed", response_model_exclude_none=True)
-    async def failed() -> Which:
+    async def failed(request: Request) -> Which:
         """Models that failed to load, or whose engine ended by itself, and why."""
-        models = catalogue.models()
+        models = usable_by(request.state.principal, catalogue)
         return _which(copies, [m for m in models if copies.status(m).state is ResidentState.FAILED])
 
 
@@ -215,6 +221,10 @@ def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, wat
         if place is None:
             place = log.last - min(lines, len(log.recent()))
         return Feed(log.subscribe(place), render, watch)
+
+
+def _whose(event: Update) -> str:
+    return event.status.model if isinstance(event, Listed) else event.model
 
 
 def _which(copies: Copies, models: Iterable[Model]) -> Which:

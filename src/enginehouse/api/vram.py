@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.holdings import Holding, Holdings
+from enginehouse.core.usable import usable_by
 from enginehouse.residency.machine import Memory
 from enginehouse.types import ResidentState
 
@@ -58,13 +59,13 @@ def vram_router(catalogue: Catalogue, holdings: Holdings) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/vram")
-    async def vram() -> Report:
+    async def vram(request: Request) -> Report:
         """Memory by GPU and by model, and main memory beside it."""
         gpus = [
             GpuPool(index=gpu.index, name=gpu.name, **_pool(f"vram.{gpu.index}", gpu.memory, holdings))
             for gpu in holdings.gpus()
         ]
-        every = {model.id: holdings.of(model) for model in catalogue.models()}
+        every = {model.id: holdings.of(model) for model in usable_by(request.state.principal, catalogue)}
         return Report(
             gpus=gpus,
             ram=Pool(**_pool("ram", holdings.ram(), holdings)),

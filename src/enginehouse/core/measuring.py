@@ -15,8 +15,8 @@ from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.gateway.flows import asked_of
 from enginehouse.core.gateway.meter import guessed_tokens
-from enginehouse.core.identity import check_model, may_use
 from enginehouse.core.sessions import Count
+from enginehouse.core.usable import resolved_for, usable_by
 from enginehouse.engines.base import Counts, Engine, Tokenizes
 from enginehouse.engines.encodings import Encode, Encodings
 from enginehouse.errors import InvalidRequest
@@ -66,15 +66,14 @@ class ModelRulers:
             PermissionDenied: it is not for this caller.
         """
         name = model or self._default() or self._first(principal)
-        found = self._catalogue.resolve(name)
-        check_model(principal, found)
+        found = resolved_for(principal, self._catalogue, name)
         if found.kind is not Kind.CHAT:
             raise InvalidRequest(f"{found.id!r} is no chat model.", param="model")
         return ModelRuler(name, found, self._residency, self._copies, self._encodings, request_id)
 
     def _first(self, principal: Principal) -> str:
-        for model in self._catalogue.models():
-            if model.kind is Kind.CHAT and may_use(principal, model):
+        for model in usable_by(principal, self._catalogue):
+            if model.kind is Kind.CHAT:
                 return model.id
         raise InvalidRequest("There is no chat model that you may use; name one.", param="model")
 

@@ -8,7 +8,8 @@ from msgspec import Struct
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
-from enginehouse.core.identity import SERVICE, check_model
+from enginehouse.core.identity import SERVICE
+from enginehouse.core.usable import resolved_for
 from enginehouse.engines.base import Engine
 from enginehouse.errors import InvalidRequest, ModelNotFound
 from enginehouse.residency.manager import Residency
@@ -74,8 +75,7 @@ class Seats:
             ModelNotFound, InvalidRequest: no such model, or it is for something else.
             PermissionDenied: the caller may not use this model, or not claim this priority.
         """
-        model = self.catalogue.resolve(name)
-        check_model(request.principal, model)
+        model = resolved_for(request.principal, self.catalogue, name)
         _check_kind(model, request.operation)
         self._admission.check_claim(request.principal, request.priority)
         return model

@@ -7,6 +7,7 @@ from enginehouse.core.identity.principals import (
     LOCAL,
     SERVICE,
     check_model,
+    may_name,
     may_use,
     require_admin,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "check_model",
     "check_origin",
     "check_page",
+    "may_name",
     "may_use",
     "require_admin",
 ]

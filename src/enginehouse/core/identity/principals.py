@@ -12,6 +12,7 @@ __all__ = [
     "RESERVED_ROLES",
     "SERVICE",
     "check_model",
+    "may_name",
     "may_use",
     "require_admin",
 ]
@@ -41,9 +42,12 @@ def require_admin(principal: Principal) -> None:
 
 def may_use(principal: Principal, model: Model) -> bool:
     """Whether a caller may use a model, by its id or by any of its other names."""
-    if not principal.models:
-        return True
-    return any(fnmatchcase(name, allowed) for name in (model.id, *model.aliases) for allowed in principal.models)
+    return any(may_name(principal, name) for name in (model.id, *model.aliases))
+
+
+def may_name(principal: Principal, name: str) -> bool:
+    """Whether a caller may use what is called this."""
+    return not principal.models or any(fnmatchcase(name, allowed) for allowed in principal.models)
 
 
 def check_model(principal: Principal, model: Model) -> None:
