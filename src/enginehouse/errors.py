@@ -35,6 +35,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "StoreUnavailable",
+    "UpstreamBusy",
     "UpstreamDied",
     "UpstreamRefused",
     "UpstreamTimeout",
@@ -226,6 +227,12 @@ class UpstreamRefused(EngineError):
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.status = status
+
+
+class UpstreamBusy(UpstreamRefused):
+    """The engine lets us ask no more for now; the caller may try again when `retry_after` is over."""
+
+    code = "slow_down"
 
 
 class UpstreamDied(EngineError):

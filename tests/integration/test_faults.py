@@ -41,7 +41,7 @@ FAULTS = {
     "endless": Fault("drips words and never ends", 504, None),
     "cut": Fault("breaks the connection within a frame", 502, None),
     "early": Fault("ends properly, but without saying why the answer ends", 502, None),
-    "busy": Fault("answers 429 with `Retry-After: 30`", 502, 502),
+    "busy": Fault("answers 429 with `Retry-After: 30`", 429, 429),
     "broken": Fault("answers 500", 502, 502),
     "page": Fault("answers 200 with a web page", 502, 502),
     "garbled": Fault("begins with a frame that is no JSON", 502, 502),
@@ -260,6 +260,10 @@ answer the other one answers in its stead, in whatever dialect it speaks; after 
 
 A body of 17 MiB that passes through as it is, in its caller's own dialect, is no fault; a frame of a stream may
 have 16 MiB. `Retry-After` is handed on to the caller when it is longer than `routing.max_pause`.
+
+That a server lets the service ask no more for now (429) the caller hears as just that, `slow_down` with the
+server's own `Retry-After`, for its client knows how to wait. An account that has run out of money, which OpenAI
+calls 429 too (`insufficient_quota`), no waiting helps: it is 502 `upstream_error`, and the operator's to mend.
 
 When its caller leaves, the server sees that within a second: in {whole} of {of} cells where a whole answer was
 asked for, in {streamed} of {of} within a stream.

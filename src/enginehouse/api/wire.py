@@ -47,6 +47,7 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.StoreUnavailable: 503,
     errors.LedgerUnavailable: 503,
     errors.UpstreamTimeout: 504,
+    errors.UpstreamBusy: 429,
     errors.EngineError: 502,
     errors.EnginehouseError: 500,
 }

@@ -12,6 +12,7 @@ from enginehouse.errors import (
     EngineError,
     EnginehouseError,
     ModelNotFound,
+    UpstreamBusy,
     UpstreamDied,
     UpstreamRefused,
     UpstreamTimeout,
@@ -42,6 +43,8 @@ class Breaker:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.running = 0
         """Requests that are there now."""
+        self.busy = False
+        """Whether it last said that it is asked too much."""
         self._clock = clock
         self._failures = 0
         self._until = 0.0
@@ -83,6 +86,7 @@ class Breaker:
         if not (isinstance(error, EngineError) and may_help(error)):
             return
         self._failures += 1
+        self.busy = isinstance(error, UpstreamBusy)
         wait = error.retry_after or 0.0
         if self._failures >= settings.breaker_failures:
             wait = max(wait, settings.breaker_cooldown)
@@ -184,8 +188,10 @@ class Routes:
 
     def refusal(self, model: Model) -> EnginehouseError:
         """What a caller is told when every deployment is left alone."""
-        wait = min((self.breaker(one).reopens for one in model.deployments), default=0.0)
-        return UpstreamRefused(
+        breakers = [self.breaker(one) for one in model.deployments]
+        wait = min((breaker.reopens for breaker in breakers), default=0.0)
+        kind = UpstreamBusy if breakers and all(breaker.busy for breaker in breakers) else UpstreamRefused
+        return kind(
             f"Every server of {model.id!r} has failed or is too busy; they are tried again in {wait:.0f} s.",
             status=503,
             retry_after=max(wait, 1.0),

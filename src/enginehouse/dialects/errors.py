@@ -12,12 +12,14 @@ from enginehouse.errors import (
     EnginehouseError,
     InvalidRequest,
     RequestTooLarge,
+    UpstreamBusy,
     UpstreamRefused,
 )
 
 __all__ = ["read_error", "reported"]
 
 _MAX_BODY = 64 * 1024
+_TOO_MANY = 429
 
 _CONTEXT = re.compile(
     r"context length|context window|prompt is too long|exceeds? the available context size|maximum context|"
@@ -48,12 +50,15 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Engineho
     """What a reply of status 400 or more means in our words.
 
     The caller's own mistakes (400, 413, 422) stay the caller's; a refusal of *our* key or a path the server does
-    not have is ours, and becomes an upstream error.
+    not have is ours, and becomes an upstream error. That we ask too much the caller has to know: it may wait.
     """
     detail = _detail(body[:_MAX_BODY])
     if (known := _callers(detail, status)) is not None:
         return known
-    return UpstreamRefused(
+    # An account without money is no matter of waiting, though OpenAI says 429 to it as well.
+    slow_down = status == _TOO_MANY and "insufficient_quota" not in (detail.code, detail.type)
+    kind = UpstreamBusy if slow_down else UpstreamRefused
+    return kind(
         f"The engine answered {status}: {detail.message or 'no message'}",
         status=status,
         retry_after=_seconds(headers.get("Retry-After")),

@@ -660,7 +660,7 @@ class Settings(Section):
     default_models: bool = True
     """Whether the small default models (`smollm2`, `minilm`) are in the catalogue."""
     default_chat_model: str | None = None
-    """Model that answers a chat request that names none."""
+    """Model that answers where a chat may name none: in kept conversations, and in `enginehouse chat`."""
     models: dict[ModelId, ModelSettings] = {}
     """Models by id."""
 

@@ -338,6 +338,9 @@ ENGINE_ERRORS = [
     (500, {"error": {"code": 500, "message": "boom"}}, 502, "upstream_error"),
     (401, {"error": {"message": "our key is wrong"}}, 502, "upstream_error"),
     (503, {"error": "busy"}, 502, "upstream_error"),
+    (429, {"error": {"message": "slow down", "type": "rate_limit_error"}}, 429, "slow_down"),
+    (429, {"error": {"message": "no money", "code": "insufficient_quota"}}, 502, "upstream_error"),
+    (429, {"error": {"message": "no money", "type": "insufficient_quota"}}, 502, "upstream_error"),
 ]
 
 

@@ -10,6 +10,7 @@ from enginehouse.errors import (
     InvalidRequest,
     ModelLoadFailed,
     QueueFull,
+    UpstreamBusy,
     UpstreamDied,
     UpstreamRefused,
     UpstreamTimeout,
@@ -80,6 +81,18 @@ def test_work_goes_where_the_least_is_outstanding_for_its_weight():
     assert [at.routes.breaker(one).running for one in at.model.deployments] == [0, 0]
 
 
+def test_servers_that_are_all_asked_too_much_are_told_as_that():
+    at = house(1.0, 1.0)
+    for deployment, wait in zip(at.model.deployments, (30, 20), strict=True):
+        with pytest.raises(UpstreamBusy), at.routes.visit(deployment):
+            raise UpstreamBusy("slow down", status=429, retry_after=wait)
+    refusal = at.routes.refusal(at.model)
+    assert (isinstance(refusal, UpstreamBusy), refusal.code, refusal.retry_after) == (True, "slow_down", 20)
+    with pytest.raises(UpstreamDied), at.routes.visit(at.model.deployments[0]):
+        raise DIED
+    assert at.routes.refusal(at.model).code == "upstream_error"
+
+
 def test_what_was_tried_is_not_picked_again():
     at = house(1.0, 1.0)
     assert [at.pick(), at.pick("m"), at.pick("m", "m~2")] == ["m", "m~2", None]
@@ -92,6 +105,7 @@ def test_a_server_that_fails_again_and_again_is_left_alone():
         assert at.pick() == expected
     refusal = at.routes.refusal(at.model)
     assert (refusal.status, refusal.retry_after) == (503, 30)
+    assert not isinstance(refusal, UpstreamBusy)
     at.now += 29.9
     assert at.pick() is None
     at.now += 0.1
