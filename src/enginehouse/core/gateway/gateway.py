@@ -194,10 +194,11 @@ class Gateway:
             tries = Tries(request, self._seats, self._routes)
             while True:
                 model, deployment = tries.next()
-                entry.resolved(model, deployment)
+                if not entry.is_resolved:
+                    entry.resolved(model, deployment)
                 first = hold is None
                 hold = hold or await whole.enter_async_context(self._spending.held(request, entry, expected))
-                if await hold.cover() or first:
+                if await hold.cover(model, deployment) or first:
                     continue  # others may have come to that place meanwhile
                 try:
                     async with self._place(request, model, deployment) as seat:

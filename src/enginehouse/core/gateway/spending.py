@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from enginehouse.core.ledger.budgets import Budgets
 from enginehouse.core.ledger.ledger import Entry
-from enginehouse.types import Request, Usage
+from enginehouse.types import Deployment, Model, Request, Usage
 
 __all__ = ["Expected", "Hold", "Spending"]
 
@@ -33,7 +33,7 @@ class Hold:
     Args:
         budgets: what they are taken from; None when there are none.
         request: whose.
-        entry: under whose id they are held, and who knows the price.
+        entry: under whose id they are held, and who knows prices.
         expected: None when nothing limits the caller.
     """
 
@@ -44,8 +44,8 @@ class Hold:
         self._entry = entry
         self._amount: int | None = None
 
-    async def cover(self) -> bool:
-        """Hold what an answer may cost where the entry now says it is to come from; whether that took a while.
+    async def cover(self, model: Model, deployment: Deployment) -> bool:
+        """Hold what an answer may cost there; whether that took a while.
 
         What is held already is never lowered: a cheaper try may be followed by a dearer one.
 
@@ -54,7 +54,7 @@ class Hold:
         """
         if self._budgets is None or not self._accounts or self._usage is None:
             return False
-        amount = self._entry.would_cost(self._usage)
+        amount = self._entry.would_cost(self._usage, model, deployment)
         if self._amount is not None and amount <= self._amount:
             return False
         await self._budgets.reserve(self._entry, self._accounts, amount)

@@ -62,8 +62,13 @@ class Entry:
         self._ran_from: float | None = None
         self._durable: asyncio.Future[None] | None = None
 
+    @property
+    def is_resolved(self) -> bool:
+        """Whether it is known who is going to answer."""
+        return self._model is not None
+
     def resolved(self, model: Model, deployment: Deployment) -> None:
-        """Who is going to answer, as soon as the catalogue has said so."""
+        """Who is going to answer, as soon as the catalogue has said so; after a failure, once another is asked."""
         self._model, self._deployment = model, deployment
 
     def running(self) -> None:
@@ -75,11 +80,11 @@ class Entry:
         """The record as it would be now, with its cost: for the answer's own `cost` field."""
         return self._ledger.charged(self._record("completed", ""))
 
-    def would_cost(self, usage: Usage) -> int:
-        """Picodollars for so many tokens, were an engine to take them now; 0 when the price is unknown."""
+    def would_cost(self, usage: Usage, model: Model, deployment: Deployment) -> int:
+        """Picodollars for so many tokens, were this one to take them now; 0 when the price is unknown."""
         tokens = sane_usage(usage)
         asked = msgspec.structs.replace(
-            self._record("completed", ""),
+            self._record("completed", "", (model, deployment)),
             input_tokens=tokens.input,
             cached_input_tokens=tokens.cached_input,
             output_tokens=tokens.output,
@@ -112,8 +117,9 @@ class Entry:
         with suppress(LedgerUnavailable):  # that is in the log; the caller shall hear what came first
             await asyncio.shield(self._durable)
 
-    def _record(self, outcome: str, error: str) -> UsageRecord:
-        request, model, deployment = self._request, self._model, self._deployment
+    def _record(self, outcome: str, error: str, at: tuple[Model, Deployment] | None = None) -> UsageRecord:
+        request = self._request
+        model, deployment = at or (self._model, self._deployment)
         principal, phases = request.principal, request.timings
         usage = sane_usage(self.usage or Usage())
         now = time.perf_counter()
