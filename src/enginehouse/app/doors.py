@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter
 
 from enginehouse.api.anthropic import anthropic_faces
+from enginehouse.api.cache import cache_router
 from enginehouse.api.chat import ChatFace
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.faces import Face
@@ -30,6 +31,7 @@ from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.app.rooms import Rooms
+from enginehouse.core.cache.managing import Managing
 from enginehouse.core.structured import Structured
 from enginehouse.settings.schema import ServerSettings
 
@@ -104,4 +106,5 @@ def _records(rooms: Rooms) -> Sequence[APIRouter]:
         keys_router(access.keys, access.audit),
         vectors_router(rooms.vectors),
         sessions_router(rooms.archive),
+        cache_router(Managing(rooms.ground.cache)),
     ]

@@ -31,6 +31,8 @@ app.add_typer(usage, name="usage")
 
 vectors = typer.Typer(no_args_is_help=True, help="Collections of vectors of a running service.")
 app.add_typer(vectors, name="vectors")
+cache = typer.Typer(no_args_is_help=True, help="The cache of a running service.")
+app.add_typer(cache, name="cache")
 
 Config = Annotated[
     Path | None,
@@ -332,6 +334,34 @@ def vectors_import_command(
     from enginehouse.cli.vectors import run_import
 
     run_import(source, name, config=file, url=url, key=key)
+
+
+@cache.command("stats")
+def cache_stats_command(file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Say how it does: hits by tier, what is kept, what was saved."""
+    from enginehouse.cli.cache import run_stats
+
+    run_stats(config=file, url=url, key=key, as_json=as_json)
+
+
+@cache.command("clear")
+def cache_clear_command(
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    tier: Annotated[str | None, typer.Option(metavar="exact|semantic", help="Only of this cache.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="ID", help="Only this model's answers.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Only what was kept for this user.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Only what was kept under this tag.")] = None,
+    older_than: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Only what is older.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Let go of kept answers; they are not served any more from now on, by no replica."""
+    from enginehouse.cli.cache import run_clear
+
+    said = {"tier": tier, "model": model, "user": user, "tag": tag}
+    which = {name: value for name, value in said.items() if value is not None} | {"older_than": older_than}
+    run_clear(which, config=file, url=url, key=key, as_json=as_json)
 
 
 @app.command("doctor")

@@ -62,6 +62,8 @@ class Seeking(Struct, kw_only=True):
     """By what, when it was found by its meaning; or what is on trial."""
     trial: Entry | None = None
     """What would have been served, and is compared with what the model says now."""
+    asked: str = ""
+    """Id of the question in the scope in which it was found, or is on trial."""
     scope: Scope = b""
     """Within which others were looked for that mean the same, and the words they were compared with."""
     words: str = ""
@@ -186,7 +188,7 @@ class Cache:
                 at=seeking.at,
                 tier=seeking.tier,
                 reason=seeking.reason,
-                question=seeking.places.own.key.hex() if seeking.places else "",
+                question=seeking.asked or (seeking.places.own.key.hex() if seeking.places else ""),
                 entry=seeking.entry.id if seeking.entry else seeking.trial.id if seeking.trial else "",
                 scope=seeking.scope,
                 words=seeking.words,
@@ -228,17 +230,16 @@ class Cache:
             found = await self.answers.get(keys)
         except StoreUnavailable:
             return None
-        asked = places.own.key.hex()
-        return next((one for one in found if one is not None and self._counts(one, seeking, asked)), None)
+        return next((one for one in found if one is not None and self._counts(one, seeking)), None)
 
-    def _counts(self, entry: Entry, seeking: Seeking, asked: str) -> bool:
+    def _counts(self, entry: Entry, seeking: Seeking) -> bool:
         """Whether this entry may be served to the very same question."""
         return (
             bool(entry.answer)
             and entry.expires > seeking.at
             and self._young(entry, seeking)
             and not self.rulings.dead(entry, "exact")
-            and not self.rulings.judged(asked, entry.id)
+            and not self.rulings.judged(entry.id, entry.id)
         )
 
     def _young(self, entry: Entry, seeking: Seeking) -> bool:
@@ -262,7 +263,7 @@ class Cache:
         if found is None:
             return
         began, asked = time.perf_counter(), place.key.hex()
-        seeking.scope, seeking.words = found
+        seeking.asked, (seeking.scope, seeking.words) = asked, found
         match = await meaning.find(*found, without=self.rulings.wrong(asked))
         self.stats.took("semantic_lookup", time.perf_counter() - began)
         if match is None:
