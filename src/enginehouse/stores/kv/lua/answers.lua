@@ -12,7 +12,7 @@ local function forget(name)
   local size = tonumber(redis.call('HGET', sizes, name) or '0')
   redis.call('HDEL', sizes, name)
   redis.call('ZREM', order, name)
-  redis.call('HINCRBY', figures, 'bytes', -size)
+  redis.call('HINCRBY', figures, 'bytes', 0 - size)
   return redis.call('DEL', prefix .. name)
 end
 
