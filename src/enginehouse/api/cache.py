@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from enginehouse.api.openapi import Responses
 from enginehouse.core.cache.managing import Managing
 from enginehouse.core.cache.rulings import Tier
 from enginehouse.core.identity import require_admin
@@ -13,6 +14,7 @@ from enginehouse.errors import InvalidRequest
 
 __all__ = ["cache_router"]
 
+_UNKNOWN: Responses = {404: {"description": "No such request of yours among the latest."}}
 _TIERS: dict[str, Tier | None] = {
     "exact": "exact",
     "l1": "exact",
@@ -73,13 +75,13 @@ def cache_router(managing: Managing) -> APIRouter:
         when = datetime.fromtimestamp(ruling.at, UTC).isoformat()
         return {"status": "ok", "cleared": cleared, "ruling": ruling.id, "timestamp": when}
 
-    @router.post("/v1/cache/feedback")
+    @router.post("/v1/cache/feedback", responses=_UNKNOWN)
     async def cache_feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         """The answer to one of your requests was wrong: that question and that entry never match again."""
         decision = await managing.wrong(request.state.principal, body.request_id)
         return {"status": "ok", "request_id": body.request_id, "outcome": decision.tier}
 
-    @router.get("/v1/cache/explain")
+    @router.get("/v1/cache/explain", responses=_UNKNOWN)
     async def explain_cache(
         request: Request,
         request_id: Annotated[str, Query(description="The `X-Request-ID` of one of your latest requests.")],

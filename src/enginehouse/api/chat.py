@@ -90,7 +90,6 @@ class ChatFace(Face):
         """A caller that goes away ends its answer; what was told of it is kept."""
         body = decode(await exchange.read_body(), _body)
         request = request_of(exchange, "chat", Operation.CHAT, body.model or "", stream=body.stream)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         asked = Asked(
             request=request,
             session_id=body.session_id,

@@ -148,6 +148,9 @@ def _answer(exchange: Exchange, answering: Answering[Event], fold: Fold) -> dict
     choice = answer.choices[0]
     read = record.input_tokens + record.cached_input_tokens
     written = record.output_tokens + record.reasoning_tokens
+    if record.cache and answer.usage is not None:  # the record says what it took, which is nothing
+        written = answer.usage.output + answer.usage.reasoning
+        read = answer.usage.total - written
     return {
         "response": choice.text(),
         "model": answering.seat.model.id,

@@ -56,7 +56,6 @@ class _RerankFace(Face):
     async def handle(self, exchange: Exchange) -> None:
         asked = decode(await exchange.read_body(), _rerank)
         request = request_of(exchange, "rerank", Operation.RERANK, asked.model)
-        exchange.headers = [(b"x-enginehouse-cache", b"bypass")]
         async with exchange.attended(streams=False), patience(request):
             ranked = await self._gateway.rerank(request, asked.query, asked.texts())
         if ranked.ranking.truncated:

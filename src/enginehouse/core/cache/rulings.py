@@ -88,7 +88,7 @@ class Rulings:
         shared: where replicas hear each other; None when `kept` is where they do.
         longest: seconds an entry may be old, after which a purge is about nothing any more.
         clock: seconds since 1970.
-        heard: told of every purge that comes, so that what it is about can be swept.
+        heard: told when a purge comes from elsewhere, so that what it is about can be swept.
     """
 
     def __init__(
@@ -176,16 +176,18 @@ class Rulings:
         """
         began = self._clock()
         for source in self._sources[-1:]:
-            self._take(await source.since(self._looked - _OVERLAP))
+            if self._take(await source.since(self._looked - _OVERLAP)):
+                self._heard()
         self._looked = began
 
     async def _rule(self, ruling: Ruling) -> Ruling:
-        self._take([ruling])
+        self._take([ruling])  # who purges sweeps as well
         for source in self._sources:
             await source.add(ruling)
         return ruling
 
-    def _take(self, rulings: Iterable[Ruling]) -> None:
+    def _take(self, rulings: Iterable[Ruling]) -> bool:
+        """Let them count; whether there was a purge among them that nobody knew."""
         now = self._clock()
         purged = False
         for ruling in rulings:
@@ -199,7 +201,7 @@ class Rulings:
                 purged = True
         if purged:
             self._forget(now)
-            self._heard()
+        return purged
 
     def _forget(self, now: float) -> None:
         """Of what a purge is about, nothing is left when its time is over."""
