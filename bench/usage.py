@@ -3,22 +3,25 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from msgspec import Struct
+from sqlalchemy import Connection, text
 
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
-from enginehouse.core.ledger.record import UsageRecord, new_id
+from enginehouse.core.ledger.record import UsageRecord, new_id, row_of
 from enginehouse.core.ledger.usage import Question, UsageReports, encode
 from enginehouse.settings.schema import PriceSettings
 from enginehouse.stores.spool import Spool
-from enginehouse.stores.sql import Database, database_url, migrate, open_database
+from enginehouse.stores.sql import Database, database_url, migrate, open_database, rollups, usage
 from enginehouse.types import Deployment, EngineName, Kind, Model, Operation, Principal, Request, Timings, Usage
 
 __all__ = ["Figure", "usage_costs"]
@@ -26,7 +29,7 @@ __all__ = ["Figure", "usage_costs"]
 _DAYS, _DAY = 30, 86_400
 _BEGIN = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 _USERS, _MODELS, _KEYS, _TAGS, _TENANTS = 1000, 20, 1500, 20, 50
-_CHUNK = 2000
+_CHUNK = 5_000
 _DEPLOYMENT = Deployment(id="m", model="m", kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER)
 _MODEL = Model(id="m", kind=Kind.CHAT, deployments=(_DEPLOYMENT,))
 
@@ -77,11 +80,18 @@ async def _answer(reports: UsageReports, question: Question) -> bytes:
 
 
 async def _seed(database: Database, records: int, said: Callable[[str], None]) -> None:
-    chance, books, began = random.Random(1), SqlBooks(database), perf_counter()
+    """By the ledger's own statements, in larger transactions than its own."""
+    chance, began = random.Random(1), perf_counter()
     for done in range(0, records, _CHUNK):
-        await books.write([_record(chance) for _ in range(min(_CHUNK, records - done))])
-        said(f"seeding: {done:,} of {records:,}")
-    said(f"seeded {records / (perf_counter() - began):,.0f} records a second")
+        rows = [row_of(_record(chance)) for _ in range(min(_CHUNK, records - done))]
+        await database.write(partial(_add, rows))
+        said(f"seeding: {done:,} of {records:,}, {done / (perf_counter() - began):,.0f} a second")
+    await database.write(lambda connection: connection.execute(text("ANALYZE")))
+
+
+def _add(rows: Sequence[tuple[Any, ...]], connection: Connection) -> None:
+    usage.insert_records(connection, rows)
+    rollups.sum_up(connection, len(rows))
 
 
 def _record(chance: random.Random) -> UsageRecord:

@@ -6,7 +6,7 @@ face does not know which.
 
 import time
 from collections.abc import Callable
-from uuid import uuid4
+from secrets import token_hex
 
 from msgspec import Struct, structs
 
@@ -117,4 +117,4 @@ def _peeked(asked: Asked) -> Peeked:
 
 def head_of(model: str, *, wants_usage: bool = True, generation: Generation | None = None) -> Head:
     """A fresh answer's head."""
-    return Head(id=uuid4().hex, model=model, created=time.time(), wants_usage=wants_usage, generation=generation)
+    return Head(id=token_hex(16), model=model, created=time.time(), wants_usage=wants_usage, generation=generation)

@@ -7,9 +7,9 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 from enginehouse import errors
 from enginehouse.core.limits import Grant
@@ -83,7 +83,7 @@ def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
             text = value.decode("latin-1")
             if 0 < len(text) <= _MAX_REQUEST_ID and text.isascii() and text.isprintable():
                 return text
-    return uuid4().hex
+    return token_hex(16)
 
 
 class Exchange:
@@ -244,7 +244,8 @@ class Exchange:
     async def _attend(self, worker: "asyncio.Task[Any]") -> None:
         while True:
             try:
-                async with asyncio.timeout(self._ping_interval):
+                # Only event streams have words that say nothing; the others' clients wait in silence.
+                async with asyncio.timeout(self._ping_interval if self._streams else None):
                     message = await self._receive()
             except TimeoutError:
                 await self._ping()
@@ -255,10 +256,8 @@ class Exchange:
                 return
 
     async def _ping(self) -> None:
-        """Only event streams have words that say nothing; the others' clients wait in silence."""
         if (
-            self._streams
-            and self.media_type.startswith("text/event-stream")
+            self.media_type.startswith("text/event-stream")
             and self.clock() - self._last_write >= self._ping_interval * 0.9
         ):
             await self.write(self._sign_of_life())

@@ -6,7 +6,7 @@ launcher's context ends. Callers ask `isinstance(engine, Embeds)`; there are no 
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from msgspec import Struct
 
@@ -29,6 +29,7 @@ __all__ = [
     "Reply",
     "Reranks",
     "Tokenizes",
+    "forwards",
 ]
 
 
@@ -94,6 +95,17 @@ class Forwards(Protocol):
             UpstreamTimeout: no headers within the allowed time.
         """
         ...
+
+
+def forwards(engine: Engine) -> TypeGuard[Forwards]:
+    """Whether it satisfies `Forwards`; every request asks, and a class is looked at once."""
+    kind = type(engine)
+    if kind not in _FORWARDING:
+        _FORWARDING[kind] = isinstance(engine, Forwards)
+    return _FORWARDING[kind]
+
+
+_FORWARDING: dict[type, bool] = {}
 
 
 @runtime_checkable

@@ -1,11 +1,14 @@
 """A server that is asked over HTTP, here or far away, whatever dialect it speaks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, ClassVar, Self
+from weakref import WeakSet
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from enginehouse.dialects.base import StreamReader
 from enginehouse.dialects.errors import read_error
@@ -108,10 +111,9 @@ class HttpServer:
     async def __aenter__(self) -> Self:
         """Open the connection pool. Limits are admission's business, not the pool's."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep_alive),
+            connector=_Connector(limit=0, force_close=not self._keep_alive),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
-            trace_configs=[_noting_reuse()] if self._keep_alive else None,
         )
         return self
 
@@ -120,8 +122,7 @@ class HttpServer:
         if self._session is not None:
             await self._session.close()
 
-    @asynccontextmanager
-    async def request(
+    def request(
         self,
         method: str,
         path: str,
@@ -130,26 +131,21 @@ class HttpServer:
         request_id: str = "",
         timeout: float | None = None,
         authorized: bool = True,
-    ) -> AsyncGenerator[HttpReply]:
+    ) -> AbstractAsyncContextManager[HttpReply]:
         """Any request to the same server; `timeout` bounds the whole of it, in seconds."""
         headers = self._headers if authorized else _ANONYMOUS
         if request_id:
             headers = {**headers, "X-Request-ID": request_id}
         limits = aiohttp.ClientTimeout(total=timeout) if timeout else self._timeout
-        with _Translated():
-            response = await self._send(method, path, body, headers, limits)
-        try:
-            yield HttpReply(response)
-        finally:
-            response.close() if not response.content.at_eof() else response.release()
+        return _Asking(partial(self._send, method, path, body, headers, limits))
 
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """One try; a second one only if a connection that had been used before broke before any byte came back."""
         assert self._session is not None, "the engine is used outside its context"
-        attempt = _Attempt()
         for last in (False, True):
+            _reused.set(False)
             try:
                 return await self._session.request(
                     method,
@@ -158,12 +154,10 @@ class HttpServer:
                     headers=headers,
                     timeout=limits,
                     allow_redirects=False,
-                    trace_request_ctx=attempt,
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if last or not attempt.reused or isinstance(error, aiohttp.ClientConnectorError):
+                if last or not _reused.get() or isinstance(error, aiohttp.ClientConnectorError):
                     raise
-                attempt.reused = False
         raise AssertionError("the second try either answers or raises")
 
     @asynccontextmanager
@@ -185,6 +179,22 @@ class HttpServer:
         async with self.request(method, path, body, request_id=request_id, timeout=timeout) as reply:
             await taken(reply)
             yield reply
+
+
+class _Asking:
+    """One request under way, as a context; who leaves it before the answer's end closes the connection."""
+
+    def __init__(self, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> None:
+        self._send = send
+
+    async def __aenter__(self) -> HttpReply:
+        with _Translated():
+            self._response = await self._send()
+        return HttpReply(self._response)
+
+    async def __aexit__(self, *_: object) -> None:
+        response = self._response
+        response.release() if response.content.at_eof() else response.close()
 
 
 async def taken(reply: Reply) -> Reply:
@@ -229,19 +239,22 @@ async def events_of_stream(reply: Reply, reader: StreamReader, media_type: str) 
         yield event
 
 
-class _Attempt:
-    """Whether a request went out on a connection that had been used before."""
-
-    reused = False
+_reused = ContextVar("_reused", default=False)
+"""Whether this task's request goes out on a connection that had been used before."""
 
 
-def _noting_reuse() -> aiohttp.TraceConfig:
-    async def note(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.reused = True
+class _Connector(aiohttp.TCPConnector):
+    """Notes which connections were used before; aiohttp's own tracing costs a twentieth of a request."""
 
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(note)
-    return config
+    _seen: ClassVar[WeakSet[Any]] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _reused.set(connection.protocol in self._seen)
+        self._seen.add(connection.protocol)
+        return connection
 
 
 class _Translated:

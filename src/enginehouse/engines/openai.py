@@ -1,7 +1,7 @@
 """The OpenAI dialect over HTTP: one client for every server that speaks it, here or far away."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import ClassVar
 
 import msgspec
@@ -94,11 +94,9 @@ class OpenAIServer(HttpServer):
         self._model = model
         self._chat = OpenAIChat(extended=extended)
 
-    @asynccontextmanager
-    async def forward(self, call: Call) -> AsyncGenerator[Reply]:
+    def forward(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Send the body as it is; leaving early closes the connection, which tells the server to stop."""
-        async with self.request("POST", _PATHS[call.dialect], call.body, request_id=call.request_id) as reply:
-            yield reply
+        return self.request("POST", _PATHS[call.dialect], call.body, request_id=call.request_id)
 
     @asynccontextmanager
     async def generate(self, generation: Generation, *, request_id: str) -> AsyncGenerator[AsyncIterator[Event]]:

@@ -149,7 +149,7 @@ class Gate:
         )
 
     def _admit(self) -> None:
-        while self.running < self._slots and (ticket := self._line.head(_now())) is not None:
+        while self._line and self.running < self._slots and (ticket := self._line.head(_now())) is not None:
             if ticket.turn.done():  # cancelled in this tick; it takes nobody's turn with it
                 self._line.leave(ticket)
             else:

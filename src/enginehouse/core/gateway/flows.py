@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import msgspec
 from msgspec import structs
@@ -17,7 +17,7 @@ from enginehouse.core.gateway.wording import Wording
 from enginehouse.core.ledger.digests import canonical
 from enginehouse.core.ledger.ledger import Entry
 from enginehouse.dialects.passing import asking_for_usage, with_defaults
-from enginehouse.engines.base import Call, Forwards, Generates
+from enginehouse.engines.base import Call, Forwards, Generates, forwards
 from enginehouse.engines.http import streamed, taken
 from enginehouse.errors import EngineError, InvalidRequest
 from enginehouse.types import Deployment, Request
@@ -107,7 +107,7 @@ class Events:
         """Every event, as it comes."""
         generation = asked_of(seat.deployment, self._generation)
         async with (
-            _metered(entry, generation, self.heard) as meter,
+            _Metered(entry, generation, self.heard) as meter,
             _generated(self._request, seat, generation) as events,
         ):
             async for event in events:
@@ -162,7 +162,7 @@ class Frames:
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         """Frames, or the body; an empty piece stands for life without words."""
-        if isinstance(seat.engine, Forwards) and self._wording.dialect in seat.engine.dialects:
+        if forwards(seat.engine) and self._wording.dialect in seat.engine.dialects:
             stream = self._request.stream
             return (
                 self._passed(seat, entry, seat.engine) if stream else self._passed_whole(seat, entry, seat.engine)
@@ -174,7 +174,7 @@ class Frames:
         if not self._wording.head.wants_usage:
             call = structs.replace(call, body=asking_for_usage(call.body))
         passage = self._wording.passage()
-        async with _metered(entry, self._wording, self.heard) as meter, engine.forward(call) as reply:
+        async with _Metered(entry, self._wording, self.heard) as meter, engine.forward(call) as reply:
             pieces = passage.pieces(streamed(await taken(reply), self._wording.codec.media_type).frames())
             async with aclosing(pieces):
                 async for piece, events in pieces:
@@ -186,7 +186,7 @@ class Frames:
                     yield piece
 
     async def _passed_whole(self, seat: Seat, entry: Entry, engine: Forwards) -> AsyncGenerator[bytes]:
-        async with _metered(entry, self._wording, self.heard) as meter, engine.forward(self._call(seat)) as reply:
+        async with _Metered(entry, self._wording, self.heard) as meter, engine.forward(self._call(seat)) as reply:
             body = await (await taken(reply)).read()
             meter.note_all(self._wording.codec.read_answer(body))
             meter.complete = True
@@ -197,7 +197,7 @@ class Frames:
         generation = asked_of(seat.deployment, self._wording.generation)
         writer = self._wording.writer()
         async with (
-            _metered(entry, generation, self.heard) as meter,
+            _Metered(entry, generation, self.heard) as meter,
             _generated(self._request, seat, generation) as events,
         ):
             async for event in events:
@@ -212,7 +212,7 @@ class Frames:
         generation = asked_of(seat.deployment, self._wording.generation)
         told: list[Event] = []
         async with (
-            _metered(entry, generation, self.heard) as meter,
+            _Metered(entry, generation, self.heard) as meter,
             _generated(self._request, seat, generation) as events,
         ):
             async for event in events:
@@ -233,7 +233,7 @@ class Frames:
 
 
 class _Metered(Meter):
-    """A meter that writes into a record."""
+    """A meter that writes into a record; however its context ends, the record knows what was generated."""
 
     def __init__(self, entry: Entry, asked: Generation | Wording, heard: Heard | None) -> None:
         super().__init__()
@@ -248,6 +248,15 @@ class _Metered(Meter):
         super().note(event)
         if self._noted is not None:
             self._noted.events.append(event)
+
+    async def __aenter__(self) -> Self:
+        self._entry.running()
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """A refusal costs nothing."""
+        if self.heard or not isinstance(error, EngineError | InvalidRequest):
+            self.write()
 
     async def settled(self) -> None:
         """All is counted: make the record durable.
@@ -270,24 +279,6 @@ class _Metered(Meter):
             return guessed_tokens(self._asked if isinstance(self._asked, Generation) else self._asked.generation)
         except InvalidRequest:
             return 0
-
-
-@asynccontextmanager
-async def _metered(entry: Entry, asked: Generation | Wording, heard: Heard | None) -> AsyncGenerator[_Metered]:
-    """However the answer ends, the record knows what was generated; a refusal costs nothing."""
-    entry.running()
-    meter = _Metered(entry, asked, heard)
-    try:
-        yield meter
-    except (EngineError, InvalidRequest):
-        if meter.heard:
-            meter.write()
-        raise
-    except BaseException:
-        meter.write()
-        raise
-    else:
-        meter.write()
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ again; the caller sees nothing of that but the time it took.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 import msgspec
@@ -112,8 +112,7 @@ class Gateway:
         self._spending = spending or Spending()
         self._digests = digests or Digests(b"", enabled=False)
 
-    @asynccontextmanager
-    async def frames(self, request: Request, wording: Wording) -> AsyncGenerator[Answering[bytes]]:
+    def frames(self, request: Request, wording: Wording) -> AbstractAsyncContextManager[Answering[bytes]]:
         """The answer as the caller's own dialect writes it: the frames of a stream, or one body.
 
         The request is recorded however it ends, and durably so before the last piece.
@@ -126,15 +125,12 @@ class Gateway:
             LedgerUnavailable: what it costs cannot be recorded.
         """
         flow = Frames(request, wording)
-        async with self._run(request, flow, flow) as answering:
-            yield answering
+        return self._run(request, flow, flow)
 
-    @asynccontextmanager
-    async def events(self, request: Request, generation: Generation) -> AsyncGenerator[Answering[Event]]:
+    def events(self, request: Request, generation: Generation) -> AbstractAsyncContextManager[Answering[Event]]:
         """The same as events, for faces that have words of their own."""
         flow = Events(request, generation)
-        async with self._run(request, flow, flow) as answering:
-            yield answering
+        return self._run(request, flow, flow)
 
     async def embed(self, request: Request, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedded:
         """Vectors of texts, one a text.
@@ -181,8 +177,7 @@ class Gateway:
         """
         begun, hold = False, None
         expected = flow.expected() if self._spending.limits(request) else None
-        async with AsyncExitStack() as whole:
-            entry = await whole.enter_async_context(self._ledger.record(request, request.face))
+        async with self._ledger.record(request, request.face) as entry, AsyncExitStack() as whole:
             entry.digest = self._digests.of(request.principal, flow.question)
             whole.enter_context(_told_apart(request))
             if cached is not None and self._recall is not None and self._recall.on:
@@ -212,13 +207,7 @@ class Gateway:
                 except EnginehouseError as error:
                     if begun or not await tries.again(deployment, error):
                         raise
-                    log.warning(
-                        "request_retried",
-                        request_id=request.request_id,
-                        model=model.id,
-                        deployment=deployment.id,
-                        error=error.code,
-                    )
+                    _retried(request, model, deployment, error)
 
     @asynccontextmanager
     async def _place(self, request: Request, model: Model, deployment: Deployment) -> AsyncGenerator[Seat | None]:
@@ -227,19 +216,36 @@ class Gateway:
                 yield seat
 
 
+def _retried(request: Request, model: Model, deployment: Deployment, error: EnginehouseError) -> None:
+    log.warning(
+        "request_retried",
+        request_id=request.request_id,
+        model=model.id,
+        deployment=deployment.id,
+        error=error.code,
+    )
+
+
 @asynccontextmanager
 async def _asked(request: Request, flow: Flow[T], seat: Seat, entry: Entry) -> AsyncGenerator[AsyncIterator[T]]:
     """The pieces, once the first one is there."""
-    async with (
-        _measured(request),
-        _limited(seat.deployment, stream=request.stream) as limit,
-        aclosing(flow.pieces(seat, entry)) as pieces,
-    ):
-        first = await _first(pieces)
-        waited = limit.begun()
-        if request.stream:
-            request.timings.ttft = waited
-        yield _joined(first, pieces)
+    clock = asyncio.get_running_loop().time
+    began, request.timings.upstream = clock(), None
+    timeout = asyncio.timeout(None)
+    try:
+        async with timeout, aclosing(flow.pieces(seat, entry)) as pieces:
+            limit = _Limit(seat.deployment, timeout, stream=request.stream)
+            first = await _first(pieces)
+            waited = limit.begun()
+            if request.stream:
+                request.timings.ttft = waited
+            yield _Joined(first, pieces)
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise UpstreamTimeout("The engine took longer than its time limit; raise models.*.timeouts.") from None
+    finally:
+        request.timings.upstream = clock() - began
 
 
 class _Vectors:
@@ -346,25 +352,17 @@ class _Limit:
         return self._clock() - self._began
 
 
-@asynccontextmanager
-async def _limited(deployment: Deployment, *, stream: bool) -> AsyncGenerator[_Limit]:
-    timeout = asyncio.timeout(None)
-    try:
-        async with timeout:
-            yield _Limit(deployment, timeout, stream=stream)
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise UpstreamTimeout("The engine took longer than its time limit; raise models.*.timeouts.") from None
-
-
-@asynccontextmanager
-async def patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
+def patience(request: Request) -> AbstractAsyncContextManager[asyncio.Timeout]:
     """What the caller is willing to wait; reschedule it to None when the first byte is there.
 
     Raises:
         QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
     """
+    return asyncio.timeout(None) if request.timeout is None else _patience(request)
+
+
+@asynccontextmanager
+async def _patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
     limit = request.timings.patience = asyncio.timeout(request.timeout)
     try:
         async with limit:
@@ -404,18 +402,19 @@ async def _first(pieces: AsyncIterator[T]) -> T:
     raise UpstreamDied("The engine's answer was empty.")
 
 
-async def _joined(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
-    yield first
-    async for piece in rest:
-        if piece != b"":
-            yield piece
+class _Joined(Generic[T]):
+    """The first piece and then the rest; what says nothing is passed over."""
 
+    def __init__(self, first: T, rest: AsyncIterator[T]) -> None:
+        self._first: list[T] = [first]
+        self._rest = rest
 
-@asynccontextmanager
-async def _measured(request: Request) -> AsyncGenerator[None]:
-    clock = asyncio.get_running_loop().time
-    started, request.timings.upstream = clock(), None
-    try:
-        yield
-    finally:
-        request.timings.upstream = clock() - started
+    def __aiter__(self) -> "_Joined[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if self._first:
+            return self._first.pop()
+        while (piece := await anext(self._rest)) == b"":
+            pass
+        return piece

@@ -17,7 +17,7 @@ from enginehouse.core.ledger.writer import Backlog, Writer
 from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown
 from enginehouse.types import Deployment, Model, Request, Usage
 
-__all__ = ["Entry", "Ledger", "LedgerStats"]
+__all__ = ["Entry", "Ledger", "LedgerStats", "Recording"]
 
 log = structlog.get_logger()
 
@@ -161,6 +161,35 @@ class Entry:
         )
 
 
+class Recording:
+    """The context of one request's entry; from `Ledger.record`."""
+
+    def __init__(self, ledger: "Ledger", entry: Entry, request: Request) -> None:
+        self._ledger = ledger
+        self._entry = entry
+        self._request = request
+
+    async def __aenter__(self) -> Entry:
+        self._ledger.check()
+        return self._entry
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        entry = self._entry
+        match error:
+            case None:
+                await entry.settled()
+            case asyncio.CancelledError():
+                if self._ledger.stopping() and not self._request.timings.gone:
+                    await entry.failed(ShuttingDown.code)
+                entry.closed("cancelled", CallerGone.code)
+            case GeneratorExit() | CallerGone():
+                entry.closed("cancelled", CallerGone.code)
+            case Exception():
+                await entry.failed(error.code if isinstance(error, EnginehouseError) else EnginehouseError.code)
+            case _:
+                entry.closed("failed", EnginehouseError.code)
+
+
 class Ledger:
     """Records of usage; use as a context, whose end flushes what is left.
 
@@ -176,7 +205,7 @@ class Ledger:
     ) -> None:
         self._summing = Summing(books)
         self._writer = Writer(books, spool, kept=self._summing.want)
-        self._stopping = stopping
+        self.stopping = stopping
         self._spool = spool
         self._prices = prices
         self._stack = AsyncExitStack()
@@ -190,35 +219,16 @@ class Ledger:
         """Everything handed in becomes durable, in the database or in the spool, and the tasks end."""
         await self._stack.aclose()
 
-    @asynccontextmanager
-    async def record(self, request: Request, face: str) -> AsyncGenerator[Entry]:
+    def record(self, request: Request, face: str) -> "Recording":
         """One request's entry: a record is written when the context ends, however it ends.
 
         It ends completed when `settled` was called, or when nothing was raised. The record is durable when the
         context has ended, unless the caller has left: then nobody waits for it.
 
         Raises:
-            LedgerUnavailable: nothing can be recorded, so nothing may be generated.
+            LedgerUnavailable: on entering; nothing can be recorded, so nothing may be generated.
         """
-        self._check()
-        entry = Entry(request, face, self)
-        try:
-            yield entry
-        except asyncio.CancelledError:
-            if self._stopping() and not request.timings.gone:
-                await entry.failed(ShuttingDown.code)
-            entry.closed("cancelled", CallerGone.code)
-            raise
-        except (GeneratorExit, CallerGone):
-            entry.closed("cancelled", CallerGone.code)
-            raise
-        except Exception as error:
-            await entry.failed(error.code if isinstance(error, EnginehouseError) else EnginehouseError.code)
-            raise
-        except BaseException:
-            entry.closed("failed", EnginehouseError.code)
-            raise
-        await entry.settled()
+        return Recording(self, Entry(request, face, self), request)
 
     def write(self, record: UsageRecord) -> "asyncio.Future[None]":
         """Charge a record and hand it in; the future is done when it is durable."""
@@ -243,7 +253,12 @@ class Ledger:
             lost=self._writer.lost,
         )
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """See whether a record can be kept.
+
+        Raises:
+            LedgerUnavailable: neither in the database nor on the local disk.
+        """
         if self._spool.full:
             raise LedgerUnavailable(
                 f"The database is away and the local spool holds its limit of {self._spool.size} bytes. Bring the "

@@ -120,17 +120,17 @@ class Prices:
 
 def provider_of(deployment: Deployment) -> str:
     """Whose public price list counts for a deployment; empty for what runs here or at an unknown place."""
-    known = _PROVIDERS.get(deployment.engine)
-    if known is None:
-        return ""
-    name, host = known
-    if deployment.base_url is None or urlsplit(deployment.base_url).hostname == host:
-        return name
-    return _at(deployment.base_url)
+    return _provider(deployment.engine, deployment.base_url)
 
 
 @lru_cache(maxsize=256)
-def _at(base_url: str) -> str:
+def _provider(engine: EngineName, base_url: str | None) -> str:
+    known = _PROVIDERS.get(engine)
+    if known is None:
+        return ""
+    name, host = known
+    if base_url is None or urlsplit(base_url).hostname == host:
+        return name
     from genai_prices.data_snapshot import get_snapshot  # 40 MB that only users of providers need
 
     try:

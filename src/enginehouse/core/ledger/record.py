@@ -176,6 +176,8 @@ def from_row(row: Mapping[str, Any]) -> UsageRecord:
 
 def sane_usage(usage: Usage) -> Usage:
     """Counts that a database can hold; what an engine reports beyond that is not to be believed, and marked so."""
+    if min(usage.input, usage.cached_input, usage.output, usage.reasoning) >= 0 and usage.total <= _MOST_TOKENS:
+        return usage
     counts = {name: getattr(usage, name) for name in ("input", "cached_input", "output", "reasoning")}
     sane = {name: min(max(count, 0), _MOST_TOKENS) for name, count in counts.items()}
     return Usage(**sane, estimated=usage.estimated or sane != counts)

@@ -1,12 +1,12 @@
 """Lets requests in as long as their caller's limits allow, here or in a store that replicas share."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from secrets import token_hex
 from typing import Protocol
-from uuid import uuid4
 
 from enginehouse.core.limits.grant import Grant
-from enginehouse.core.limits.rules import Rules
+from enginehouse.core.limits.rules import Rule, Rules
 from enginehouse.errors import StoreUnavailable
 from enginehouse.settings.schema import LimitSettings
 from enginehouse.stores.kv import Tallies
@@ -55,8 +55,7 @@ class Limits:
         """Whether anything is limited there."""
         return self._rules.covers(endpoint)
 
-    @asynccontextmanager
-    async def admit(self, principal: Principal, endpoint: str) -> AsyncGenerator[Grant]:
+    def admit(self, principal: Principal, endpoint: str) -> AbstractAsyncContextManager[Grant]:
         """Let a request in; while the context lasts it counts as running.
 
         Args:
@@ -66,7 +65,12 @@ class Limits:
             RateLimitExceeded: not now; when, is in `retry_after`. Nothing was taken.
             StoreUnavailable: the store is away, and the settings want a refusal then.
         """
-        grant = await self._granted(principal, endpoint)
+        rules = self._rules.of(principal, endpoint)
+        return self._running(rules) if rules else nullcontext(Grant("", (), None))
+
+    @asynccontextmanager
+    async def _running(self, rules: Sequence[Rule]) -> AsyncGenerator[Grant]:
+        grant = await self._granted(rules)
         try:
             yield grant
         finally:
@@ -86,12 +90,9 @@ class Limits:
             )
         raise StoreUnavailable("Redis is away: this replica counts limits for itself (limits.on_store_failure).")
 
-    async def _granted(self, principal: Principal, endpoint: str) -> Grant:
-        rules = self._rules.of(principal, endpoint)
-        if not rules:
-            return Grant("", (), None)
+    async def _granted(self, rules: Sequence[Rule]) -> Grant:
         lenient = self._settings.on_store_failure == "local"
-        grant = Grant(uuid4().hex, rules, self._shared or self._local, lenient=lenient)
+        grant = Grant(token_hex(16), rules, self._shared or self._local, lenient=lenient)
         try:
             await grant.take()
         except StoreUnavailable:
@@ -99,6 +100,6 @@ class Limits:
                 raise StoreUnavailable(
                     "Limits cannot be counted, because Redis is away; try again soon.", retry_after=5
                 ) from None
-            grant = Grant(uuid4().hex, rules, self._local)
+            grant = Grant(token_hex(16), rules, self._local)
             await grant.take()
         return grant
