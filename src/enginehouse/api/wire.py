@@ -244,8 +244,7 @@ class Exchange:
     async def _attend(self, worker: "asyncio.Task[Any]") -> None:
         while True:
             try:
-                # Only event streams have words that say nothing; the others' clients wait in silence.
-                async with asyncio.timeout(self._ping_interval if self._streams else None):
+                async with asyncio.timeout(self._ping_interval):
                     message = await self._receive()
             except TimeoutError:
                 await self._ping()
@@ -256,8 +255,10 @@ class Exchange:
                 return
 
     async def _ping(self) -> None:
+        """Only event streams have words that say nothing; the others' clients wait in silence."""
         if (
-            self.media_type.startswith("text/event-stream")
+            self._streams
+            and self.media_type.startswith("text/event-stream")
             and self.clock() - self._last_write >= self._ping_interval * 0.9
         ):
             await self.write(self._sign_of_life())
