@@ -1,6 +1,7 @@
 """The names of what answers: our own engines, and providers that are installed beside us."""
 
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import entry_points
 
 __all__ = ["PROVIDERS", "EngineName", "installed_providers"]
@@ -26,7 +27,7 @@ class EngineName(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> "EngineName | None":
         """A provider's name, made once; an unknown one stays unknown."""
-        if not isinstance(value, str) or value not in entry_points(group=PROVIDERS).names:
+        if not isinstance(value, str) or value not in _named():
             return None
         member = str.__new__(cls, value)
         member._name_ = value
@@ -37,4 +38,10 @@ class EngineName(StrEnum):
 def installed_providers() -> tuple[EngineName, ...]:
     """Those that packages beside us add; the names of our own engines are taken."""
     own = {name.value for name in EngineName}
-    return tuple(EngineName(name) for name in sorted(entry_points(group=PROVIDERS).names - own))
+    return tuple(EngineName(name) for name in sorted(_named() - own))
+
+
+@cache
+def _named() -> frozenset[str]:
+    """Looked for once: what is installed later counts after the next start."""
+    return frozenset(entry_points(group=PROVIDERS).names)
