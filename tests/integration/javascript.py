@@ -38,7 +38,8 @@ def _up_to_date(folder: Path) -> bool:
 
 def _install(folder: Path) -> None:
     """By `npm ci`, which checks every digest; only a registry out of reach is no failure."""
-    command = [str(_NODE), str(_NPM), "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+    quietly = ("--no-audit", "--no-fund", "--loglevel=error")
+    command = [str(_NODE), str(_NPM), "ci", "--ignore-scripts", "--fetch-retries=1", *quietly]
     done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=100)
     if done.returncode and any(word in done.stderr for word in _UNREACHABLE):
         pytest.skip(
