@@ -34,12 +34,12 @@ class Asker:
         self.url = url
         self._tries = 0
 
-    def ask(self, model, text, *, key="none", stream=False, patience=30.0, headers=None, **fields):
+    def ask(self, model, text, *, key="none", stream=False, patience=30.0, **fields):
         """The whole answer, or what was raised; `fields` go into the body as they are."""
         self._tries, began = 0, time.monotonic()
         told, error, status = "", "", None
         try:
-            told = self._ask({"model": model, **fields}, text, key, stream, patience, headers or {})
+            told = self._ask({"model": model, **fields}, text, key, stream, patience)
         except (*_RAISED, httpx.HTTPError, httpx2.HTTPError, ConnectionError) as raised:
             error, status = type(raised).__name__, getattr(raised, "status_code", None)
         return Outcome(told, error, status, self._tries, time.monotonic() - began)
@@ -54,11 +54,9 @@ class Asker:
 class OpenAI(Asker):
     """The Python client."""
 
-    def _ask(self, fields, text, key, stream, patience, headers):
+    def _ask(self, fields, text, key, stream, patience):
         http = openai.DefaultHttpxClient(event_hooks={"request": [self._count]})
-        with openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=key, timeout=patience, http_client=http, default_headers=headers
-        ) as client:
+        with openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, timeout=patience, http_client=http) as client:
             create = client.chat.completions.create
             answer = create(
                 messages=[{"role": "user", "content": text}], stream=stream, extra_body=fields, model=""
@@ -71,11 +69,9 @@ class OpenAI(Asker):
 class Anthropic(Asker):
     """The Python client."""
 
-    def _ask(self, fields, text, key, stream, patience, headers):
+    def _ask(self, fields, text, key, stream, patience):
         http = anthropic.DefaultHttpxClient(event_hooks={"request": [self._count]})
-        with anthropic.Anthropic(
-            base_url=self.url, api_key=key, timeout=patience, http_client=http, default_headers=headers
-        ) as client:
+        with anthropic.Anthropic(base_url=self.url, api_key=key, timeout=patience, http_client=http) as client:
             asked = {"messages": [{"role": "user", "content": text}], "max_tokens": 50, "extra_body": fields}
             if not stream:
                 return client.messages.create(**asked, model="").content[0].text
@@ -86,9 +82,9 @@ class Anthropic(Asker):
 class Ollama(Asker):
     """The Python client, which asks once and, unless told otherwise, waits for ever."""
 
-    def _ask(self, fields, text, key, stream, patience, headers):
+    def _ask(self, fields, text, key, stream, patience):
         hooks = {"request": [self._count]}
-        named = {"Authorization": f"Bearer {key}", **headers}
+        named = {"Authorization": f"Bearer {key}"}
         options = {name: fields.pop(name) for name in list(fields) if name != "model"}
         with ollama.Client(host=self.url, timeout=patience, headers=named, event_hooks=hooks) as client:
             turn = [{"role": "user", "content": text}]
@@ -108,9 +104,9 @@ class JavaScriptOpenAI(Asker):
         with suppress(OSError):
             self._node.__exit__()
 
-    def ask(self, model, text, *, key="none", stream=False, patience=30.0, headers=None, **fields):
+    def ask(self, model, text, *, key="none", stream=False, patience=30.0, **fields):
         began = time.monotonic()
-        client = {"baseURL": f"{self.url}/v1", "apiKey": key, "timeout": patience * 1000, "defaultHeaders": headers}
+        client = {"baseURL": f"{self.url}/v1", "apiKey": key, "timeout": patience * 1000}
         body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
         told = self._node.ask(client, "chat.completions.create", body)
         seconds = time.monotonic() - began
