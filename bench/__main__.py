@@ -21,6 +21,7 @@ from bench.prototypes import PROTOTYPES
 from bench.report import failures, markdown, show
 from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
+from bench.sockets import socket_cost
 from bench.systems import YARDSTICK
 from bench.turnover import turnover
 from bench.usage import usage_costs
@@ -140,6 +141,23 @@ def residency(
     print(f"{cost.seat_microseconds:8.1f} µs  a slot and a lease, p50")
     print(f"{cost.load_added_milliseconds:8.1f} ms  added to a cold load of {cost.load_seconds:.2f} s")
     print(f"{cost.swap_added_milliseconds:8.1f} ms  added to a swap of {cost.swap_seconds:.2f} s")
+
+
+@app.command()
+def sockets(
+    number: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 1000,
+    tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 40,
+    interval: Annotated[float, typer.Option(min=0.01, help="Seconds from one token to the next.")] = 1.0,
+    spread: Annotated[float, typer.Option(min=0, help="Seconds over which the questions come.")] = 20.0,
+) -> None:
+    """Measure many WebSockets, each with a slow answer: delay of tokens, memory of a socket."""
+    cost = socket_cost(number, tokens, interval, spread)
+    print(f"{cost.tokens:10,}  tokens over {cost.sockets:,} sockets, all of which were answered to the end")
+    delay = cost.delay
+    print(f"{delay.p50:10.2f}  ms a token is held up, p50; p99 {delay.p99:.2f}, most {delay.max:.2f}")
+    print(f"{cost.idle_bytes / 1024:10.1f}  KiB for each open socket")
+    print(f"{cost.streaming_bytes / 1024:10.1f}  KiB for each with its answer, session and upstream connection")
+    print(f"{cost.cpu_microseconds:10.0f}  µs of the service's processor a token")
 
 
 @app.command()
