@@ -92,6 +92,7 @@ async def _measure(service: Child, sockets: int, length: float, spread: float) -
     await asyncio.sleep(max(0.0, length - spread) * 0.8)  # all of them are being answered
     streaming = resident_bytes(service.pid)
     await seen.ended(1 + sockets)
+    seen.leave()
     delay = seen.delays.spread()
     if delay is None or seen.complaint:
         raise BenchError(f"Not all were answered well: {seen.complaint or 'no token came'}")
@@ -135,6 +136,11 @@ class _Seen:
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
             client.ask(f"s{self._asked}")
             self._asked += 1
+
+    def leave(self) -> None:
+        """Hang up everywhere."""
+        for client in self.clients:
+            client.leave()
 
     def over(self, complaint: bytes | None = None) -> None:
         """An answer has ended, or a socket has."""
@@ -195,3 +201,7 @@ class _Client(asyncio.Protocol):
         payload = json.dumps(said).encode()
         head = bytes([0x81, 0xFE]) + len(payload).to_bytes(2, "big")
         self._transport.write(head + bytes(4) + payload)  # masked with noughts
+
+    def leave(self) -> None:
+        """Hang up."""
+        self._transport.abort()

@@ -20,6 +20,9 @@ __all__ = ["TOO_SLOW", "BoundedSocket"]
 TOO_SLOW = (1008, "too_slow")
 """The close code and the reason for who does not read."""
 
+_LAST_WORD = 1.0
+"""Seconds in which a farewell has to be answered while the service stops."""
+
 # A WebSocket's address may hold its caller's key, and uvicorn logs addresses.
 _quiet = logging.getLogger("enginehouse.sockets")
 _quiet.setLevel(logging.WARNING)
@@ -82,7 +85,9 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._let_go(1011, "keepalive ping timeout")
 
     def shutdown(self) -> None:
-        """An open socket is told by its application, once its answers have ended."""
+        """An open socket is told by its application, once its answers have ended; who does not answer the farewell
+        is not waited for long."""
+        self.close_timeout = _LAST_WORD
         if not self.handshake_complete or self.close_sent:
             super().shutdown()
 
