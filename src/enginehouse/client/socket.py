@@ -134,7 +134,8 @@ class Chat:
         self._retries = retries
         self._pause = pause
         self._answers: dict[str, Answer] = {}
-        self._socket: ClientConnection | None = None
+        self.connection: ClientConnection | None = None
+        """The socket that is open now."""
         self._open = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
 
@@ -144,17 +145,17 @@ class Chat:
         Raises:
             ServiceError: it cannot be had.
         """
-        self._socket = await self._connect()
+        self.connection = await self._connect()
         self._open.set()
         await self._tasks.__aenter__()
-        self._reader = self._tasks.create_task(self._read(self._socket), name="enginehouse chat")
+        self._reader = self._tasks.create_task(self._read(self.connection), name="enginehouse chat")
         return self
 
     async def __aexit__(self, *failure: Any) -> None:
         """Close it. Answers that are not over go on for a while, to be read over another one."""
         self._reader.cancel()
-        if self._socket is not None:
-            await self._socket.close()
+        if self.connection is not None:
+            await self.connection.close()
         self._give_up(ServiceError("socket_closed", "The socket was closed."))
         await self._tasks.__aexit__(None, None, None)
 
@@ -185,10 +186,10 @@ class Chat:
     async def say(self, event: str, data: dict[str, Any]) -> None:
         """Send an event, as soon as there is a socket."""
         await self._open.wait()
-        if self._socket is None:
+        if self.connection is None:
             raise ServiceError("socket_closed", "The socket was closed.")
         with suppress(ConnectionClosed):  # the reader sees that too, and says the rest anew
-            await self._socket.send(msgspec.json.encode({"event": event, "data": data}).decode())
+            await self.connection.send(msgspec.json.encode({"event": event, "data": data}).decode())
 
     def _follow(self, answer: Answer) -> Answer:
         self._answers[answer.request_id] = answer
@@ -203,12 +204,12 @@ class Chat:
             except ConnectionClosed:
                 pass
             self._open.clear()
-            self._socket = None
+            self.connection = None
             found = await self._again(socket)
             if found is None:
                 self._open.set()
                 return
-            socket = self._socket = found
+            socket = self.connection = found
             self._open.set()
             for answer in list(self._answers.values()):
                 await self.say("attach", {"request_id": answer.request_id, "index": answer.index})
