@@ -155,6 +155,22 @@ def test_the_conversation_is_kept_and_nobody_else_s(house, talker):
     ]  # fmt: skip
 
 
+def test_sessions_are_listed_read_renamed_and_deleted(house):
+    with Client(house.url, token("hal")) as hal:
+        made = hal.create_session(title="Mine", model="talker", system="Be brief.")
+        hal.chat(made.id, "2")
+        hal.chat("other", "1", model="talker")
+        assert [session.id for session in hal.sessions()] == ["other", made.id]
+        assert [(said.role, said.content, said.status) for said in hal.messages(made.id)] == [
+            ("user", "2", "complete"), ("assistant", "w0 w1 ", "complete"),
+        ]  # fmt: skip
+        assert hal.rename(made.id, "Ours").title == hal.session(made.id).title == "Ours"
+        hal.delete("other")
+        with pytest.raises(ServiceError) as refused:
+            hal.session("other")
+        assert (refused.value.code, refused.value.status) == ("not_found", 404)
+
+
 def test_strangers_are_told_so_by_every_way(house):
     with Client(house.url, "nonsense") as client:
         with pytest.raises(ServiceError) as refused:

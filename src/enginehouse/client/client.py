@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from enginehouse.client.socket import Chat
-from enginehouse.client.words import Reply, ServiceError, Session
+from enginehouse.client.words import Message, Reply, ServiceError, Session
 
 __all__ = ["AsyncClient"]
 
@@ -55,25 +55,35 @@ class AsyncClient:
         Raises:
             ServiceError: the service refuses, or the answer ends badly.
         """
-        question = {"session_id": session_id, "prompt": prompt, "model": model}
-        body = {**question, "max_tokens": max_tokens, "temperature": temperature}
-        given = {name: value for name, value in body.items() if value is not None}
-        return msgspec.convert(await self._call("POST", _CHAT, given), Reply)
+        body = _given(
+            session_id=session_id, prompt=prompt, model=model, max_tokens=max_tokens, temperature=temperature
+        )
+        return msgspec.convert(await self._call("POST", _CHAT, body), Reply)
 
     def open_chat(self, *, retries: int = 5) -> Chat:
         """A WebSocket for answers token by token, several at a time; use as a context."""
         return Chat(self._url, self._key, retries=retries)
 
+    async def create_session(
+        self,
+        session_id: str | None = None,
+        *,
+        title: str | None = None,
+        model: str | None = None,
+        system: str | None = None,
+    ) -> Session:
+        """Begin a conversation before anything is said in it; the service chooses its id when none is given.
+
+        Raises:
+            ServiceError: there is one of this id, or no such model.
+        """
+        body = _given(id=session_id, title=title, model=model, system=system)
+        return msgspec.convert(await self._call("POST", _SESSIONS, body), Session)
+
     async def sessions(self) -> AsyncIterator[Session]:
-        """The caller's conversations, the newest first."""
-        cursor: str | None = None
-        while True:
-            page = await self._call("GET", _SESSIONS, query={"cursor": cursor} if cursor else {})
-            for session in page["sessions"]:
-                yield msgspec.convert(session, Session)
-            cursor = page.get("next_cursor")
-            if not cursor:
-                return
+        """The caller's conversations, the last changed first."""
+        async for session in self._pages(_SESSIONS):
+            yield msgspec.convert(session, Session)
 
     async def session(self, session_id: str) -> Session:
         """One conversation.
@@ -81,7 +91,42 @@ class AsyncClient:
         Raises:
             ServiceError: this caller has none of that id.
         """
-        return msgspec.convert(await self._call("GET", f"{_SESSIONS}/{quote(session_id, safe='')}"), Session)
+        return msgspec.convert(await self._call("GET", _path(session_id)), Session)
+
+    async def messages(self, session_id: str) -> AsyncIterator[Message]:
+        """What was said, the first message first.
+
+        Raises:
+            ServiceError: this caller has no session of that id.
+        """
+        async for message in self._pages(f"{_path(session_id)}/messages"):
+            yield msgspec.convert(message, Message)
+
+    async def rename(self, session_id: str, title: str) -> Session:
+        """Give a conversation another title.
+
+        Raises:
+            ServiceError: this caller has none of that id.
+        """
+        return msgspec.convert(await self._call("PATCH", _path(session_id), {"title": title}), Session)
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a conversation for good, with all that was said in it.
+
+        Raises:
+            ServiceError: this caller has none of that id.
+        """
+        await self._call("DELETE", _path(session_id))
+
+    async def _pages(self, path: str) -> AsyncIterator[Any]:
+        query: dict[str, str] = {}
+        while True:
+            page = await self._call("GET", path, query=query)
+            for entry in page["data"]:
+                yield entry
+            if page["next_cursor"] is None:
+                return
+            query = {"cursor": page["next_cursor"]}
 
     async def _call(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] = MappingProxyType({})
@@ -97,6 +142,14 @@ class AsyncClient:
         if answer.status >= 400:
             raise _refusal(answer, told)
         return msgspec.json.decode(told) if told else None
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _path(session_id: str) -> str:
+    return f"{_SESSIONS}/{quote(session_id, safe='')}"
 
 
 def _refusal(answer: aiohttp.ClientResponse, told: bytes) -> ServiceError:

@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
 from enginehouse.client.client import AsyncClient
 from enginehouse.client.socket import Answer, Chat
-from enginehouse.client.words import End, Reply
+from enginehouse.client.words import End, Message, Reply, Session
 
 __all__ = ["Client", "SyncAnswer", "SyncChat"]
 
@@ -144,6 +144,62 @@ class Client:
         asked = self._client.chat(session_id, prompt, model=model, max_tokens=max_tokens, temperature=temperature)
         return self._loop.run(asked)
 
+    def create_session(
+        self,
+        session_id: str | None = None,
+        *,
+        title: str | None = None,
+        model: str | None = None,
+        system: str | None = None,
+    ) -> Session:
+        """Begin a conversation before anything is said in it; the service chooses its id when none is given.
+
+        Raises:
+            ServiceError: there is one of this id, or no such model.
+        """
+        made = self._client.create_session(session_id, title=title, model=model, system=system)
+        return self._loop.run(made)
+
+    def sessions(self) -> list[Session]:
+        """The caller's conversations, the last changed first."""
+        return self._loop.run(_all(self._client.sessions()))
+
+    def session(self, session_id: str) -> Session:
+        """One conversation.
+
+        Raises:
+            ServiceError: this caller has none of that id.
+        """
+        return self._loop.run(self._client.session(session_id))
+
+    def messages(self, session_id: str) -> list[Message]:
+        """What was said, the first message first.
+
+        Raises:
+            ServiceError: this caller has no session of that id.
+        """
+        return self._loop.run(_all(self._client.messages(session_id)))
+
+    def rename(self, session_id: str, title: str) -> Session:
+        """Give a conversation another title.
+
+        Raises:
+            ServiceError: this caller has none of that id.
+        """
+        return self._loop.run(self._client.rename(session_id, title))
+
+    def delete(self, session_id: str) -> None:
+        """Delete a conversation for good, with all that was said in it.
+
+        Raises:
+            ServiceError: this caller has none of that id.
+        """
+        self._loop.run(self._client.delete(session_id))
+
     def open_chat(self, *, retries: int = 5) -> SyncChat:
         """A WebSocket for answers token by token, several at a time; use as a context."""
         return SyncChat(self._client.open_chat(retries=retries), self._loop)
+
+
+async def _all(entries: AsyncIterator[T]) -> list[T]:
+    return [entry async for entry in entries]

@@ -1,8 +1,9 @@
 """What the service answers, as the client hands it on."""
 
+from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 __all__ = ["End", "Message", "Reply", "ServiceError", "Session", "Usage"]
 
@@ -51,20 +52,28 @@ class Session(Struct, frozen=True, kw_only=True):
     """A conversation that the service keeps."""
 
     id: str
-    title: str = ""
-    model: str | None = None
-    created_at: Any = None
-    updated_at: Any = None
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    title: str
+    model: str | None
+    """None takes the default one."""
+    system: str | None
+    metadata: dict[str, Any]
+    message_count: int
+    created_at: datetime
+    updated_at: datetime
 
 
 class Message(Struct, frozen=True, kw_only=True):
     """What somebody said in a conversation."""
 
     id: str
+    parent: str | None
+    """The message it follows; None for a first one."""
     role: str
-    content: Any = None
-    status: str = "complete"
+    content: str
+    status: str
+    """`complete`, `running`, `stopped`, `failed` or `interrupted`."""
+    model: str | None
+    created_at: datetime
 
 
 class ServiceError(Exception):

@@ -94,6 +94,8 @@ class Giving:
         self._turn: Turn | None = None
         self._answering: Answering[Event] | None = None
         self._finish: Finish | None = None
+        self._whole = False
+        """Whether all of it has come: who stops it then comes too late."""
 
     async def run(self) -> Ended | Stopped:
         """To its end; what has come of it is durable then, and its slot free.
@@ -110,6 +112,8 @@ class Giving:
             except TimeoutError:
                 if not scope.expired():
                     raise
+                if self._whole:
+                    return await self._ended()
                 return await self._stopped(self._answer.cut or "left")
             except EnginehouseError as error:
                 await self._failed(error)
@@ -143,6 +147,8 @@ class Giving:
                 turn.add(event)
                 if self._hear(event):
                     break
+            self._whole = True
+            self._answer.seal()
 
     def _hear(self, event: Event) -> bool:
         """Whether that was all that is wanted."""

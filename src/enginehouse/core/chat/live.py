@@ -68,6 +68,12 @@ class LiveAnswer:
         self.words.add(token)
         self._tell()
 
+    def seal(self) -> None:
+        """All words have come; from now on neither `stop` nor readers that leave change anything."""
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(None)
+        self._scope = None
+
     def close(self, end: End) -> None:
         """That was all."""
         self.end = end
