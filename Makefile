@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test kills outage check format bench soak docs lock clean
+.PHONY: help setup run test kills outage stops check format bench soak docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite
 
 outage: setup ## Stop PostgreSQL for 60 s under load: no request fails, no record is lost or counted twice
 	OUTAGE=60 $(BIN)/pytest -s -k stops_under_load tests/integration/test_ledger_postgres.py
+
+stops: setup ## Stop 200 answers at random moments, and kill the process 20 times between last word and reply
+	STOPS=200 CHAT_KILLS=20 $(BIN)/pytest --timeout 1200 tests/integration/test_chat_stops.py
 
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

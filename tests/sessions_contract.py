@@ -5,6 +5,7 @@ hand. Two `Sessions` on one database are two replicas.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from sqlalchemy import func, select
@@ -124,6 +125,18 @@ async def test_an_answer_is_there_as_running_before_its_first_word(here):
         turn.add(TextDelta(text="llo"))
         await here.look_after()
         assert [m.text for m in await here.messages(turn)] == ["hello", "hello"]
+
+
+async def test_of_many_answers_each_is_noted_in_its_turn(here):
+    async with AsyncExitStack() as stack:
+        turns = [await stack.enter_async_context(here.turn(ANN, Question(said="hello"))) for _ in range(101)]
+        for turn in turns:
+            turn.add(TextDelta(text="half"))
+        await here.look_after()
+        noted = [(await here.messages(turn))[1].text for turn in turns]
+        assert (noted.count("half"), noted[-1]) == (100, "")
+        await here.look_after()
+        assert (await here.messages(turns[-1]))[1].text == "half"
 
 
 async def test_who_leaves_marks_the_answer_with_what_came(here):

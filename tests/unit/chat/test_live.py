@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enginehouse.core.chat import Failed, LiveAnswer, Started, Token
@@ -33,6 +33,7 @@ def test_half_a_character_does_no_harm():
     assert words.text == "a?"
 
 
+@settings(max_examples=25)
 @given(st.data())
 def test_every_reader_is_told_everything_once_and_in_order(data):
     simulate(_readers(data))

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 
 import structlog
 from msgspec import Struct, structs
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 
 from enginehouse.core.sessions.branches import Branches
 from enginehouse.core.sessions.context import Context, Draft, Ruler, Rulers, built, room
-from enginehouse.core.sessions.conversation import Message, Owner, Status, check_id, named_by_us, new_id
+from enginehouse.core.sessions.conversation import Content, Message, Owner, Status, check_id, named_by_us, new_id
 from enginehouse.core.sessions.line import Line, Place
 from enginehouse.core.sessions.steps import Begun, Steps, Verdict
 from enginehouse.core.sessions.summary import SumsUp, built_with_summary
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 _NAME = 128
 _NOTE = 2.0
 """Seconds between two notes of what has come of running answers."""
+_MOST_NOTED = 100
+"""Answers in one note: a thousand at a time would hold up every stream."""
 
 
 class _Opened(Struct, frozen=True, kw_only=True):
@@ -135,7 +138,7 @@ class Sessions:
         Raises:
             StoreUnavailable: the database is away.
         """
-        turns, notes = self._line.turns, [(turn.message_id, turn.so_far) for turn in self._running.values()]
+        turns, notes = self._line.turns, self._notes()
         if turns:
             await self._database.write(partial(self._steps.renew, turns))
         if notes:
@@ -143,6 +146,14 @@ class Sessions:
         for opened, verdict in list(self._owed.values()):
             await self._end(opened, verdict)
         await self._bury()
+
+    def _notes(self) -> list[tuple[str, Content]]:
+        """What has come of the answers that have gone longest without a note; the next round begins with others."""
+        some = list(islice(self._running.items(), _MOST_NOTED))
+        for message, turn in some:
+            del self._running[message]
+            self._running[message] = turn
+        return [(message, turn.so_far) for message, turn in some]
 
     async def _bury(self) -> None:
         for key in await self._database.read(self._steps.lost):
