@@ -155,6 +155,7 @@ def sockets(
     print(f"{cost.tokens:10,}  tokens over {cost.sockets:,} sockets, all of which were answered to the end")
     delay = cost.delay
     print(f"{delay.p50:10.2f}  ms a token is held up, p50; p99 {delay.p99:.2f}, most {delay.max:.2f}")
+    print(f"{cost.direct.p50:10.2f}  ms without the service at the same time, p50; p99 {cost.direct.p99:.2f}")
     print(f"{cost.idle_bytes / 1024:10.1f}  KiB for each open socket")
     print(f"{cost.streaming_bytes / 1024:10.1f}  KiB for each with its answer, session and upstream connection")
     print(f"{cost.cpu_microseconds:10.0f}  µs of the service's processor a token")

@@ -5,8 +5,9 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns
 from typing import cast
@@ -27,6 +28,8 @@ _REST = 256
 """Bytes that are kept for a stamp, or an end, cut in two by the network."""
 _AT_ONCE = 50
 """Sockets that are opened at a time."""
+_DIRECT = 100
+"""Streams that come without the service."""
 _PATIENCE = 120.0
 
 
@@ -39,6 +42,8 @@ class SocketCost(Struct, frozen=True, kw_only=True):
     delay: Spread
     """From the upstream's writing of a token to its arrival at the client: both ways through the loopback, the
     service, and the client itself."""
+    direct: Spread
+    """The same at the same time without the service: some streams come to the client from the upstream itself."""
     idle_bytes: float
     """Resident memory for each open socket that does nothing."""
     streaming_bytes: float
@@ -60,12 +65,12 @@ def socket_cost(sockets: int, tokens: int, interval: float, spread: float) -> So
         BenchError: a server did not come up, or an answer did not end well.
     """
     model = f"mock-c{tokens}-i{round(interval * 1000)}-d{round(interval * 1000)}"
-    with tempfile.TemporaryDirectory() as folder, _standing(model, Path(folder)) as service:
-        return asyncio.run(_measure(service, sockets, tokens * interval, spread))
+    with tempfile.TemporaryDirectory() as folder, _standing(model, Path(folder)) as (upstream, service):
+        return asyncio.run(_measure(model, upstream, service, sockets, tokens * interval, spread))
 
 
 @contextmanager
-def _standing(model: str, folder: Path) -> Generator[Child]:
+def _standing(model: str, folder: Path) -> Generator[tuple[Child, Child]]:
     """A mock upstream, and the service before it."""
     cores, upstream, port = Cores.of_this_machine(), free_port(), free_port()
     mock = [sys.executable, "-m", "bench.mock", "--port", str(upstream)]
@@ -73,46 +78,49 @@ def _standing(model: str, folder: Path) -> Generator[Child]:
     file.write_text(json.dumps(configuration(port, upstream, [model], folder)))
     serve = [sys.executable, "-m", "enginehouse", "serve", "--config", str(file)]
     with (
-        running(mock, port=upstream, ready="/health", core=cores.bench, log=folder / "mock.log"),
+        running(mock, port=upstream, ready="/health", core=cores.bench, log=folder / "mock.log") as mocking,
         running(serve, port=port, ready="/ready", core=cores.gateway, log=folder / "service.log") as service,
     ):
-        yield service
+        yield mocking, service
 
 
-async def _measure(service: Child, sockets: int, length: float, spread: float) -> SocketCost:
-    seen = _Seen()
-    await _open(service.port, seen, 1)
+async def _measure(
+    model: str, upstream: Child, service: Child, sockets: int, length: float, spread: float
+) -> SocketCost:
+    seen, plain = _Seen(), _Seen()
+    await _open(upstream.port, plain, partial(_Reader, plain, model), _DIRECT)
+    await _open(service.port, seen, partial(_Client, seen), 1)
     await seen.ask(0)
     await seen.ended(1)  # everything is imported and warm
     began = resident_bytes(service.pid)
-    await _open(service.port, seen, sockets)
+    await _open(service.port, seen, partial(_Client, seen), sockets)
     idle = resident_bytes(service.pid)
     seen.delays, worked = Histogram(), cpu_seconds(service.pid)
-    await seen.ask(spread)
+    await asyncio.gather(seen.ask(spread), plain.ask(spread))
     await asyncio.sleep(max(0.0, length - spread) * 0.8)  # all of them are being answered
     streaming = resident_bytes(service.pid)
     await seen.ended(1 + sockets)
+    await plain.ended(_DIRECT)
     seen.leave()
-    delay = seen.delays.spread()
-    if delay is None or seen.complaint:
+    delay, direct = seen.delays.spread(), plain.delays.spread()
+    if delay is None or direct is None or seen.complaint:
         raise BenchError(f"Not all were answered well: {seen.complaint or 'no token came'}")
     return SocketCost(
         sockets=sockets,
         tokens=delay.count,
         delay=delay,
+        direct=direct,
         idle_bytes=(idle - began) / sockets,
         streaming_bytes=(streaming - began) / sockets,
         cpu_microseconds=(cpu_seconds(service.pid) - worked) / delay.count * 1e6,
     )
 
 
-async def _open(port: int, seen: "_Seen", number: int) -> None:
+async def _open(port: int, seen: "_Seen", make: "Callable[[], _Client]", number: int) -> None:
     loop = asyncio.get_running_loop()
     for begin in range(0, number, _AT_ONCE):
         many = range(begin, min(begin + _AT_ONCE, number))
-        made = await asyncio.gather(
-            *(loop.create_connection(lambda: _Client(seen), "127.0.0.1", port) for _ in many)
-        )
+        made = await asyncio.gather(*(loop.create_connection(make, "127.0.0.1", port) for _ in many))
         await asyncio.gather(*(client.open.wait() for _, client in made))
         seen.clients += [client for _, client in made]
 
@@ -160,6 +168,8 @@ class _Seen:
 class _Client(asyncio.Protocol):
     """A WebSocket that costs almost nothing: it looks for stamps in whatever comes."""
 
+    end = b'"stream_end"'
+
     def __init__(self, seen: _Seen) -> None:
         self.open = asyncio.Event()
         self._seen = seen
@@ -190,7 +200,7 @@ class _Client(asyncio.Protocol):
             self._transport.write(b"\x8a\x84" + bytes(4) + ping[1])
         if not self.open.is_set() and b"\r\n\r\n" in data:
             self.open.set()
-        if not self._done and (b'"stream_end"' in data or b'"error"' in data):
+        if not self._done and (self.end in data or b'"error"' in data):
             self._done = True
             self._seen.over(data[-1000:] if b'"error"' in data else None)
         self._rest = data[max(end, len(data) - _REST) :]
@@ -205,3 +215,25 @@ class _Client(asyncio.Protocol):
     def leave(self) -> None:
         """Hang up."""
         self._transport.abort()
+
+
+class _Reader(_Client):
+    """A stream of the upstream's own, over HTTP."""
+
+    end = b"[DONE]"
+
+    def __init__(self, seen: _Seen, model: str) -> None:
+        super().__init__(seen)
+        self._model = model
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Nothing has to be agreed upon."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.open.set()
+
+    def ask(self, session_id: str) -> None:
+        """The same question."""
+        messages = [{"role": "user", "content": f"Say something slowly, {session_id}."}]
+        body = json.dumps({"model": self._model, "stream": True, "messages": messages}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode() + body)
