@@ -1,5 +1,6 @@
 """Conversations in memory, for tests of what is said in them: one list of messages a session."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,10 +22,12 @@ class FakeSessions:
 
     Args:
         model: which answers when a question names none.
+        pause: seconds that it takes to keep an answer.
     """
 
-    def __init__(self, model: str = "tiny") -> None:
+    def __init__(self, model: str = "tiny", pause: float = 0.0) -> None:
         self.model = model
+        self.pause = pause
         self.messages: defaultdict[str, list[Message]] = defaultdict(list)
         """By session id, in order; an answer is there from the beginning of its turn."""
         self._numbers = count(1)
@@ -41,6 +44,7 @@ class FakeSessions:
         said += [asked, answer]
 
         async def end(verdict: Verdict) -> None:
+            await asyncio.sleep(self.pause)
             at = said.index(next(message for message in said if message.id == answer.id))
             said[at] = _ended(answer, verdict)
 

@@ -176,6 +176,21 @@ async def test_a_stop_that_comes_too_late_changes_nothing(house):
     socket.leave()
 
 
+@simulated()
+async def test_an_answer_that_is_being_kept_is_whole_whoever_stops_or_leaves(house):
+    house.sessions.pause = 5.0
+    socket = house.socket()
+    for session in "ab":
+        socket.say("stream_chat", session_id=session, prompt="one two", request_id=session)
+    await socket.hears("stream_token", 4)
+    socket.say("stop_generation", request_id="a")
+    await asyncio.sleep(1)
+    socket.leave()
+    await asyncio.sleep(40)
+    assert [house.said(session)[-1] for session in "ab"] == [("one two ", "complete")] * 2
+    assert [record.outcome for record in house.records()] == ["completed"] * 2
+
+
 @simulated(engine=slow())
 async def test_after_a_lost_socket_the_answer_is_read_on_from_where_it_was(house):
     socket = house.socket()
