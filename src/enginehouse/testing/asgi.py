@@ -135,6 +135,8 @@ class SocketCaller:
 
     async def _send(self, message: Any) -> None:
         await self.reads.wait()
+        if self.closed is not None:
+            raise RuntimeError("after a farewell nothing may be sent")  # as servers do
         match message["type"]:
             case "websocket.accept":
                 self.accepted = True

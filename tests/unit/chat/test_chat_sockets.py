@@ -379,6 +379,21 @@ async def test_when_the_service_stops_answers_end_first(house):
 
 
 @simulated()
+async def test_nothing_is_said_after_a_farewell(house):
+    socket = house.socket()
+    socket.say("ping")
+    await socket.hears("pong")
+    socket.reads.clear()
+    house.stopping.set()
+    await asyncio.sleep(0.1)
+    socket.say("ping")
+    await asyncio.sleep(0.1)
+    socket.reads.set()
+    await socket.task
+    assert (socket.closed, names(socket)) == ((1012, "shutting_down"), ["pong"])
+
+
+@simulated()
 async def test_a_key_that_is_taken_away_asks_no_more(house):
     socket = house.socket()
     socket.say("stream_chat", **ASK)
