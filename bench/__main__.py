@@ -159,6 +159,8 @@ def sockets(
     print(f"{cost.idle_bytes / 1024:10.1f}  KiB for each open socket")
     print(f"{cost.streaming_bytes / 1024:10.1f}  KiB for each with its answer, session and upstream connection")
     print(f"{cost.cpu_microseconds:10.0f}  µs of the service's processor a token")
+    wanted = f"s its loop waited for a processor that others had, beside {cost.cpu_wanted:.1f} s on one"
+    print(f"{cost.cpu_waited:10.1f}  {wanted}")
 
 
 @app.command()

@@ -15,9 +15,9 @@ from typing import cast
 from msgspec import Struct
 
 from bench.histogram import Histogram, Spread
-from bench.processes import BenchError, Child, Cores, free_port, running
+from bench.processes import BenchError, Child, free_port, running
 from bench.systems import configuration
-from bench.weight import cpu_seconds, resident_bytes
+from bench.weight import cpu_seconds, resident_bytes, scheduled
 
 __all__ = ["SocketCost", "socket_cost"]
 
@@ -50,6 +50,10 @@ class SocketCost(Struct, frozen=True, kw_only=True):
     """For each one with its answer: socket, answer, session, its request to the upstream and that connection."""
     cpu_microseconds: float
     """Of the service, for each token."""
+    cpu_wanted: float
+    """Seconds for which the service's loop had a processor."""
+    cpu_waited: float
+    """Seconds for which it waited for one, because others had it: what a quiet machine would not hold up."""
 
 
 def socket_cost(sockets: int, tokens: int, interval: float, spread: float) -> SocketCost:
@@ -72,14 +76,14 @@ def socket_cost(sockets: int, tokens: int, interval: float, spread: float) -> So
 @contextmanager
 def _standing(model: str, folder: Path) -> Generator[tuple[Child, Child]]:
     """A mock upstream, and the service before it."""
-    cores, upstream, port = Cores.of_this_machine(), free_port(), free_port()
+    upstream, port = free_port(), free_port()
     mock = [sys.executable, "-m", "bench.mock", "--port", str(upstream)]
     file = folder / "enginehouse.json"
     file.write_text(json.dumps(configuration(port, upstream, [model], folder)))
     serve = [sys.executable, "-m", "enginehouse", "serve", "--config", str(file)]
     with (
-        running(mock, port=upstream, ready="/health", core=cores.bench, log=folder / "mock.log") as mocking,
-        running(serve, port=port, ready="/ready", core=cores.gateway, log=folder / "service.log") as service,
+        running(mock, port=upstream, ready="/health", core=None, log=folder / "mock.log") as mocking,
+        running(serve, port=port, ready="/ready", core=None, log=folder / "service.log") as service,
     ):
         yield mocking, service
 
@@ -95,13 +99,14 @@ async def _measure(
     began = resident_bytes(service.pid)
     await _open(service.port, seen, partial(_Client, seen), sockets)
     idle = resident_bytes(service.pid)
-    seen.delays, worked = Histogram(), cpu_seconds(service.pid)
+    seen.delays, worked, turns = Histogram(), cpu_seconds(service.pid), scheduled(service.pid)
     await asyncio.gather(seen.ask(spread), plain.ask(spread))
     await asyncio.sleep(max(0.0, length - spread) * 0.8)  # all of them are being answered
     streaming = resident_bytes(service.pid)
     await seen.ended(1 + sockets)
     await plain.ended(_DIRECT)
     seen.leave()
+    ran, waited = (after - before for before, after in zip(turns, scheduled(service.pid), strict=True))
     delay, direct = seen.delays.spread(), plain.delays.spread()
     if delay is None or direct is None or seen.complaint:
         raise BenchError(f"Not all were answered well: {seen.complaint or 'no token came'}")
@@ -113,6 +118,8 @@ async def _measure(
         idle_bytes=(idle - began) / sockets,
         streaming_bytes=(streaming - began) / sockets,
         cpu_microseconds=(cpu_seconds(service.pid) - worked) / delay.count * 1e6,
+        cpu_wanted=ran,
+        cpu_waited=waited,
     )
 
 
