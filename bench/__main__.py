@@ -4,12 +4,14 @@ import asyncio
 import shlex
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
+import uvloop
 from rich.console import Console
 
 from bench.access import access_costs
@@ -31,6 +33,7 @@ from enginehouse.stores.vectors.base import Quantization
 __all__ = ["app"]
 
 _MIB = 1024 * 1024
+T = TypeVar("T")
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -94,11 +97,13 @@ def admission(waiters: Annotated[int, typer.Option(min=1, help="How many wait.")
 
 
 @app.command()
-def access(times: Annotated[int, typer.Option(min=10, help="How many requests of each kind.")] = 5000) -> None:
-    """Measure what identity and limits add to a request."""
-    print("     p50      p95  µs")
-    for cost in asyncio.run(access_costs(times)):
-        print(f"{cost.p50:8.1f} {cost.p95:8.1f}  {cost.name}")
+def access(times: Annotated[int, typer.Option(min=100, help="How many requests of each kind.")] = 2000) -> None:
+    """Measure what identity, limits and the ledger add to a request, in memory and SQLite mode."""
+    costs = _as_served(access_costs(times))
+    print("callers  known+counted  recorded     p50      p95  CPU  µs")
+    for cost in costs:
+        parts = f"{cost.callers:7} {cost.entry:14.1f} {cost.record:9.1f}"
+        print(f"{parts} {cost.p50:7.1f} {cost.p95:8.1f} {cost.cpu:4.0f}  {cost.name}")
 
 
 @app.command()
@@ -181,6 +186,12 @@ def vectors(
         print(f"{searches.recall:10.4f}  recall@10, {timing}: {searches.name}")
     print(f"{cost.rss_mib:10,.0f}  MiB in memory, {cost.disk_mib:,.0f} MiB on disk")
     print(f"{cost.reopened:10,.2f}  s to open it again")
+
+
+def _as_served(work: Coroutine[Any, Any, T]) -> T:
+    """On the event loop that the service runs on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:

@@ -6,6 +6,7 @@ PostgreSQL runs the same function over asyncpg.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,9 @@ class Database:
             ) from error
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"{self.place}: {type(error).__name__}", retry_after=5) from error
+        except sqlite3.Error as error:
+            kind = StoreError if isinstance(error, sqlite3.DataError | sqlite3.IntegrityError) else StoreUnavailable
+            raise kind(f"{self.place}: {_first_line(error)}", retry_after=5) from error
         except OverflowError as error:
             raise StoreError(f"{self.place} holds no number as large as this.") from error
 
@@ -131,6 +135,8 @@ class _Embedded:
         event.listen(self._engine, "connect", _prepared("FULL" if fsync else "NORMAL"))
         self._writer = ThreadPoolExecutor(1, "database writer")
         self._readers = ThreadPoolExecutor(_READERS, "database reader")
+        self._writing: Connection | None = None
+        """The writer's own, kept from one transaction to the next."""
 
     async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         """Run it in a thread."""
@@ -142,14 +148,32 @@ class _Embedded:
         await asyncio.to_thread(self._close)
 
     def _run(self, work: Callable[[Connection], T], writes: bool) -> T:
+        if writes:
+            return self._write(work)
         with self._engine.connect() as connection, connection.begin():
-            # Who is going to write says so at once: a reader that turns writer could be refused half-way.
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+            connection.exec_driver_sql("BEGIN")
             return work(connection)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        connection = self._writing = self._writing or self._engine.connect()
+        try:
+            with connection.begin():
+                # Who is going to write says so at once: a reader that turns writer could be refused half-way.
+                connection.connection.driver_connection.execute("BEGIN IMMEDIATE")  # pyright: ignore[reportOptionalMemberAccess]
+                return work(connection)
+        except BaseException:
+            self._let_go()  # whatever state it is in
+            raise
+
+    def _let_go(self) -> None:
+        if self._writing is not None:
+            connection, self._writing = self._writing, None
+            connection.close()
 
     def _close(self) -> None:
         self._writer.shutdown()
         self._readers.shutdown()
+        self._let_go()
         self._engine.dispose()
 
 

@@ -131,8 +131,9 @@ def insert_records(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> N
         rows: values in the order of the table's columns.
     """
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_IN_LINE, [(row[0],) for row in rows])
-        connection.exec_driver_sql(_KEPT, list(rows))
+        driver: Any = connection.connection.driver_connection  # every request writes: SQLAlchemy would take longer
+        driver.executemany(_IN_LINE, [(row[0],) for row in rows])
+        driver.executemany(_KEPT, rows)
     else:
         named = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         connection.execute(_KEPT_ON_SERVER, {"rows": msgspec.json.encode(named).decode()})
