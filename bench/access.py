@@ -97,7 +97,7 @@ async def _measured(house: _House, name: str, text: str, times: int, callers: in
     took: list[tuple[float, float]] = []
 
     async def caller() -> None:
-        for _ in range(times // callers):
+        for _ in range(max(1, times // callers)):
             took.append(await _one(house, headers, _ENGINE if callers > 1 else 0.0))
 
     used = process_time()

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     Table,
     TableValuedAlias,
@@ -191,8 +192,8 @@ def spent(connection: Connection, *, user: str, dimension: str, value: str, star
 
 def last_used(connection: Connection) -> dict[str, int]:
     """Key → when its last request came, in seconds since 1970; keys that never asked are not there."""
-    waiting = select(RECORDS.c.key_id, (RECORDS.c.time // 1_000_000).label("used")).join(
-        UNSUMMED, UNSUMMED.c.record_id == RECORDS.c.id
+    waiting = select(RECORDS.c.key_id, (RECORDS.c.time // 1_000_000).label("used")).where(
+        RECORDS.c.id.in_(select(UNSUMMED.c.record_id))
     )
     every = union_all(select(USES.c.key_id, USES.c.used), waiting.where(RECORDS.c.key_id != "")).subquery()
     rows = connection.execute(select(every.c.key_id, func.max(every.c.used)).group_by(every.c.key_id))
@@ -215,14 +216,19 @@ def _cells(span: Span, user: str, dimension: str) -> Select[Any]:
 def _waiting(dialect: str, start: int, end: int, user: str, dimension: str) -> Select[Any]:
     """Records that are not summed up yet, each as a cell of its hour."""
     record = RECORDS.alias("r")
-    waiting = record.join(UNSUMMED, UNSUMMED.c.record_id == record.c.id)
+    source: FromClause = record
     value: ColumnElement[str] = literal("")
-    wanted = [record.c.time >= start * 1_000_000, record.c.time < end * 1_000_000]
+    # Not a join: of a table that is empty most of the time SQLite believes that it is long, and reads all records.
+    wanted = [
+        record.c.id.in_(select(UNSUMMED.c.record_id)),
+        record.c.time >= start * 1_000_000,
+        record.c.time < end * 1_000_000,
+    ]
     if user:
         wanted.append(record.c.user_id == user)
     if dimension == "tag":
         tags = _each(dialect, record.c.tags)
-        waiting, value = waiting.join(tags, true()), tags.c.value
+        source, value = record.join(tags, true()), tags.c.value
     elif dimension in _VALUES:
         value = record.c[_VALUES[dimension]]
         wanted.append(value != "")
@@ -230,7 +236,7 @@ def _waiting(dialect: str, start: int, end: int, user: str, dimension: str) -> S
     measured: list[ColumnElement[int]] = [
         literal_column(expression).label(name) for name, expression in _MEASURED.items()
     ]
-    return select(hour, value.label("value"), record.c.operation, *measured).select_from(waiting).where(*wanted)
+    return select(hour, value.label("value"), record.c.operation, *measured).select_from(source).where(*wanted)
 
 
 def _each(dialect: str, texts: ColumnElement[str]) -> TableValuedAlias:
