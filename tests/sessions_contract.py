@@ -365,3 +365,15 @@ async def test_tokens_are_counted_once(replica, database):
     ids = [message.id for message in await here.messages(turn)]
     kept = await database.read(lambda c: sql.counts(c, "words", ids))
     assert [kept.get(id_) for id_ in ids] == [3, 2, 1, None]
+
+
+async def test_who_is_alive_keeps_its_turn_however_long_it_takes(replica):
+    here, there = replica(), replica()
+    async with here.turn(ANN, Question(said="hello", session_id="s")) as turn:
+        for _ in range(3):
+            here.now += 10
+            there.now += 10
+            await here.look_after()
+            await there.look_after()
+        assert (await here.messages(turn))[1].status is Status.RUNNING
+        await turn.answered("at last")
