@@ -37,7 +37,7 @@ Handler = Callable[[Exchange], Awaitable[None]]
 ServesSockets = Callable[[Receive, Send, Callable[[], Awaitable[Principal]]], Awaitable[None]]
 """Serves one WebSocket; it may ask again who opened it."""
 
-_MANAGED = ("/v1/keys", "/v1/models", "/models/", "/v1/cache/", "/cleanup")
+_MANAGED = ("/v1/keys", "/v1/models", "/models/", "/v1/cache/", "/cleanup", "/api/pull")
 """Below these, what is no question is an action of management."""
 _QUESTIONS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -21,6 +21,7 @@ from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.ollama import ollama_faces
 from enginehouse.api.ollama_models import ollama_router
+from enginehouse.api.ollama_pull import ollama_pull_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
@@ -104,6 +105,7 @@ def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:
         residents_router(on.catalogue, on.residency, copies, on.admission, on.changes, watch),
         models_router(on.catalogue, copies),
         ollama_router(on.catalogue, copies),
+        ollama_pull_router(on.catalogue, on.artifacts),
         llm_router(on.catalogue),
         registration_router(rooms.registry, copies),
     ]

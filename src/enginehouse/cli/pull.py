@@ -12,9 +12,10 @@ from rich.console import Console
 
 from enginehouse.cli.progress import JsonLines, shown
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.errors import ModelNotFound, SourceError
+from enginehouse.core.pulling import can_pull, pull
+from enginehouse.errors import EnginehouseError, ModelNotFound, SourceError
 from enginehouse.stores.artifacts import Artifacts, Progress
-from enginehouse.types import Model, Source
+from enginehouse.types import Deployment, Model, Source
 
 __all__ = ["Wanted", "run_pull", "select"]
 
@@ -26,8 +27,10 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """Files to bring here, and what they are called on the screen."""
 
     name: str
-    source: Source
+    source: Source | None = None
     sha256: Source | None = None
+    elsewhere: Deployment | None = None
+    """On whose server the files are wanted; None brings them here."""
 
 
 def run_pull(
@@ -80,7 +83,7 @@ def _named(name: str, catalogue: Catalogue, sha256: str | None) -> tuple[Wanted,
         raise _unknown(name, error.near) from None
     if sha256 is not None:
         raise SourceError(f"--sha256 goes with a source; the model {name!r} has its digest in the settings.")
-    if not (files := _files_of(model)):
+    if not (files := (*_files_of(model), *_pulled_elsewhere(model))):
         raise SourceError(f"The model {name!r} has no files to fetch: it runs elsewhere.")
     return files
 
@@ -104,24 +107,37 @@ def _files_of(model: Model) -> tuple[Wanted, ...]:
     return tuple(found)
 
 
+def _pulled_elsewhere(model: Model) -> tuple[Wanted, ...]:
+    """Its Ollama servers, each of which fetches files itself."""
+    places = [one for one in model.deployments if one.source is None and can_pull(one)]
+    return tuple(Wanted(name=model.id, elsewhere=place) for place in places)
+
+
 async def _pull_all(wanted: Sequence[Wanted], artifacts: Artifacts, report: "_Report") -> int:
     failed = False
     for item in wanted:
         try:
             with report.progress() as progress:
-                path = await artifacts.fetch(item.source, item.sha256, progress)
-        except SourceError as error:
+                place = await _brought(item, artifacts, progress)
+        except EnginehouseError as error:
             failed = True
             report.failed(item.name, error.message)
         else:
-            report.ready(item.name, path)
+            report.ready(item.name, place)
     return int(failed)
+
+
+async def _brought(item: Wanted, artifacts: Artifacts, progress: Progress) -> str:
+    if item.elsewhere is not None:
+        return await pull(item.elsewhere, artifacts, progress)
+    assert item.source is not None, "what is wanted here has a source"
+    return str(await artifacts.fetch(item.source, item.sha256, progress))
 
 
 class _Report(Protocol):
     def progress(self) -> AbstractContextManager[Progress]: ...
 
-    def ready(self, name: str, path: Path) -> None: ...
+    def ready(self, name: str, place: str) -> None: ...
 
     def failed(self, name: str, message: str) -> None: ...
 
@@ -135,8 +151,8 @@ class _TextReport:
     def progress(self) -> AbstractContextManager[Progress]:
         return shown(self._console)
 
-    def ready(self, name: str, path: Path) -> None:
-        typer.echo(f"{name}\t{path}")
+    def ready(self, name: str, place: str) -> None:
+        typer.echo(f"{name}\t{place}")
 
     def failed(self, name: str, message: str) -> None:
         typer.echo(f"{name}: {message}", err=True)
@@ -151,8 +167,8 @@ class _JsonReport:
     def progress(self) -> AbstractContextManager[Progress]:
         return nullcontext(self._lines)
 
-    def ready(self, name: str, path: Path) -> None:
-        self._lines.told("ready", name, path=str(path))
+    def ready(self, name: str, place: str) -> None:
+        self._lines.told("ready", name, path=place)
 
     def failed(self, name: str, message: str) -> None:
         self._lines.told("failed", name, error=message)

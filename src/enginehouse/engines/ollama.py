@@ -25,7 +25,7 @@ _PATHS: Mapping[Dialect, str] = {Dialect.OLLAMA_CHAT: "/api/chat", Dialect.OLLAM
 _CHAT: tuple[Dialect, Codec] = (Dialect.OLLAMA_CHAT, OllamaChat())
 _GENERATE: tuple[Dialect, Codec] = (Dialect.OLLAMA_GENERATE, OllamaGenerate())
 
-__all__ = ["Details", "Known", "Ollama", "Progress", "Running", "Shown", "connect"]
+__all__ = ["Details", "Known", "Ollama", "Progress", "Running", "Shown", "connect", "server_of"]
 
 log = structlog.get_logger()
 
@@ -264,14 +264,13 @@ class Ollama:
         return Progress(status=told.status, digest=told.digest, total=told.total, completed=told.completed)
 
 
-@asynccontextmanager
-async def connect(deployment: Deployment, silence: float) -> AsyncGenerator[Ollama]:
-    """The server of a deployment, which brings the model into its memory, and lets go of it in the end.
+def server_of(deployment: Deployment, silence: float) -> Ollama:
+    """The server of a deployment, not asked for anything yet.
 
     Raises:
         ModelLoadFailed: it is not known where it is.
     """
-    server = Ollama(
+    return Ollama(
         address_of(deployment),
         deployment.api_key,
         model=deployment.name_there,
@@ -279,7 +278,16 @@ async def connect(deployment: Deployment, silence: float) -> AsyncGenerator[Olla
         silence=silence,
         connect=deployment.connect_timeout,
     )
-    async with server:
+
+
+@asynccontextmanager
+async def connect(deployment: Deployment, silence: float) -> AsyncGenerator[Ollama]:
+    """The server of a deployment, which brings the model into its memory, and lets go of it in the end.
+
+    Raises:
+        ModelLoadFailed: it is not known where it is.
+    """
+    async with server_of(deployment, silence) as server:
         try:
             await server.load()
         except EnginehouseError as error:
