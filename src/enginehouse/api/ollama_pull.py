@@ -82,7 +82,7 @@ async def _lines(model: Model, artifacts: Artifacts) -> AsyncGenerator[bytes]:
 
 
 async def _followed(model: Model, artifacts: Artifacts, steps: "_Steps") -> AsyncIterator[dict[str, Any]]:
-    # Owned here and ended below; a TaskGroup would wrap its error into a group.
+    # Owned here, and over when this is; a TaskGroup would wrap its error into a group.
     work = asyncio.get_running_loop().create_task(pull_model(model, artifacts, steps), name=f"pull {model.id}")
     try:
         while not work.done():
@@ -92,6 +92,7 @@ async def _followed(model: Model, artifacts: Artifacts, steps: "_Steps") -> Asyn
         await work
     finally:
         work.cancel()
+        await asyncio.wait({work})
 
 
 def _line(fields: dict[str, Any]) -> bytes:
