@@ -20,10 +20,10 @@ from bench.engine import estimates, hang_ups
 from bench.jsons import costs
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
-from bench.recall import recall_costs
 from bench.report import failures, markdown, show
 from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
+from bench.semantic import semantic_costs
 from bench.sockets import socket_cost
 from bench.systems import YARDSTICK
 from bench.turnover import turnover
@@ -105,18 +105,6 @@ def access(times: Annotated[int, typer.Option(min=100, help="How many requests o
     for cost in costs:
         parts = f"{cost.callers:7} {cost.entry:14.1f} {cost.record:9.1f}"
         print(f"{parts} {cost.p50:7.1f} {cost.p95:8.1f} {cost.cpu:4.0f}  {cost.name}")
-
-
-@app.command()
-def recall(
-    entries: Annotated[int, typer.Option(min=20_000, help="Answers that are there already.")] = 1_000_000,
-) -> None:
-    """Measure what the cache adds to a request, and what an answer takes of memory."""
-    costs, taken = asyncio.run(recall_costs(entries))
-    print("     p50      p95      p99    worst  µs")
-    for cost in costs:
-        print(f"{cost.p50:8.1f} {cost.p95:8.1f} {cost.p99:8.1f} {cost.worst:8.1f}  {cost.name}")
-    print(f"{taken:8.0f}  bytes of the process for an entry, of {entries}")
 
 
 @app.command()
@@ -205,6 +193,22 @@ def _as_served(work: Coroutine[Any, Any, T]) -> T:
     """On the event loop that the service runs on."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+@app.command()
+def semantic(
+    entries: Annotated[int, typer.Option(min=1000, help="How many questions are stored.")] = 1_000_000,
+    scopes: Annotated[int, typer.Option(min=1, help="Over how many scopes they are spread.")] = 1000,
+) -> None:
+    """Measure a look into the semantic cache: embedding, search, vetoes and score, recall and memory."""
+    with Console(stderr=True).status("starting") as status:
+        cost = asyncio.run(semantic_costs(entries, scopes, status.update))
+    print("     p50      p95  ms")
+    print(f"{cost.search[0]:8.2f} {cost.search[1]:8.2f}  search in one of {scopes:,} scopes of {cost.entries:,}")
+    print(f"{cost.whole[0]:8.2f} {cost.whole[1]:8.2f}  embedding, search, vetoes and score")
+    print(f"         {cost.first:8.2f}  first look into a scope")
+    print(f"{cost.recall:8.4f}  recall@1 against exact search")
+    print(f"{cost.rss_mib:8,.0f}  MiB in memory, the embedder with them")
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:

@@ -351,6 +351,25 @@ class CacheTenantSettings(Section):
     """Any other word than before lets the tenant's answers be forgotten at once."""
 
 
+class SemanticCacheSettings(Section):
+    """Answers to questions that mean the same."""
+
+    enabled: bool = True
+    """Whether they are looked for at all."""
+    model: str = "minilm"
+    """Embedding model that finds questions alike; the shipped calibration is for the default one."""
+    max_error: Annotated[float, Field(gt=0, le=0.05)] = 0.01
+    """Most of the hits that may be wrong, as a part of 1. Hits are served only where that was shown, at 95 %."""
+    trial: Annotated[int, Field(ge=0)] = 5
+    """Hits on questions in other words that each scope first compares with what the model says itself."""
+    audit: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Part of the later hits that are compared so."""
+    deadline: PositiveSeconds = 0.05
+    """Seconds that a request waits for its vector; after that it is a miss."""
+    max_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
+    """Bytes of vectors that are kept in memory; the others are on disk until they are asked for."""
+
+
 class CacheSettings(Section):
     """What need not be computed again."""
 
@@ -385,6 +404,8 @@ class CacheSettings(Section):
     """How a kept answer is streamed: all at once, or word by word."""
     replay_speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
     """Words a second of a paced stream."""
+    semantic: SemanticCacheSettings = SemanticCacheSettings()
+    """Answers to questions that mean the same."""
 
 
 _TIERS = {"premium": "1000/hour", "standard": "100/hour", "basic": "10/hour"}

@@ -236,16 +236,11 @@ class Sessions:
         place, begun = opened.place, opened.begun
 
         def work(connection: Connection) -> int | None:
-            version = self._steps.end(place.key, place.turn, begun.answer.id, verdict, connection)
-            if version is not None:
-                sql.keep_counts(connection, opened.tokenizer, opened.counted)
-            return version
+            sql.keep_counts(connection, opened.tokenizer, opened.counted)
+            return self._steps.end(place.key, place.turn, begun.answer.id, verdict, connection)
 
-        try:
-            version = await self._database.write(work)
-        except BaseException:
-            self._owed[begun.answer.id] = (opened, verdict)
-            raise
+        self._owed[begun.answer.id] = (opened, verdict)
+        version = await self._database.write(work)
         self._owed.pop(begun.answer.id, None)
         await self._branches.ended(begun, opened.branch, verdict, version)
         place.left = True

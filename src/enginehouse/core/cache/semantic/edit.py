@@ -115,7 +115,7 @@ def _kind(
     if lost or won:
         return _unequal(stored, asked, lost, won)
     became = tuple(partners.get(stem, stem) for stem in stored.content)
-    if not _turned(became, asked.content):
+    if became != asked.content and not (_fronted(stored, asked) and _turned(became, asked.content)):
         return EditKind.REORDERED
     return EditKind.KNOWN if partners else EditKind.EQUAL
 
@@ -130,6 +130,11 @@ def _unequal(stored: Signature, asked: Signature, lost: list[str], won: list[str
     return EditKind.MINIMAL if few and shared >= max(len(lost), len(won)) else EditKind.REWORDED
 
 
+def _fronted(stored: Signature, asked: Signature) -> bool:
+    """Whether one of them begins with the phrase that the other may end with: `on trains, …`."""
+    return stored.fronted or asked.fronted
+
+
 def _turned(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether the one is the other, begun at another place: `on trains, is there X` and `is there X on trains`."""
+    """Whether the one is the other, begun at another place."""
     return len(one) == len(other) and any(one[n:] + one[:n] == other for n in range(len(one)))

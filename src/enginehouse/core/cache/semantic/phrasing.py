@@ -54,14 +54,13 @@ _FRAMES: dict[str, tuple[str, ...]] = {
     "when": (r"(?:at )?what time", r"(?:on )?what (?:date|day)"),
     "do you have": (r"have you got", r"have you(?= (?:any|a|an)\b)"),
     "why": (r"how come", r"for what reason", r"what(?:'s| is) the reason"),
-    "how much": (
+    "how much is": (
         r"what(?:'s| is) the (?:price|cost|charge) (?:of|for)",
-        r"what (?:does|do|would|will)(?=.*\bcost\b)",
-        r"how much (?:is|are|does|do|would|will)",
         r"how expensive (?:is|are)",
-        r"what (?:do|would) you charge (?:for|to)",
     ),
-    "how long": (r"how long (?:does|do|will|would|is|are)", r"what(?:'s| is) the duration of"),
+    "how much does": (r"what (?:does|do|would)(?=.*\bcost\b)",),
+    "how much do": (r"what (?:do|would) you charge (?:for|to)",),
+    "how long is": (r"what(?:'s| is) the duration of",),
     "where": (r"in (?:which|what) (?:place|location)", r"whereabouts"),
     "what is": (r"(?:give me|i need|show me|list|name)(?= (?:the|a|an|some|all)\b)",),
 }

@@ -67,6 +67,7 @@ _YES_NO = words.ABLE | frozenset(
 _BEGINNINGS = frozenset(("at", "by", "during", "for", "from", "if", "in", "on", "to", "with", "within", "when"))
 """Words that put a phrase before the question."""
 _ENDS = frozenset(".?!")
+_POINTERS = words.DIRECTIONS | words.RELATIONS
 _OPERATORS = frozenset("+*/=^<>%&")
 
 
@@ -86,14 +87,18 @@ class Signature(Struct, frozen=True, array_like=True):
     """Stems with a capital that the sentence did not ask for."""
     negations: int
     particles: tuple[str, ...]
-    """Direction words, sorted."""
+    """Direction words that are there, sorted."""
     directions: tuple[tuple[str, str], ...]
-    """Each direction word and the content it points at."""
+    """Each word of direction or relation, and the content it points at."""
     comparisons: tuple[str, ...]
     question: str
     """Which class of question: how, who, when, …; `yes` for yes or no, `other` for none."""
     mood: str
-    """Which of able, need, past, future it speaks of; and whether of us or you."""
+    """Which of a(ble), n(eed), p(ast), f(uture) and c(urrent) it speaks of."""
+    persons: str
+    """Who is spoken of, in order: i, y(ou), h(e), s(he), t(hey)."""
+    fronted: bool
+    """Whether it begins with a phrase such as `on my phone`."""
     language: str
     """Two letters; empty where it cannot be told."""
     core: str
@@ -200,7 +205,7 @@ class _Reading:
         small = token.lower().removesuffix("'s").removesuffix("s'").partition("'")[0]
         self._small.append(small)
         acronym = telling and len(small) > 1 and token.isupper() and self._acronyms
-        if small in words.DIRECTIONS and not acronym and self._small[-2:] != ["how", "to"]:
+        if small in _POINTERS and not acronym and self._small[-2:] != ["how", "to"]:
             self._open.append(small)
         if (small in words.FUNCTION or small in words.NEGATIONS) and not acronym:
             return
@@ -228,6 +233,8 @@ class _Reading:
             comparisons=tuple(sorted(words.COMPARISONS & said)),
             question=_question(self._small),
             mood=_mood(self._small, said),
+            persons="".join(dict.fromkeys(words.PERSONS[word] for word in self._small if word in words.PERSONS)),
+            fronted=bool(self._small) and self._small[0] in _BEGINNINGS,
             language=_language(self._text, said),
             core=core,
         )
@@ -288,11 +295,10 @@ def _asks_how(three: list[str]) -> bool:
 
 
 def _mood(small: list[str], said: frozenset[str]) -> str:
-    """Letters for what a text speaks of: a(ble), n(eed), p(ast), f(uture), i (us), y(ou)."""
-    kinds = (("a", words.ABLE), ("n", words.NEED), ("p", words.PAST), ("f", words.FUTURE), ("i", words.US))
+    kinds = (("a", words.ABLE), ("n", words.NEED), ("p", words.PAST), ("f", words.FUTURE), ("c", words.PRESENT))
     letters = "".join(letter for letter, kind in kinds if not kind.isdisjoint(said))
     how = len(small) > 1 and small[:2] == ["how", "to"]
-    return (letters.replace("a", "") if how else letters) + ("y" if not words.YOU.isdisjoint(said) else "")
+    return letters.replace("a", "") if how else letters
 
 
 def _language(text: str, said: frozenset[str]) -> str:

@@ -27,7 +27,9 @@ class Veto(StrEnum):
     QUESTION = "question"
     """Another class of question: when for where, how for whether."""
     MOOD = "mood"
-    """What one may for what one must, what was for what will be, mine for yours."""
+    """What one may for what one must, what was for what is or will be."""
+    PERSONS = "persons"
+    """Mine for yours, or I and you changed places."""
     LANGUAGE = "language"
     MINIMAL_EDIT = "minimal_edit"
     """Equal but for a word or two that are not known to mean the same."""
@@ -64,11 +66,11 @@ def _holds(signature: Signature, name: str) -> bool:
     return name in signature.content or any(same_meaning(name, stem) for stem in signature.content)
 
 
-def _direction(stored: Signature, asked: Signature, edit: Edit) -> bool:
+def _direction(stored: Signature, asked: Signature, _: Edit) -> bool:
     lost, won = set(stored.particles) - set(asked.particles), set(asked.particles) - set(stored.particles)
     if any(opposite(one, other) for one in lost for other in won):
         return True
-    return (edit.kind is not EditKind.EQUAL and _swapped(stored, asked)) or _crossed(stored, asked)
+    return _swapped(stored, asked) or _crossed(stored, asked) or _related(stored, asked)
 
 
 def _swapped(stored: Signature, asked: Signature) -> bool:
@@ -96,6 +98,20 @@ def _crossed(stored: Signature, asked: Signature) -> bool:
     )
 
 
+def _related(stored: Signature, asked: Signature) -> bool:
+    """What was by somebody is now about them."""
+    return any(
+        target == their_target
+        and word != other
+        and not {word, other}.isdisjoint(_TELLING)
+        and (other, target) not in stored.directions
+        and (word, target) not in asked.directions
+        for word, target in stored.directions
+        for other, their_target in asked.directions
+    )
+
+
+_TELLING = frozenset(("by", "about", "against"))
 _PAIRS = (
     ("from", "to"),
     ("to", "from"),
@@ -130,12 +146,20 @@ def _question(stored: Signature, asked: Signature, _: Edit) -> bool:
 
 
 def _mood(stored: Signature, asked: Signature, _: Edit) -> bool:
-    one, other = stored.mood, asked.mood
-    return any(
-        (a in one and b not in one and b in other and a not in other)
-        or (b in one and a not in one and a in other and b not in other)
-        for a, b in ("an", "pf", "iy")
-    )
+    return any(_either(stored.mood, asked.mood, *pair) for pair in ("an", "pf", "pc"))
+
+
+def _persons(stored: Signature, asked: Signature, _: Edit) -> bool:
+    """Another one is spoken of, or the same two the other way round: `can I call you`, `can you call me`."""
+    one, other = stored.persons, asked.persons
+    turned = [letter for letter in one if letter in other] != [letter for letter in other if letter in one]
+    return turned or any(_either(one, other, *pair) for pair in ("iy", "hs"))
+
+
+def _either(one: str, other: str, a: str, b: str) -> bool:
+    """The one has only the first letter of two, the other only the second."""
+    mine, theirs = {a, b} & set(one), {a, b} & set(other)
+    return len(mine) == len(theirs) == 1 and mine != theirs
 
 
 def _language(stored: Signature, asked: Signature, _: Edit) -> bool:
@@ -156,6 +180,7 @@ _RULES: dict[Veto, Callable[[Signature, Signature, Edit], bool]] = {
     Veto.COMPARISON: _comparison,
     Veto.QUESTION: _question,
     Veto.MOOD: _mood,
+    Veto.PERSONS: _persons,
     Veto.LANGUAGE: _language,
     Veto.MINIMAL_EDIT: _minimal_edit,
 }

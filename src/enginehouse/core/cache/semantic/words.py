@@ -2,6 +2,9 @@
 
 __all__ = [
     "ABLE", "COMPARISONS", "DIRECTIONS", "FUNCTION", "FUTURE", "LIGHT", "NEED", "NEGATIONS", "PARTICLES", "PAST",
+    "PERSONS",
+    "PRESENT",
+    "RELATIONS",
     "SMALL",
     "STOPWORDS", "US", "YOU",
 ]  # fmt: skip
@@ -41,23 +44,34 @@ COMPARISONS = _words(
 ABLE = _words("can could may might able allowed permitted possible")
 NEED = _words("must need needs needed should ought required shall supposed")
 FUTURE = _words("will shall gonna")
-PAST = _words("did was were had used")
+PAST = _words("did was were had")
+PRESENT = _words("is are am do does")
 US = _words("i me my mine myself we us our ours ourselves")
 YOU = _words("you your yours yourself")
+PERSONS = {
+    **dict.fromkeys(US, "i"),
+    **dict.fromkeys(YOU, "y"),
+    **dict.fromkeys(("he", "him", "his", "himself"), "h"),
+    **dict.fromkeys(("she", "her", "hers", "herself"), "s"),
+    **dict.fromkeys(("they", "them", "their", "theirs"), "t"),
+}
+"""A letter for each person that is spoken of."""
+RELATIONS = _words("by about against for with of in on at")
+"""Further words that say what something has to do with what follows them; a few of them cannot be exchanged."""
 
 FUNCTION = (
     US | YOU | ABLE | NEED | FUTURE | PAST
     | _words(
         "a an the this that these those there here it its he him his she her hers they them their theirs one's is "
-        "am are be been being do does done doing has have having would as at by for of off on in into onto to "
+        "am are be been being do does done doing has have having would as at by for of on in into onto to "
         "from with about and or but if so than then too very what which who whom whose when where why how much "
-        "many any some s re ve ll d m t just also please really actually currently exactly up out down over under "
+        "many any some s re ve ll d m t just also please really actually currently exactly over under "
         "via it's let lets ok okay someone something anyone anything such own got"
     )
 )  # fmt: skip
 """Words that carry no content of their own."""
 
-SMALL = FUNCTION | NEGATIONS | DIRECTIONS | PARTICLES
+SMALL = FUNCTION | NEGATIONS | DIRECTIONS | PARTICLES | COMPARISONS
 """What is no word of any dictionary of content, but a word."""
 
 LIGHT = _words("want like would know tell find go going way thing get have need able available possible")

@@ -1,0 +1,29 @@
+"""The semantic cache, opened with its index."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from enginehouse.core.cache.semantic.index import open_index
+from enginehouse.core.cache.semantic.mind import Embeds, Mind
+from enginehouse.core.cache.semantic.scorer import shipped
+from enginehouse.core.cache.semantic.semantic import Semantic
+from enginehouse.settings.schema import SemanticCacheSettings
+
+__all__ = ["open_semantic"]
+
+
+@asynccontextmanager
+async def open_semantic(
+    settings: SemanticCacheSettings, folder: Path, embed: Embeds, *, lasting: bool
+) -> AsyncGenerator[Semantic]:
+    """The semantic cache, while the context lasts.
+
+    Args:
+        folder: where its rows are.
+        embed: makes vectors with the settings' model.
+        lasting: whether the entries outlive this process; else an earlier process's questions are thrown away.
+    """
+    async with open_index(folder / "questions.db", lasting=lasting, max_bytes=settings.max_bytes) as index:
+        yield Semantic(index, Mind(embed, settings.deadline, time.monotonic), shipped(), settings)
