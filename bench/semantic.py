@@ -12,9 +12,9 @@ import psutil
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bench.cache.minds import model_folder
+from bench.cache.minds import MODEL, model_folder
 from enginehouse.core.cache.semantic.blocks import quantised
-from enginehouse.core.cache.semantic.index import Index, Stored, open_index
+from enginehouse.core.cache.semantic.index import Index, Stored, open_index, own_scope
 from enginehouse.core.cache.semantic.mind import Mind
 from enginehouse.core.cache.semantic.scorer import shipped
 from enginehouse.core.cache.semantic.semantic import Semantic
@@ -93,6 +93,11 @@ def _scope(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
+def _place(number: int) -> bytes:
+    """Where the rows of a scope are."""
+    return own_scope(_scope(number), MODEL)
+
+
 def _fill(file: Path, entries: int, scopes: int) -> tuple[Floats, list[str]]:
     """Rows of all scopes; queries near some of them, and which entry is truly nearest to each."""
     chance, rows = np.random.default_rng(3), Rows(file, lasting=False)
@@ -123,12 +128,12 @@ def _vectors(count: int, directions: Floats, chance: np.random.Generator) -> Flo
 def _row(scope: int, number: int, vector: Floats) -> Row:
     signature = sign(f"How do I change setting {number % 97} of my device in room {number}?")
     assert signature is not None, "it has content"
-    return Row(_scope(scope), f"{scope}-{number}", *quantised(vector), msgspec.msgpack.encode(Stored(signature)))
+    return Row(_place(scope), f"{scope}-{number}", *quantised(vector), msgspec.msgpack.encode(Stored(signature)))
 
 
 async def _timed(index: Index, scope: int, query: Floats) -> float:
     began = time.perf_counter()
-    await index.nearest(_scope(scope), query, 5)
+    await index.nearest(_place(scope), query, 5)
     return (time.perf_counter() - began) * 1000
 
 
@@ -138,7 +143,7 @@ async def _searched(index: Index, queries: Floats, scopes: int) -> tuple[list[fl
     order = [scope for scope in range(scopes) for _ in range(scope, _QUERIES, scopes)]
     for scope, query in zip(order, queries, strict=True):
         began = time.perf_counter()
-        near = await index.nearest(_scope(scope), query, 5)
+        near = await index.nearest(_place(scope), query, 5)
         times.append((time.perf_counter() - began) * 1000)
         found.append(near[0][0])
     return times, found

@@ -5,6 +5,7 @@ from the rows when it is needed. So there is nothing to rebuild at a start, and 
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from enginehouse.core.cache.semantic.blocks import Block, Blocks, Near, quantise
 from enginehouse.core.cache.semantic.signature import Signature
 from enginehouse.stores.vectors.rows import Row, Rows
 
-__all__ = ["Index", "Stored", "open_index"]
+__all__ = ["Index", "Stored", "open_index", "own_scope"]
 
 R = TypeVar("R")
 
@@ -35,6 +36,11 @@ class Stored(Struct, frozen=True, array_like=True):
     signature: Signature
     answer: frozenset[str] | None = None
     """Stems of its answer's content, where that is known."""
+
+
+def own_scope(scope: bytes, embedder: str) -> bytes:
+    """A scope with its embedder's name in it: vectors of two embedders never meet."""
+    return hashlib.blake2b(scope, digest_size=16, key=embedder.encode()[:64]).digest()
 
 
 class Index:

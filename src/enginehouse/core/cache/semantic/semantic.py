@@ -1,6 +1,5 @@
 """Decides whether a stored question means the same as one that is asked: `core.cache.types.Meaning`."""
 
-import hashlib
 import random
 import time
 from collections import OrderedDict
@@ -11,7 +10,7 @@ from msgspec import Struct
 
 from enginehouse.core.cache.semantic.edit import EditKind
 from enginehouse.core.cache.semantic.equivalence import equivalent
-from enginehouse.core.cache.semantic.index import Index, Stored
+from enginehouse.core.cache.semantic.index import Index, Stored, own_scope
 from enginehouse.core.cache.semantic.mind import Mind
 from enginehouse.core.cache.semantic.monitor import Level, Monitor
 from enginehouse.core.cache.semantic.scorer import Calibration, Judgement, judge
@@ -134,8 +133,7 @@ class Semantic:
         }
 
     def _own(self, scope: Scope) -> bytes:
-        """The scope, with the embedder: vectors of two embedders never meet."""
-        return hashlib.blake2b(scope, digest_size=16, key=self._settings.model.encode()[:64]).digest()
+        return own_scope(scope, self._settings.model)
 
     def _threshold(self, max_error: float | None) -> float | None:
         allowed = self._settings.max_error
