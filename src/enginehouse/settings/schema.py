@@ -358,8 +358,9 @@ class SemanticCacheSettings(Section):
     """Whether they are looked for at all."""
     model: str = "minilm"
     """Embedding model that finds questions alike; the shipped calibration is for the default one."""
-    max_error: Annotated[float, Field(gt=0, le=0.05)] = 0.01
-    """Most of the hits that may be wrong, as a part of 1. Hits are served only where that was shown, at 95 %."""
+    max_error: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Most of the hits that may be wrong, as a part of 1; more than 0.05 counts as that. Hits are served only where
+    it was shown, with 95 % certainty."""
     trial: Annotated[int, Field(ge=0)] = 5
     """Hits on questions in other words that each scope first compares with what the model says itself."""
     audit: Annotated[float, Field(ge=0, le=1)] = 0.02
