@@ -1,0 +1,84 @@
+"""The semantic cache with the real embedder, and its questions after `kill -9`."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from enginehouse.core.cache.semantic import open_semantic
+from enginehouse.core.cache.semantic.index import open_index
+from enginehouse.core.catalogue import DEFAULT_MODELS
+from enginehouse.engines.onnx import open_embedder
+from enginehouse.settings.schema import SemanticCacheSettings
+from enginehouse.stores.artifacts import Artifacts
+from tests.integration.service import CACHE, real_sources
+
+SCOPE = b"scope"
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+import numpy as np
+from enginehouse.core.cache.semantic.index import Stored, open_index
+from enginehouse.core.cache.semantic.signature import sign
+
+async def write():
+    async with open_index(Path(sys.argv[1]), lasting=True, max_bytes=10**7) as index:
+        for number in range(100_000):
+            vector = np.eye(1, 384, number % 384, dtype=np.float32)[0]
+            await index.put(b"scope", f"e{number}", vector, Stored(sign(f"What is in room {number}?")))
+            print(number, flush=True)
+
+asyncio.run(write())
+"""
+
+
+@pytest.fixture
+async def cache(tmp_path):
+    stated = DEFAULT_MODELS["minilm"]
+    folder = await Artifacts(CACHE / "artifacts", real_sources()).fetch(stated.source, stated.sha256)
+    settings = SemanticCacheSettings.model_validate({"trial": 0, "audit": 0, "deadline": 10})
+    async with open_embedder(folder, max_length=stated.context_length) as embedder:
+
+        async def embed(texts):
+            return (await embedder.embed(list(texts))).vectors
+
+        async with open_semantic(settings, tmp_path, embed, lasting=False) as cache:
+            yield cache
+
+
+async def test_real_vectors_find_what_means_the_same_among_traps(cache):
+    stored = ["How do I reset my Gmail password?", "How do I reset my Outlook password?", "How do I delete Gmail?"]
+    for number, question in enumerate(stored):
+        await cache.put(SCOPE, question, f"e{number}")
+    asked = "Hi team, what's the best way to reset my gmail password please"
+    assert (await cache.find(SCOPE, asked)).entry == "e0"
+    assert await cache.find(SCOPE, "How do I reset my Yahoo password?") is None
+    assert await cache.find(SCOPE, "How do I not reset my Gmail password?") is None
+    explained = await cache.explain(SCOPE, "How do I not reset my Gmail password?")
+    assert explained.candidates[0].vetoes == ("negation",)
+
+
+def test_what_was_put_is_found_after_kill_9_and_index_and_table_are_in_step(tmp_path):
+    file = tmp_path / "questions.db"
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE) as writer:
+            done = -1
+            until = time.monotonic() + 60
+            while done < 20 and time.monotonic() < until:
+                done = int(writer.stdout.readline())
+            writer.send_signal(signal.SIGKILL)
+            done = max([done, *(int(line) for line in writer.stdout.read().split(b"\n")[:-1])])
+        assert done >= 20
+        asyncio.run(_in_step(file, done))
+
+
+async def _in_step(file, done):
+    async with open_index(file, lasting=True, max_bytes=10**7) as index:
+        count = await index.count()
+        found = await index.nearest(SCOPE, np.full(384, 384**-0.5, dtype=np.float32), count + 10)
+        assert len(found) == count >= done + 1
+        assert {f"e{number}" for number in range(done + 1)} <= {entry for entry, _, _ in found}
