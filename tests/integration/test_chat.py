@@ -102,7 +102,8 @@ def house(tmp_path_factory, talker):
         done = run("db", "upgrade", DATABASE_URL=environ["DATABASE_URL"])
         assert done.returncode == 0, done.stderr
         limits = {"tiers": {"standard": "unlimited"}}
-        with Service(folder, {"models": models, "limits": limits}, environ=environ) as service:
+        config = {"models": models, "limits": limits, "cache": {"enabled": True}}
+        with Service(folder, config, environ=environ) as service:
             yield service
 
 
@@ -169,6 +170,16 @@ def test_sessions_are_listed_read_renamed_and_deleted(house):
         with pytest.raises(ServiceError) as refused:
             hal.session("other")
         assert (refused.value.code, refused.value.status) == ("not_found", 404)
+
+
+def test_what_was_asked_before_comes_from_the_cache_and_says_so(house):
+    with Client(house.url, token("ida")) as ida:
+        replies = [ida.chat(name, "3", model="talker") for name in ("one", "two")]
+        assert [(reply.cached, reply.response) for reply in replies] == [(None, "w0 w1 w2 "), ("l1", "w0 w1 w2 ")]
+        with ida.open_chat() as chat:
+            answer = chat.ask("three", "3", model="talker")
+            assert "".join(answer) == "w0 w1 w2 "
+            assert answer.end().cached == "l1"
 
 
 def test_strangers_are_told_so_by_every_way(house):
