@@ -20,6 +20,7 @@ from bench.engine import estimates, hang_ups
 from bench.jsons import costs
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
+from bench.recall import recall_costs
 from bench.report import failures, markdown, show
 from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
@@ -105,6 +106,18 @@ def access(times: Annotated[int, typer.Option(min=100, help="How many requests o
     for cost in costs:
         parts = f"{cost.callers:7} {cost.entry:14.1f} {cost.record:9.1f}"
         print(f"{parts} {cost.p50:7.1f} {cost.p95:8.1f} {cost.cpu:4.0f}  {cost.name}")
+
+
+@app.command()
+def recall(
+    entries: Annotated[int, typer.Option(min=20_000, help="Answers that are there already.")] = 1_000_000,
+) -> None:
+    """Measure what the cache adds to a request, and what an answer takes of memory."""
+    costs, taken = asyncio.run(recall_costs(entries))
+    print("     p50      p95      p99    worst  µs")
+    for cost in costs:
+        print(f"{cost.p50:8.1f} {cost.p95:8.1f} {cost.p99:8.1f} {cost.worst:8.1f}  {cost.name}")
+    print(f"{taken:8.0f}  bytes of the process for an entry, of {entries}")
 
 
 @app.command()

@@ -52,19 +52,24 @@ class GenerationFace(Face):
     ) -> None:
         super().__init__(codec, structs.replace(page, stream=codec.media_type))
         self._gateway = gateway
-        self._dialect = dialect
-        self._codec = codec
+        self.dialect = dialect
+        self.codec = codec
         self._operation = operation
         self._peek = peek
+
+    @property
+    def chats(self) -> bool:
+        """Whether its requests are conversations, and not texts to be gone on with."""
+        return self._operation is Operation.CHAT
 
     async def handle(self, exchange: Exchange) -> None:
         """Read the request, wait for its answer's first piece, hand on the rest as it comes."""
         body = await exchange.read_body()
         if self._peek is not None:
             peeked = self._peek(body)
-            await self._answer(exchange, body, peeked, lambda: self._codec.read_request(body).generation)
+            await self._answer(exchange, body, peeked, lambda: self.codec.read_request(body).generation)
         else:
-            asked = self._codec.read_request(body)
+            asked = self.codec.read_request(body)
             if asked.residence is not None:
                 await self.reside(exchange, asked)
                 return
@@ -77,7 +82,7 @@ class GenerationFace(Face):
 
     def broken(self, exchange: Exchange, error: EnginehouseError, status: int) -> bytes:
         """The end of a stream that went wrong, as the dialect writes it."""
-        return self._codec.writer(head_of(exchange.timings.model or "", wants_usage=False)).fail(error, status)
+        return self.codec.writer(head_of(exchange.timings.model or "", wants_usage=False)).fail(error, status)
 
     async def _answer(
         self,
@@ -88,11 +93,11 @@ class GenerationFace(Face):
         known: Generation | None = None,
     ) -> None:
         request = request_of(
-            exchange, self._dialect.value, self._operation, peeked.model, body, stream=peeked.stream
+            exchange, self.dialect.value, self._operation, peeked.model, body, stream=peeked.stream
         )
         head = head_of(peeked.model, wants_usage=peeked.wants_usage, generation=known)
-        wording = Wording(self._dialect, self._codec, head, read)
-        exchange.media_type = self._codec.media_type
+        wording = Wording(self.dialect, self.codec, head, read)
+        exchange.media_type = self.codec.media_type
         async with (
             exchange.attended(streams=peeked.stream),
             patience(request) as limit,

@@ -107,7 +107,7 @@ class _Face(GenerationFace):
         assert asked.residence is not None, "only such requests come here"
         async with exchange.attended(streams=False):
             if asked.residence is Residence.LOAD:
-                await self._gateway.bring_in(request_of(exchange, self._dialect.value, Operation.LOAD, name))
+                await self._gateway.bring_in(request_of(exchange, self.dialect.value, Operation.LOAD, name))
             else:
                 require_admin(exchange.principal)
                 await self._unload(self._catalogue.resolve(name))

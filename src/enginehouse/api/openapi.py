@@ -60,6 +60,12 @@ _CONTROLS = [
         "description": "Seconds that the line, the load and the answer's first piece may take together.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
+    {
+        "name": "X-Session-ID",
+        "in": "header",
+        "description": "On chats: the kept conversation to go on with; the messages are what is new.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"},
+    },
 ]
 """What every hot route may be told beside its body."""
 _SCHEMES: Mapping[str, Json] = {

@@ -12,6 +12,7 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.faces import Face
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
+from enginehouse.api.generation import GenerationFace
 from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router
@@ -26,6 +27,7 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
+from enginehouse.api.session_face import SessionFace
 from enginehouse.api.sessions import sessions_router
 from enginehouse.api.sockets import Sockets
 from enginehouse.api.usage import savings_router, usage_router
@@ -64,15 +66,25 @@ def front_door(rooms: Rooms, sockets: Sockets, settings: ServerSettings, stoppin
 def _hot(rooms: Rooms) -> Mapping[str, Face]:
     """Routes that are asked often and answered at length: plain ASGI, before the framework."""
     gateway, catalogue = rooms.gateway, rooms.ground.catalogue
-    return {
+    dialects = {
         **openai_faces(gateway),
         **anthropic_faces(gateway),
         **ollama_faces(gateway, catalogue, rooms.copies.unload),
+    }
+    return {
+        **{path: _kept(face, rooms) for path, face in dialects.items()},
         **llm_faces(gateway),
         **rerank_faces(gateway),
         "/v1/inference": InferenceFace(gateway, Structured()),
         "/api/v1/inference/chat": ChatFace(rooms.answers),
     }
+
+
+def _kept(face: Face, rooms: Rooms) -> Face:
+    """Chats may go on with a conversation that the service keeps."""
+    if isinstance(face, GenerationFace) and face.chats:
+        return SessionFace(face, rooms.sessions, rooms.gateway)
+    return face
 
 
 def _operation(rooms: Rooms) -> Sequence[APIRouter]:

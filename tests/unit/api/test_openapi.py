@@ -76,7 +76,8 @@ def test_a_hot_route_tells_its_body_and_how_it_streams(page, path):
     operation = page["paths"][path]["post"]
     assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{body}")
     assert operation["responses"]["200"]["content"].keys() == {"application/json", *([stream] if stream else [])}
-    assert {one["name"] for one in operation["parameters"]} == {"X-Request-Priority", "X-Request-Timeout"}
+    told = {one["name"] for one in operation["parameters"]}
+    assert told == {"X-Request-Priority", "X-Request-Timeout", "X-Session-ID"}
     assert {"400", "401", "403", "404", "413", "429", "502", "503", "504", "507"} <= operation["responses"].keys()
 
 

@@ -5,13 +5,15 @@ import json
 
 import pytest
 
+from enginehouse.api.caching import caching_of
+from enginehouse.core.cache.types import Match
 from enginehouse.core.ledger.prices import Prices
-from enginehouse.errors import UpstreamDied
+from enginehouse.errors import InvalidRequest, UpstreamDied
 from enginehouse.settings.schema import PriceSettings
-from enginehouse.testing import FakeBooks, simulate
-from enginehouse.types import Caching, EngineName, Principal, Priority
+from enginehouse.testing import FakeBooks, FakeEmbedder, FakeLauncher, simulate
+from enginehouse.types import Caching, EngineName, Operation, Principal, Priority
 from tests.unit.cache.made import ANN, BOB, Clock, chat, recall_of
-from tests.unit.core.way import ELSEWHERE, STREAM, Server, Servers, answer, open_gateway, request, wording
+from tests.unit.core.way import ELSEWHERE, STREAM, USER, Server, Servers, answer, open_gateway, request, wording
 
 TEXT = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
 END = (
@@ -242,3 +244,105 @@ async def test_failures_are_not_kept(way, server, cache, books):
             await answer(way, request())
     assert len(server.calls) == 2
     assert (await cache.answers.holding()).entries == 0
+
+
+class Down:
+    """An embedder that is away."""
+
+    async def find(self, scope, question, **how):
+        raise UpstreamDied("no embedder")
+
+    async def put(self, scope, question, entry_id):
+        raise UpstreamDied("no embedder")
+
+
+@on_the_way([whole()], recall=lambda: recall_of(Clock(), meaning=Down()))
+async def test_without_an_embedder_the_very_same_are_answered(way, server, cache, books):
+    for body in (chat("What is the capital of France?"), chat("What is France's capital?")):
+        tiers = []
+        for _ in range(2):
+            asked = request(body)
+            await answer(way, asked)
+            tiers.append(asked.timings.cache)
+        assert tiers == ["miss", "exact"]
+    assert cache.decisions.of(USER, "r").tier == "exact"
+
+
+class OnTrial:
+    """Would serve anything it knows, and is not believed yet."""
+
+    def __init__(self):
+        self.known, self.learnt = [], []
+
+    async def find(self, scope, question, **how):
+        return Match(entry=self.known[-1], probability=0.1, serve=False) if self.known else None
+
+    async def put(self, scope, question, entry_id):
+        self.known.append(entry_id)
+
+    async def learn(self, scope, question, entry_id, *, kept, fresh):
+        self.learnt.append((question, kept, fresh))
+
+
+@on_the_way([whole("Paris")], [whole("It is Paris.")], recall=lambda: recall_of(Clock(), meaning=OnTrial()))
+async def test_on_trial_the_model_is_asked_and_both_answers_are_learnt(way, server, cache, books):
+    async with asyncio.TaskGroup() as group:
+        chores = group.create_task(cache.chores.run())
+        await answer(way, request(chat("What is the capital of France?")))
+        await cache.chores.done()
+        asked = request(chat("France's capital?"))
+        assert text_of(await answer(way, asked)) == "It is Paris."
+        await cache.chores.done()
+        chores.cancel()
+    assert asked.timings.cache == "miss"
+    assert cache.meaning.learnt == [("France's capital?", "Paris", "It is Paris.")]
+
+
+@on_the_way([whole()], recall=lambda: recall_of(Clock(), exact_ttl=0))
+async def test_what_has_no_time_is_not_kept(way, server, cache, books):
+    await answer(way, request())
+    assert (await cache.answers.holding()).entries == 0
+
+
+async def test_a_fall_backs_answer_is_not_kept_for_the_model_that_failed():
+    models = {"m": {**ELSEWHERE, "fallbacks": ["spare"]}, "spare": ELSEWHERE}
+    servers = Servers(m=Server([UpstreamDied("gone")]), spare=Server([whole("spare")]))
+    recall = recall_of(Clock())
+    async with open_gateway(models, {EngineName.OPENAI: servers}, recall=recall, retries=0) as way:
+        assert text_of(await answer(way, request())) == "spare"
+    assert recall.cache.stats.told()["not_stored_by_reason"] == {"fallback_model": 1}
+
+
+async def test_vectors_are_told_again_to_the_last_bit():
+    recall, launcher = recall_of(Clock()), FakeLauncher(FakeEmbedder(), load_seconds=0)
+    models = {"m": {**ELSEWHERE, "kind": "embedding"}}
+    async with open_gateway(models, {EngineName.OPENAI: launcher}, recall=recall) as way:
+        asked = [request(operation=Operation.EMBEDDING) for _ in range(2)]
+        first, again = [await way.embed(one, ["some", "texts"]) for one in asked]
+    assert [one.timings.cache for one in asked] == ["miss", "exact"]
+    assert again.embedding == first.embedding
+    assert again.record.cache == "exact"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        ({}, Caching()),
+        ({"cache-control": "no-cache"}, Caching(read=False)),
+        ({"cache-control": "No-Store"}, Caching(write=False)),
+        ({"cache-control": "no-cache, no-store"}, Caching(read=False, write=False)),
+        ({"cache-control": "max-age=60"}, Caching(max_age=60)),
+        ({"cache-control": "max-age=0"}, Caching(read=False, max_age=0)),
+        ({"cache-control": "max-age=soon"}, Caching()),
+        ({"x-enginehouse-cache-namespace": "v2", "accept": "*/*"}, Caching(namespace="v2")),
+        ({"x-enginehouse-cache-tags": "a, b,,"}, Caching(tags=("a", "b"))),
+    ],
+)
+def test_callers_say_in_headers_what_they_want(headers, wanted):
+    assert caching_of([(name.encode(), value.encode()) for name, value in headers.items()]) == wanted
+
+
+@pytest.mark.parametrize("value", [b"x" * 129, b"\x01", b",".join([b"t"] * 17)])
+def test_what_no_header_may_hold_is_refused(value):
+    with pytest.raises(InvalidRequest):
+        caching_of([(b"x-enginehouse-cache-tags", value)])

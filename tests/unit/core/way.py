@@ -90,9 +90,9 @@ async def open_gateway(
         yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending, digests, recall)
 
 
-def request(body=BODY, *, model="m", principal=USER, **more):
+def request(body=BODY, *, model="m", principal=USER, operation=Operation.CHAT, **more):
     return Request(
-        operation=Operation.CHAT,
+        operation=operation,
         model=model,
         principal=principal,
         request_id="r",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import msgspec
+import structlog
 from msgspec import Struct, structs
 
 from enginehouse.core.cache import rules
@@ -21,7 +22,7 @@ from enginehouse.core.cache.rulings import Rulings
 from enginehouse.core.cache.scopes import Place, Places, Scopes
 from enginehouse.core.cache.stats import CacheStats
 from enginehouse.core.cache.types import Entry, Match, Meaning, Scope
-from enginehouse.errors import StoreUnavailable
+from enginehouse.errors import EnginehouseError, StoreUnavailable
 from enginehouse.settings.schema import CacheSettings
 from enginehouse.stores.kv import Answers
 from enginehouse.types import Model, Request
@@ -29,6 +30,8 @@ from enginehouse.types.answer import Answer
 from enginehouse.types.generation import Generation
 
 __all__ = ["Cache", "Seeking", "Worth"]
+
+log = structlog.get_logger()
 
 _MOST_CLAIMS = 8
 """Writers whose claims to one question are remembered."""
@@ -264,7 +267,15 @@ class Cache:
             return
         began, asked = time.perf_counter(), place.key.hex()
         seeking.asked, (seeking.scope, seeking.words) = asked, found
-        match = await meaning.find(*found, without=self.rulings.wrong(asked))
+        try:
+            match = await meaning.find(*found, without=self.rulings.wrong(asked))
+        except EnginehouseError:
+            self.stats.meaning_failed()
+            return
+        except Exception:
+            log.exception("cache_meaning_failed")  # an engine can still be asked
+            self.stats.meaning_failed()
+            return
         self.stats.took("semantic_lookup", time.perf_counter() - began)
         if match is None:
             return

@@ -20,7 +20,7 @@ class CacheStats:
         self._reasons = Counter[str]()
         self._unfit = Counter[str]()
         self._stored = self._corroborated = 0
-        self._tokens = 0
+        self._tokens = self._failed = 0
         self._cost = 0
         self._unpriced = 0
         self._seconds = 0.0
@@ -47,6 +47,10 @@ class CacheStats:
         """One became its whole tenant's, since a second writer was told the same."""
         self._corroborated += 1
 
+    def meaning_failed(self) -> None:
+        """Nobody could say whether there is a question that means the same."""
+        self._failed += 1
+
     def unfit(self, kind: str) -> None:
         """An answer was not."""
         self._unfit[kind] += 1
@@ -66,6 +70,7 @@ class CacheStats:
             "hit_rate": round(hits / asked, 4) if asked else 0.0,
             "exact_hits": self._outcomes["exact"],
             "semantic_hits": self._outcomes["semantic"],
+            "semantic_failures": self._failed,
             "bypassed_by_reason": dict(self._reasons.most_common()),
             "stored": self._stored,
             "corroborated": self._corroborated,

@@ -236,11 +236,16 @@ class Sessions:
         place, begun = opened.place, opened.begun
 
         def work(connection: Connection) -> int | None:
-            sql.keep_counts(connection, opened.tokenizer, opened.counted)
-            return self._steps.end(place.key, place.turn, begun.answer.id, verdict, connection)
+            version = self._steps.end(place.key, place.turn, begun.answer.id, verdict, connection)
+            if version is not None:
+                sql.keep_counts(connection, opened.tokenizer, opened.counted)
+            return version
 
-        self._owed[begun.answer.id] = (opened, verdict)
-        version = await self._database.write(work)
+        try:
+            version = await self._database.write(work)
+        except BaseException:
+            self._owed[begun.answer.id] = (opened, verdict)
+            raise
         self._owed.pop(begun.answer.id, None)
         await self._branches.ended(begun, opened.branch, verdict, version)
         place.left = True

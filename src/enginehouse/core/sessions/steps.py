@@ -174,7 +174,7 @@ class Steps:
         row = sql.lock(connection, key)
         if row is None:
             return None
-        sql.change_message(
+        written = sql.change_message(
             connection,
             message,
             _WRITTEN,
@@ -186,7 +186,8 @@ class Steps:
             finished=now,
         )
         sql.remove_turn(connection, key, turn)
-        return sql.change_session(connection, key, updated=now, bytes=row["bytes"] + len(parts))
+        size = len(parts) if written else 0  # else it was said before
+        return sql.change_session(connection, key, updated=now, bytes=row["bytes"] + size)
 
     def undo(self, key: str, turn: str, begun: Begun, made: bool, connection: Connection) -> None:
         """A turn that has begun shall never have been; a session that was made for it neither."""

@@ -1,8 +1,12 @@
-"""Answers in this process."""
+"""Answers in this process: a million of them cost a look-up nothing, and the garbage collector neither.
+
+Python's collector stops everything to walk through what may hold cycles, such as an `OrderedDict`. Entries hold
+none and say so, plain dicts of them are not walked through, and the order of use is a line of keys in one
+bytearray. Many small dicts instead of a large one grow without a pause.
+"""
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from enginehouse.stores.kv.answers import Holding
@@ -10,12 +14,20 @@ from enginehouse.types.cached import Entry
 
 __all__ = ["MemoryAnswers"]
 
+_SHARDS = 256
+_KEY = 16
+"""Bytes of a key."""
+_CHANCES = 64
+"""Entries in use that one entry may pass on its way to the end of the line before somebody has to go."""
 _AT_A_TIME = 2000
 """Entries that are looked at before others have their turn."""
 
 
 class MemoryAnswers:
     """Satisfies `Answers`. No step waits for anything, so that each happens as a whole.
+
+    Who comes stands in line; whoever is first when somebody has to go, goes, unless it was used since it came
+    there: then it stands at the end once more.
 
     Args:
         max_bytes: most that are kept.
@@ -27,9 +39,11 @@ class MemoryAnswers:
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
-        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
-        """The longest unused first."""
-        self._bytes = self._evicted = 0
+        self._entries: list[dict[bytes, Entry]] = [{} for _ in range(_SHARDS)]
+        self._used: list[dict[bytes, None]] = [{} for _ in range(_SHARDS)]
+        self._line = bytearray()
+        """Keys, one after the other; some are gone, and some stand there twice."""
+        self._count = self._bytes = self._evicted = 0
 
     def adopt(self, max_bytes: int) -> None:
         """A new bound counts from the next entry on."""
@@ -37,52 +51,78 @@ class MemoryAnswers:
 
     async def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """What is kept under each key."""
-        return [self._used(key) for key in keys]
+        return [self._find(key) for key in keys]
 
     async def put(self, entry: Entry) -> None:
         """Keep it, and let others go for it."""
-        self._take(entry.key)
+        key = entry.key
+        known = self._take(key) is not None
         if entry.gone <= self._clock():
             return
-        self._entries[entry.key] = entry
+        self._entries[key[0]][key] = entry
+        self._count += 1
         self._bytes += entry.size
+        if known:
+            self._used[key[0]][key] = None
+        else:
+            self._line += key
         while self._bytes > self._max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self._bytes -= oldest.size
-            self._evicted += oldest.gone > self._clock()
+            self._let_one_go()
+        if len(self._line) > 2 * _KEY * (self._count + _AT_A_TIME):
+            self._line = bytearray(b"".join([one for shard in self._entries for one in shard]))
 
     async def drop(self, keys: Sequence[bytes]) -> int:
         """Keep nothing under these keys."""
         return sum(self._take(key) is not None for key in keys)
 
     async def sweep(self, dead: Callable[[Entry], bool]) -> list[str]:
-        """Look at all that are there now; whoever comes meanwhile is not looked at."""
-        keys, gone, now = list(self._entries), list[str](), self._clock()
-        for start in range(0, len(keys), _AT_A_TIME):
-            for key in keys[start : start + _AT_A_TIME]:
-                entry = self._entries.get(key)
-                if entry is not None and (entry.gone <= now or dead(entry)):
-                    self._take(key)
+        """Look at all that are there now; whoever comes meanwhile need not be looked at."""
+        gone, looked, now = list[str](), 0, self._clock()
+        for shard in self._entries:
+            for entry in list(shard.values()):
+                if entry.gone <= now or dead(entry):
+                    self._take(entry.key)
                     gone.append(entry.id)
-            await asyncio.sleep(0)
+            looked += len(shard)
+            if looked > _AT_A_TIME:
+                looked = 0
+                await asyncio.sleep(0)
         return gone
 
     async def holding(self) -> Holding:
         """How full it is."""
-        return Holding(entries=len(self._entries), bytes=self._bytes, evicted=self._evicted)
+        return Holding(entries=self._count, bytes=self._bytes, evicted=self._evicted)
 
-    def _used(self, key: bytes) -> Entry | None:
-        entry = self._entries.get(key)
+    def _find(self, key: bytes) -> Entry | None:
+        entry = self._entries[key[0]].get(key)
         if entry is None:
             return None
         if entry.gone <= self._clock():
             self._take(key)
             return None
-        self._entries.move_to_end(key)
+        self._used[key[0]][key] = None
         return entry
 
+    def _let_one_go(self) -> None:
+        """The first in line that was not used, or the one after so many that were."""
+        chances = _CHANCES
+        while True:
+            key = bytes(self._line[:_KEY])
+            del self._line[:_KEY]  # a bytearray only moves its beginning
+            if key not in self._entries[key[0]]:
+                continue
+            if chances and self._used[key[0]].pop(key, False) is None:
+                self._line += key
+                chances -= 1
+                continue
+            entry = self._take(key)
+            self._evicted += entry is not None and entry.gone > self._clock()
+            return
+
     def _take(self, key: bytes) -> Entry | None:
-        entry = self._entries.pop(key, None)
+        entry = self._entries[key[0]].pop(key, None)
         if entry is not None:
+            self._used[key[0]].pop(key, None)
+            self._count -= 1
             self._bytes -= entry.size
         return entry
