@@ -10,7 +10,7 @@ from time import perf_counter, time
 import psutil
 from msgspec import Struct
 
-from enginehouse.core.cache.answers import digest_of, packed
+from enginehouse.core.cache.answers import digest_of, joined, packed
 from enginehouse.core.cache.cache import Cache, Worth
 from enginehouse.core.cache.questions import Written
 from enginehouse.core.cache.rulings import Rulings
@@ -117,7 +117,7 @@ async def _kept(cache: Cache, request: Request) -> float:
 def _folding() -> float:
     events = [TextDelta(text="word ") for _ in range(1000)]
     began = perf_counter()
-    fold(events)
+    fold(joined(events))
     return perf_counter() - began
 
 

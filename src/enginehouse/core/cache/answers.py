@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from enginehouse.types import Usage
 from enginehouse.types.answer import Answer, Event, TextDelta, events_of
 
-__all__ = ["Vectors", "digest_of", "paced", "packed", "read_answer", "read_vectors", "retold", "words_of"]
+__all__ = ["Vectors", "digest_of", "joined", "paced", "packed", "read_answer", "read_vectors", "retold", "words_of"]
 
 
 class Vectors(Struct, frozen=True, kw_only=True):
@@ -76,6 +76,23 @@ def retold(answer: Answer) -> list[Event]:
     """
     usage = answer.usage and _spared(answer.usage)
     return events_of(structs.replace(answer, id="", usage=usage, timed=None))
+
+
+def joined(events: Iterable[Event]) -> Iterator[Event]:
+    """The same answer in fewer events: words that follow each other are one, which folds much faster."""
+    texts: list[str] = []
+    choice = 0
+    for event in events:
+        if type(event) is TextDelta and not event.scores and (not texts or event.choice == choice):
+            texts.append(event.text)
+            choice = event.choice
+            continue
+        if texts:
+            yield TextDelta(text="".join(texts), choice=choice)
+            texts = []
+        yield event
+    if texts:
+        yield TextDelta(text="".join(texts), choice=choice)
 
 
 def paced(events: Sequence[Event]) -> Iterator[Event]:

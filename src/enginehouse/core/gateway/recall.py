@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from enginehouse.core.cache.answers import Vectors, read_answer, read_vectors
+from enginehouse.core.cache.answers import Vectors, joined, read_answer, read_vectors
 from enginehouse.core.cache.cache import Cache, Seeking, Worth
 from enginehouse.core.cache.flights import Landed, Lead, Turn
 from enginehouse.core.cache.types import Entry as Kept
@@ -108,7 +108,7 @@ class Recall:
         if record.model != seeking.model.id:
             self.cache.stats.unfit("fallback_model")
             return None
-        answer = heard.vectors or fold(heard.events)
+        answer = heard.vectors or fold(joined(heard.events))
         if isinstance(answer, Answer):
             self.cache.learn(seeking, answer)
         tokens = record.input_tokens + record.cached_input_tokens + record.output_tokens + record.reasoning_tokens
