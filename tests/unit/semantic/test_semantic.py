@@ -143,7 +143,9 @@ async def test_a_caller_may_want_less_error_never_more(setting, wanted, found):
 
 async def test_what_is_forgotten_is_gone(setting):
     await setting.cache.forget(["e1", "unknown"])
+    calls = setting.words.calls
     assert await setting.cache.find(SCOPE, STORED) is None
+    assert setting.words.calls == calls, "nothing is left to look at, in memory either"
     assert await setting.index.count() == 0
 
 

@@ -88,6 +88,7 @@ def test_a_question_means_what_it_means(text):
     ("kind", "stored", "asked"),
     [
         (EditKind.EXTRA, "What are the symptoms of flu?", "What are the symptoms of flu in horses?"),
+        (EditKind.REORDERED, "I have a TIFF and need a JPEG", "I have a JPEG and need a TIFF"),
         (EditKind.REORDERED, "Does the knight take the bishop?", "Does the bishop take the knight?"),
         (EditKind.REWORDED, "How do I water an orchid?", "My plant looks thirsty, what now?"),
     ],
