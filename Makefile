@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test kills outage stops check format bench bench-cache soak docs lock clean
+.PHONY: help setup run test kills outage stops check format bench bench-cache bench-classify soak docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-cache: setup ## Hold the semantic cache against questions it never saw and
 	@test -d .bench/fow-cache/fow_cache || $(PIP) --no-deps --target .bench/fow-cache fow-cache==0.1.0
 	$(BIN)/python -m bench.cache.calibrate
 	$(BIN)/python -m bench.cache.quality
+
+bench-classify: setup ## Measure the shipped classifier: load, warm-up, latency, batching, memory
+	$(BIN)/python -m bench.classify
 
 soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
 	SOAK_EVENTS=100000 $(BIN)/pytest -s --timeout 3600 tests/unit/core/test_soak.py > .soak.log || { tail -n 60 .soak.log; exit 1; }

@@ -4,7 +4,6 @@ The encoder knows what words mean; the pairs know the exact phrases of attacks, 
 same token ids, so the whole is one graph that any runtime of ONNX can run.
 """
 
-import io
 import math
 from typing import Any
 
@@ -20,6 +19,8 @@ __all__ = ["Guard", "pretrained"]
 
 WIDTH, HEADS, LAYERS, INNER = 384, 12, 6, 1536
 WORDS, POSITIONS = 30522, 512
+HIDDEN = 192
+"""Numbers between the features and the labels."""
 BUCKETS = 1 << 16
 """Weights for word pairs; two pairs that share one are rare enough."""
 
@@ -73,8 +74,10 @@ class Guard(nn.Module):
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.dropout = nn.Dropout(0.2)
-        self.hidden = nn.Linear(2 * WIDTH, WIDTH)
-        self.head = nn.Linear(WIDTH, len(LABELS))
+        self.hidden = nn.Linear(2 * WIDTH, HIDDEN)
+        self.head = nn.Linear(HIDDEN, len(LABELS))
+        self.register_buffer("centre", torch.zeros(2 * WIDTH))
+        self.register_buffer("spread", torch.ones(2 * WIDTH))
         self.pairs = nn.Embedding(BUCKETS, len(LABELS))
         nn.init.zeros_(self.pairs.weight)
 
@@ -87,14 +90,22 @@ class Guard(nn.Module):
             states = layer(states, bias)
         return states
 
-    def by_meaning(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits of the encoder."""
+    def pooled(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """What the head reads of a text: mean and maximum of its tokens' states."""
         states = self.encoded(input_ids, mask)
         weights = mask[:, :, None]
         mean = (states * weights).sum(1) / weights.sum(1)
         most = (states + (weights - 1.0) * 100.0).amax(1)
-        pooled = self.dropout(torch.cat([mean, most], dim=1))
-        return self.head(self.dropout(torch.tanh(self.hidden(pooled))))
+        return torch.cat([mean, most], dim=1)
+
+    def by_features(self, pooled: Tensor) -> Tensor:
+        """Logits of what the head read."""
+        scaled = (pooled - self.centre) / self.spread
+        return self.head(self.dropout(torch.relu(self.hidden(self.dropout(scaled)))))
+
+    def by_meaning(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits of the encoder."""
+        return self.by_features(self.pooled(input_ids, mask))
 
     def by_pairs(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits of words and of pairs of neighbours."""
@@ -138,12 +149,5 @@ def pretrained() -> Guard:
                 named[f"layers.{number}.{ours}.{kind}"] = given[f"encoder.layer.{number}.{theirs}.{kind}"]
     missing, unexpected = guard.load_state_dict(named, strict=False)
     assert not unexpected
-    assert all(name.startswith(("hidden", "head", "pairs")) for name in missing)
+    assert all(name.startswith(("hidden", "head", "pairs", "centre", "spread")) for name in missing)
     return guard
-
-
-def save(guard: Guard) -> bytes:
-    """Its weights as a file."""
-    buffer = io.BytesIO()
-    torch.save(guard.state_dict(), buffer)
-    return buffer.getvalue()

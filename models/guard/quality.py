@@ -1,5 +1,6 @@
 """How good a guard is: figures of one model over the splits that nothing was learnt from."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -10,17 +11,17 @@ from models.guard.data import load
 from models.guard.labels import BENIGN, LABELS
 from models.guard.sources import Row
 
-__all__ = ["Scores", "figures", "table"]
+__all__ = ["Scores", "figures", "main", "table"]
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """Probabilities `[text, label]`, in the order of `LABELS`."""
 
-ALLOWED = 0.01
-"""Share of benign chat that may be called an attack."""
+ALLOWED = 0.005
+"""Share of benign chat that the threshold may call an attack: half of what is promised, since few set it."""
 
 
 def threshold(benign: Scores) -> float:
-    """The lowest score of an attack that at most one in a hundred of these benign texts reaches."""
+    """The lowest score of an attack that no more of these benign texts reach than are allowed."""
     attack = np.sort(1.0 - benign[:, -1])[::-1]
     return float(np.nextafter(attack[int(len(attack) * ALLOWED)], 2.0))
 
@@ -96,3 +97,18 @@ def table(found: dict[str, dict[str, Any]]) -> str:
             f"| {model['traps']['fpr_half']:.3f}, {model['traps']['fpr']:.3f} |"
         )
     return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure all models and print the table; the figures go beside the graph as JSON."""
+    from models.guard.build import FOLDER
+    from models.guard.floor import floor
+    from models.guard.scoring import scorer
+
+    found = {"guard": figures(scorer(FOLDER)), "TF-IDF, linear (the floor)": figures(floor())}
+    print(table(found))
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

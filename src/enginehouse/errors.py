@@ -14,6 +14,7 @@ __all__ = [
     "ContextLengthExceeded",
     "EngineError",
     "EnginehouseError",
+    "GuardUnavailable",
     "InsufficientMemory",
     "InvalidRequest",
     "LedgerUnavailable",
@@ -25,6 +26,7 @@ __all__ = [
     "NotFound",
     "OutOfMemory",
     "PermissionDenied",
+    "PromptBlocked",
     "QueueFull",
     "QueueTimeout",
     "RateLimitExceeded",
@@ -85,6 +87,12 @@ class PermissionDenied(EnginehouseError):
     """Known caller, but not one who may do this."""
 
     code = "permission_denied"
+
+
+class PromptBlocked(EnginehouseError):
+    """The guard takes what the caller says for an attack."""
+
+    code = "prompt_blocked"
 
 
 class NotFound(EnginehouseError):
@@ -184,6 +192,12 @@ class InsufficientMemory(EnginehouseError):
     """Does not fit even with all else evicted; the message holds needed and available bytes."""
 
     code = "insufficient_memory"
+
+
+class GuardUnavailable(EnginehouseError):
+    """Nobody can say whether the prompt is an attack, and nothing passes unseen."""
+
+    code = "guard_unavailable"
 
 
 class ShuttingDown(EnginehouseError):

@@ -4,7 +4,7 @@ Here every request gets its id, its principal and its body limit, whichever way 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from types import MappingProxyType
@@ -64,6 +64,7 @@ class FrontDoor:
         audit: keeps what was managed; only the log does when left out.
         limits: how much callers may ask; nobody is limited when left out.
         sockets: what serves WebSockets, by path.
+        public: paths that need no key, beside those that never do.
     """
 
     def __init__(
@@ -76,17 +77,19 @@ class FrontDoor:
         audit: Audit | None = None,
         limits: Limits | None = None,
         sockets: Mapping[str, ServesSockets] = MappingProxyType({}),
+        public: Collection[str] = (),
     ) -> None:
         self._sockets = sockets
         self._hot = hot
         self._rest = rest
         self._audit = audit or Audit()
         self._limits = limits
-        self.adopt(identity, server)
+        self.adopt(identity, server, public)
 
-    def adopt(self, identity: Identifies, server: ServerSettings) -> None:
+    def adopt(self, identity: Identifies, server: ServerSettings, public: Collection[str] = ()) -> None:
         """New keys and limits count from the next request on."""
         self._identity = identity
+        self._public = public
         self._server = server
         self._entrance = for_browsers(self._serve, server.cors_origins)
 
@@ -211,7 +214,7 @@ class FrontDoor:
                 api_key = token_of_socket(scope)
             return await self._identity.principal(authorization, api_key)
         except (MissingCredentials, StoreUnavailable):
-            if scope["type"] == "http" and is_public(scope["path"]):
+            if scope["type"] == "http" and (is_public(scope["path"]) or scope["path"] in self._public):
                 return ANONYMOUS
             raise
 

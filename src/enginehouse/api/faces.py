@@ -49,6 +49,8 @@ class Page(Struct, frozen=True, kw_only=True):
     tag: str
     stream: str | None = None
     """The media type of a streamed answer, where there is one."""
+    query: Mapping[str, str] = MappingProxyType({})
+    """Parameters that may stand in the address instead of in the body, and what they mean."""
     refusals: Mapping[int, str] = MappingProxyType({})
     """How this route alone may refuse, beside how all hot routes may."""
 

@@ -23,12 +23,22 @@ from enginehouse.api.model_cache_bodies import (
     Unloaded,
     Warmed,
 )
-from enginehouse.api.model_cache_views import cached_model, detail, mib, performance, summary, usage, warmed
+from enginehouse.api.model_cache_views import (
+    cached_model,
+    detail,
+    mib,
+    performance,
+    predicted,
+    summary,
+    usage,
+    warmed,
+)
 from enginehouse.api.openapi import LOADS
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import require_admin
+from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.core.usable import resolved_for, usable_by
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.base import terms_of
@@ -56,13 +66,14 @@ def model_cache_router(
     holdings: Holdings,
     warm_ups: WarmUps,
     cleanup: Cleanup,
+    remembered: PredictionCache,
 ) -> APIRouter:
     """`/models…`, `/stats` and `/cleanup`."""
     router = APIRouter(tags=["model cache"])
     _add_models(router, catalogue, holdings)
     _add_management(router, catalogue, residency, copies, holdings)
     _add_warm_up(router, catalogue, residency, warm_ups)
-    _add_memory(router, catalogue, residency, holdings, cleanup)
+    _add_memory(router, catalogue, residency, holdings, cleanup, remembered)
     return router
 
 
@@ -147,7 +158,12 @@ def _add_warm_up(router: APIRouter, catalogue: Catalogue, residency: Residency, 
 
 
 def _add_memory(
-    router: APIRouter, catalogue: Catalogue, residency: Residency, holdings: Holdings, cleanup: Cleanup
+    router: APIRouter,
+    catalogue: Catalogue,
+    residency: Residency,
+    holdings: Holdings,
+    cleanup: Cleanup,
+    remembered: PredictionCache,
 ) -> None:
     started = datetime.now(UTC)
 
@@ -170,6 +186,7 @@ def _add_memory(
                 )
                 for id_, holding in every.items()
             },
+            predictions=predicted(remembered),
         )
         system = SystemStats(
             uptime_seconds=int((_now() - started).total_seconds()),

@@ -19,6 +19,7 @@ __all__ = [
     "ModelStats",
     "Performance",
     "PerformanceMetrics",
+    "PredictionStats",
     "Stats",
     "Summary",
     "SystemStats",
@@ -162,6 +163,15 @@ class ModelStats(Body):
     hit_rate: float
 
 
+class PredictionStats(Body):
+    """Texts whose prediction is remembered; these hits are those that `cache_hit` tells."""
+
+    entries: int
+    hits: int = Field(description="Texts that were answered from memory.")
+    misses: int = Field(description="Texts that a classifier was asked for.")
+    hit_rate: float
+
+
 class CacheStats(Body):
     """Memory and how well it is used."""
 
@@ -170,6 +180,7 @@ class CacheStats(Body):
     memory_usage: MemoryUsage
     performance: Performance
     models: dict[str, ModelStats]
+    predictions: PredictionStats
 
 
 class SystemStats(Body):

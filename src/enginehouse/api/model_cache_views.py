@@ -11,14 +11,16 @@ from enginehouse.api.model_cache_bodies import (
     ModelInfo,
     Performance,
     PerformanceMetrics,
+    PredictionStats,
     Summary,
     Warmed,
 )
 from enginehouse.core.holdings import Holding, Holdings
+from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.residency.figures import Figures, WarmUp
 from enginehouse.types import Deployment, EngineName, Model, Priority, ResidentState
 
-__all__ = ["cached_model", "detail", "mib", "performance", "summary", "usage", "warmed"]
+__all__ = ["cached_model", "detail", "mib", "performance", "predicted", "summary", "usage", "warmed"]
 
 _MIB = 1024 * 1024
 
@@ -95,6 +97,13 @@ def performance(figures: Figures) -> Performance:
         cache_hits=figures.found,
         cache_misses=figures.missed,
     )
+
+
+def predicted(cache: PredictionCache) -> PredictionStats:
+    """How well predictions are remembered."""
+    asked = cache.hits + cache.misses
+    rate = round(cache.hits / asked, 4) if asked else 0.0
+    return PredictionStats(entries=len(cache), hits=cache.hits, misses=cache.misses, hit_rate=rate)
 
 
 def warmed(model: Model, warm_up: WarmUp, at: datetime) -> Warmed:

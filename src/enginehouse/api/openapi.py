@@ -120,10 +120,15 @@ def _hot(face: Face) -> Json:
         "tags": [page.tag],
         "summary": page.summary,
         "operationId": page.body.__name__,
-        "parameters": _CONTROLS,
-        **body_of(page.body),
+        "parameters": [*_CONTROLS, *map(_in_address, page.query.items())],
+        **body_of(page.body, required=not page.query),
         "responses": answers,
     }
+
+
+def _in_address(parameter: tuple[str, str]) -> Json:
+    name, meaning = parameter
+    return {"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}}
 
 
 def _refuse(path: str, method: str, operation: Json) -> None:

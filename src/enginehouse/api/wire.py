@@ -28,6 +28,7 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.InvalidRequest: 400,
     errors.MissingCredentials: 401,
     errors.PermissionDenied: 403,
+    errors.PromptBlocked: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
@@ -42,6 +43,7 @@ STATUS: Mapping[type[EnginehouseError], int] = {
     errors.ModelLoadFailed: 503,
     errors.SourceError: 503,
     errors.InsufficientMemory: 507,
+    errors.GuardUnavailable: 503,
     errors.ShuttingDown: 503,
     errors.StoreError: 500,
     errors.StoreUnavailable: 503,
@@ -276,6 +278,8 @@ class Exchange:
         told: RawHeaders = [(b"x-enginehouse-cache", timings.cache.encode())]
         if timings.model is not None:
             told.append((b"x-enginehouse-model", quote(timings.model, safe="/:@.").encode()))
+        if timings.guard is not None:
+            told.append((b"x-enginehouse-guard", timings.guard.encode("ascii", "replace")))
         if timings.age is not None:
             told.append((b"age", str(int(timings.age)).encode()))
         return [*told, *self.headers, (b"server-timing", self._server_timing())]

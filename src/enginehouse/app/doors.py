@@ -17,12 +17,14 @@ from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router
 from enginehouse.api.llm import llm_faces, llm_router
+from enginehouse.api.metrics import guard_metrics, metrics_router, model_cache_metrics, open_paths
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.ollama import ollama_faces
 from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.ollama_pull import ollama_pull_router
 from enginehouse.api.openai import openai_faces
+from enginehouse.api.predict import predict_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
@@ -37,6 +39,7 @@ from enginehouse.app.rooms import Rooms
 from enginehouse.core.cache.managing import Managing
 from enginehouse.core.structured import Structured
 from enginehouse.settings.schema import ServerSettings
+from enginehouse.telemetry.metrics import Metrics
 
 __all__ = ["front_door"]
 
@@ -60,6 +63,7 @@ def front_door(rooms: Rooms, sockets: Sockets, settings: ServerSettings, stoppin
         audit=access.audit,
         limits=access.limits,
         sockets={"/ws": sockets},
+        public=open_paths(rooms.settings()),
     )
 
 
@@ -75,6 +79,7 @@ def _hot(rooms: Rooms) -> Mapping[str, Face]:
         **{path: _kept(face, rooms) for path, face in dialects.items()},
         **llm_faces(gateway),
         **rerank_faces(gateway),
+        **predict_faces(rooms.predictions, lambda: rooms.settings().predictions.default_model),
         "/v1/inference": InferenceFace(gateway, Structured()),
         "/api/v1/inference/chat": ChatFace(rooms.answers),
     }
@@ -90,7 +95,11 @@ def _kept(face: Face, rooms: Rooms) -> Face:
 def _operation(rooms: Rooms) -> Sequence[APIRouter]:
     """How it does."""
     on = rooms.ground
+    metrics = Metrics()
+    metrics.add(model_cache_metrics(on.catalogue, on.residency, rooms.holdings, rooms.cleanup))
+    metrics.add(guard_metrics(rooms.guarding, rooms.predictions.cache))
     return [
+        metrics_router(metrics),
         health_router(on.catalogue, on.residency, rooms.holdings, rooms.cleanup, on.dependencies),
         vram_router(on.catalogue, rooms.holdings),
         queue_router(on.catalogue, on.admission),
@@ -101,7 +110,15 @@ def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:
     """What models there are and what is in memory, in each dialect's words."""
     on, copies = rooms.ground, rooms.copies
     return [
-        model_cache_router(on.catalogue, on.residency, copies, rooms.holdings, rooms.warm_ups, rooms.cleanup),
+        model_cache_router(
+            on.catalogue,
+            on.residency,
+            copies,
+            rooms.holdings,
+            rooms.warm_ups,
+            rooms.cleanup,
+            rooms.predictions.cache,
+        ),
         residents_router(on.catalogue, on.residency, copies, on.admission, on.changes, watch),
         models_router(on.catalogue, copies),
         ollama_router(on.catalogue, copies),

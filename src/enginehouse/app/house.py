@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from enginehouse.api.metrics import open_paths
 from enginehouse.api.sockets import Sockets
 from enginehouse.app.doors import front_door
 from enginehouse.app.ground import Ground, open_ground
@@ -48,7 +49,7 @@ class House:
         self.settings = settings
         self.rooms.adopt(settings)
         self.sockets.adopt(settings.chat)
-        self.asgi.adopt(self.ground.access.identity, settings.server)
+        self.asgi.adopt(self.ground.access.identity, settings.server, open_paths(settings))
         self.show("settings", models)
         await self.rooms.registry.adopt(settings)
 

@@ -7,7 +7,7 @@ from enginehouse.app.ground import Ground, prices_of
 from enginehouse.core.chat import Answers
 from enginehouse.core.copies import Copies
 from enginehouse.core.embedding import Embedder
-from enginehouse.core.gateway import Gateway, Recall, Seats, Spending
+from enginehouse.core.gateway import Gateway, Guarding, Recall, Seats, Spending
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.budgets import Budgets
@@ -16,6 +16,8 @@ from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.core.listing import Listing
 from enginehouse.core.measuring import ModelRulers
+from enginehouse.core.prediction_cache import PredictionCache
+from enginehouse.core.predictions import Predictions
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.sessions import Archive, Sessions
@@ -40,6 +42,7 @@ class Rooms:
     def __init__(self, ground: Ground, settings: Callable[[], Settings]) -> None:
         now = settings()
         self.ground = ground
+        self.settings = settings
         self.copies = Copies(ground.admission, ground.residency, now.residency)
         self.listing = Listing(ground.catalogue, ground.residency, self.copies, ground.changes.publish)
         file = RegistryFile(now.data_dir / "registered-models.json")
@@ -49,7 +52,13 @@ class Rooms:
         secret = key_secret(now.auth, now.data_dir)
         self.digests = Digests(secret, enabled=now.ledger.request_digests)
         seats = Seats(ground.catalogue, ground.admission, ground.residency, self.copies)
-        self.gateway = Gateway(seats, self.routes, ground.ledger, self.spending, self.digests, Recall(ground.cache))
+        remembered = PredictionCache(now.predictions, time.monotonic)
+        self.guarding = Guarding(seats, now.guard, remembered)
+        recall = Recall(ground.cache)
+        self.gateway = Gateway(
+            seats, self.routes, ground.ledger, self.spending, self.digests, recall, self.guarding
+        )
+        self.predictions = Predictions(self.gateway, remembered)
         self.warm_ups = WarmUps(self.gateway, ground.residency)
         self.cleanup = Cleanup(ground.residency, ground.machine)
         self.holdings = Holdings(ground.residency, self.copies, ground.machine)
@@ -78,6 +87,8 @@ class Rooms:
         self.spending.adopt(Budgets(ground.database, settings.budgets))
         ground.ledger.adopt(prices_of(settings))
         self.digests.adopt(enabled=settings.ledger.request_digests)
+        self.guarding.adopt(settings.guard)
+        self.predictions.cache.adopt(settings.predictions)
         ground.access.adopt(settings)
         ground.cache.adopt(settings.cache)
         self.sessions.adopt(settings.sessions)

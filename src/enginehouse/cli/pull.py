@@ -17,7 +17,7 @@ from enginehouse.errors import EnginehouseError, ModelNotFound, SourceError
 from enginehouse.stores.artifacts import Artifacts, Progress
 from enginehouse.types import Deployment, Model, Source
 
-__all__ = ["Wanted", "run_pull", "select"]
+__all__ = ["Wanted", "is_optional", "run_pull", "select"]
 
 _USAGE = 2
 _STOPPED = 130
@@ -62,14 +62,24 @@ def run_pull(
 def select(names: Sequence[str], catalogue: Catalogue, sha256: str | None = None) -> tuple[Wanted, ...]:
     """What to bring: the models or bare sources that are named, or all models with files when none is.
 
+    Default models on the hub are large and come only when they are named.
+
     Raises:
         SourceError: a name is neither, or `sha256` goes with nothing.
     """
     if sha256 is not None and len(names) != 1:
         raise SourceError("--sha256 is the digest of one source: give that source alone.")
     if not names:
-        return tuple(wanted for model in catalogue.models() for wanted in _files_of(model))
+        every = (model for model in catalogue.models() if not is_optional(model))
+        return tuple(wanted for model in every for wanted in _files_of(model))
     return tuple(wanted for name in dict.fromkeys(names) for wanted in _named(name, catalogue, sha256))
+
+
+def is_optional(model: Model) -> bool:
+    """Whether it is a default model on the hub: large, and fetched only when it is named."""
+    source = model.deployments[0].source
+    files = source.values() if isinstance(source, dict) else [source or ""]
+    return model.origin == "default" and any(file.startswith("hf:") for file in files)
 
 
 def _named(name: str, catalogue: Catalogue, sha256: str | None) -> tuple[Wanted, ...]:

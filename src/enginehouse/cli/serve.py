@@ -17,6 +17,7 @@ from enginehouse.cli.banner import show_banner
 from enginehouse.cli.catalogue import artifacts_of, configured, fetch
 from enginehouse.cli.console import remarks
 from enginehouse.cli.effective import Effective
+from enginehouse.cli.pull import is_optional
 from enginehouse.cli.service import address
 from enginehouse.cli.sockets import BoundedSocket
 from enginehouse.errors import SettingsError, SourceError
@@ -59,9 +60,11 @@ def serve(found: Effective, *, pull: bool) -> None:
 
 
 def _pull(settings: Settings) -> None:
-    """Bring every model's files here; what cannot be had is told, and no reason not to serve the rest."""
+    """Bring the models' files here; what cannot be had is told, and no reason not to serve the rest."""
     artifacts = artifacts_of(settings)
     for model in configured(settings).models():
+        if is_optional(model):
+            continue
         try:
             fetch(model, artifacts)
         except SourceError as error:

@@ -125,6 +125,8 @@ class WarmUps:
         request = _request(model)
         if request.operation is Operation.EMBEDDING:
             await self._gateway.embed(request, [f"sample {number + 1}"])
+        elif request.operation is Operation.CLASSIFICATION:
+            await self._gateway.classify(request, [f"sample {number + 1}"])
         else:
             generation = _generation(model, request.operation, f"Sample {number + 1}: say hello.")
             async with self._gateway.events(request, generation) as answering:
@@ -139,12 +141,12 @@ def _operation(model: Model) -> Operation:
         raise InvalidRequest(f"The model {model.id!r} runs elsewhere; there is nothing to warm up here.")
     if model.kind is Kind.EMBEDDING:
         return Operation.EMBEDDING
+    if model.kind is Kind.CLASSIFIER:
+        return Operation.CLASSIFICATION
     if model.kind is Kind.CHAT:
         without_template = "completion" in model.capabilities and "chat" not in model.capabilities
         return Operation.COMPLETION if without_template else Operation.CHAT
-    raise InvalidRequest(
-        f"{model.id!r} is a {model.kind.value} model; only chat and embedding models are warmed up."
-    )
+    raise InvalidRequest(f"{model.id!r} is a {model.kind.value} model; rerankers are not warmed up.")
 
 
 def _generation(model: Model, operation: Operation, text: str) -> Generation:

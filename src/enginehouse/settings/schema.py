@@ -6,6 +6,7 @@ is the only place where a key is explained. Rooms get the smallest piece they ne
 
 from collections.abc import Mapping
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -39,12 +40,16 @@ __all__ = [
     "DatedPriceSettings",
     "EngineSettings",
     "GenerationSettings",
+    "GuardMode",
+    "GuardSettings",
     "InstanceSettings",
     "LedgerSettings",
     "LimitSettings",
     "LlamaServerSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelSettings",
+    "PredictionSettings",
     "PriceSettings",
     "ProviderSettings",
     "QdrantSettings",
@@ -144,6 +149,13 @@ class LogSettings(Section):
     """Lowest level that is written."""
     format: Annotated[Literal["auto", "human", "json"], words(text="human", console="human")] = "auto"
     """`auto` is human lines on a terminal and JSON elsewhere."""
+
+
+class MetricsSettings(Section):
+    """Who may read metrics."""
+
+    public: bool = False
+    """Whether `/metrics` wants no key also where the service listens on more than loopback."""
 
 
 class SourceSettings(Section):
@@ -409,6 +421,49 @@ class CacheSettings(Section):
     """Answers to questions that mean the same."""
 
 
+class PredictionSettings(Section):
+    """What classifiers say of texts."""
+
+    default_model: str = "guard"
+    """Model that `POST /predict` asks when its caller names none."""
+    cache_entries: Annotated[int, Field(ge=0)] = 50_000
+    """Most texts whose prediction is remembered; some 500 bytes each."""
+    cache_ttl: Seconds = 3600.0
+    """Seconds for which a prediction is remembered; 0 remembers none."""
+
+
+class GuardMode(StrEnum):
+    """What becomes of a request that the guard takes for an attack, mildest first."""
+
+    OFF = "off"
+    """Nobody looks."""
+    SHADOW = "shadow"
+    """It goes on; only the log says so."""
+    FLAG = "flag"
+    """It goes on; a header and the log say so."""
+    BLOCK = "block"
+    """It is refused with status 403."""
+
+
+class GuardSettings(Section):
+    """Looks at what users say, and at what tools bring, before a chat model does."""
+
+    mode: GuardMode = GuardMode.OFF
+    """What becomes of an attack on any model: `off`, `shadow` (log only), `flag` (a header too), `block` (403)."""
+    by_model: dict[str, GuardMode] = {}
+    """The same for single models, by id; the strictest of all that apply counts."""
+    by_key: dict[str, GuardMode] = {}
+    """The same for single stored API keys, by their id."""
+    model: str = "guard"
+    """Classifier that is asked; one of its labels has to mean harmless."""
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability from which a text counts as an attack; 0 takes what the classifier's makers advise."""
+    on_failure: Literal["deny", "allow"] = "deny"
+    """What `block` does while the classifier cannot be asked: refuse with status 503, or let requests pass."""
+    timeout: PositiveSeconds = 10.0
+    """Seconds the classifier may take, its load included."""
+
+
 _TIERS = {"premium": "1000/hour", "standard": "100/hour", "basic": "10/hour"}
 _ENDPOINTS = {
     "/v1/llm/generate": "10/minute",
@@ -653,6 +708,7 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     data_dir: Path = Field(default_factory=lambda: user_data_path("enginehouse"))
     """Where the service keeps what it must not lose: fetched models, the database, engine logs."""
     models_dir: Path | None = None
@@ -667,6 +723,8 @@ class Settings(Section):
     sessions: SessionSettings = SessionSettings()
     chat: ChatSettings = ChatSettings()
     cache: CacheSettings = CacheSettings()
+    predictions: PredictionSettings = PredictionSettings()
+    guard: GuardSettings = GuardSettings()
     ledger: LedgerSettings = LedgerSettings()
     prices: tuple[DatedPriceSettings, ...] = ()
     """Prices from a day on, each with `model`, `since` (a date) and what a model's `price` has."""
@@ -680,7 +738,8 @@ class Settings(Section):
     anthropic: ProviderSettings = ProviderSettings()
     ollama: ProviderSettings = ProviderSettings()
     default_models: bool = True
-    """Whether the small default models (`smollm2`, `minilm`) are in the catalogue."""
+    """Whether the default models (`smollm2`, `minilm`, `guard` and the classifiers to be pulled) are in the
+    catalogue."""
     default_chat_model: str | None = None
     """Model that answers where a chat may name none: in kept conversations, and in `enginehouse chat`."""
     models: dict[ModelId, ModelSettings] = {}

@@ -3,7 +3,15 @@
 from enginehouse.testing.asgi import Answer, Caller, SocketCaller
 from enginehouse.testing.books import FakeBooks, FakeSpool
 from enginehouse.testing.clock import simulate
-from enginehouse.testing.engines import WHOLE, FakeEmbedder, FakeEngine, FakeGpuLauncher, FakeLauncher, FakeReranker
+from enginehouse.testing.engines import (
+    WHOLE,
+    FakeClassifier,
+    FakeEmbedder,
+    FakeEngine,
+    FakeGpuLauncher,
+    FakeLauncher,
+    FakeReranker,
+)
 from enginehouse.testing.lines import MemoryLines, SharedMemory
 from enginehouse.testing.machine import FakeMachine
 
@@ -12,6 +20,7 @@ __all__ = [
     "Answer",
     "Caller",
     "FakeBooks",
+    "FakeClassifier",
     "FakeEmbedder",
     "FakeEngine",
     "FakeGpuLauncher",

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 from enginehouse.dialects.openai.chat import OpenAIChat
-from enginehouse.engines.base import Call, Embedding, Ranking, Reply
+from enginehouse.engines.base import Call, Classification, Embedding, Ranking, Reply
 from enginehouse.engines.http import taken
 from enginehouse.engines.metadata import Weight
 from enginehouse.residency.base import Loaded, Watcher
@@ -14,7 +14,16 @@ from enginehouse.types import Deployment
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect, Generation
 
-__all__ = ["WHOLE", "FakeEmbedder", "FakeEngine", "FakeGpuLauncher", "FakeLauncher", "FakeReply", "FakeReranker"]
+__all__ = [
+    "WHOLE",
+    "FakeClassifier",
+    "FakeEmbedder",
+    "FakeEngine",
+    "FakeGpuLauncher",
+    "FakeLauncher",
+    "FakeReply",
+    "FakeReranker",
+]
 
 WHOLE = (
     b'{"id":"x","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],'
@@ -111,6 +120,44 @@ class FakeEmbedder:
         return Embedding(vectors=vectors, tokens=sum(len(text) for text in texts))
 
 
+class FakeClassifier:
+    """Satisfies `Engine` and `Classifies`: what says `attack` is one, what says `evil` is a jailbreak.
+
+    Args:
+        seconds: how long it takes for a batch.
+    """
+
+    labels = ("prompt_injection", "jailbreak", "benign")
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.asked: list[str] = []
+        """Every text, in the order in which it was asked."""
+
+    async def healthy(self) -> bool:
+        """Always."""
+        return True
+
+    async def classify(self, texts: Sequence[str]) -> Classification:
+        """Sure of itself; a text of more than 1,000 characters is not read to its end."""
+        await asyncio.sleep(self.seconds)
+        self.asked += texts
+        return Classification(
+            labels=self.labels,
+            scores=[_opinion(text) for text in texts],
+            tokens=sum(len(text.split()) for text in texts),
+            truncated=tuple(index for index, text in enumerate(texts) if len(text) > 1000),
+            neutral="benign",
+            threshold=0.8,
+        )
+
+
+def _opinion(text: str) -> tuple[float, float, float]:
+    if "evil" in text:
+        return 0.1, 0.8, 0.1
+    return (0.9, 0.05, 0.05) if "attack" in text else (0.02, 0.03, 0.95)
+
+
 class FakeReranker(FakeEmbedder):
     """Satisfies `Reranks` too: the score of a document is how often the query stands in it."""
 
@@ -134,7 +181,7 @@ class FakeLauncher:
 
     def __init__(
         self,
-        engine: FakeEngine | FakeEmbedder | None = None,
+        engine: FakeEngine | FakeEmbedder | FakeClassifier | None = None,
         *,
         load_seconds: float = 1.0,
         unload_seconds: float = 0.0,

@@ -69,6 +69,8 @@ class Operation(StrEnum):
     EMBEDDING = "embedding"
     RERANK = "rerank"
     """How well documents answer a query."""
+    CLASSIFICATION = "classification"
+    """Which labels fit a text."""
     COUNT = "count"
     """The tokens of a prompt, and nothing of an answer."""
     LOAD = "load"
@@ -331,6 +333,8 @@ class Timings(Struct, kw_only=True):
     """Where the answer is from: `exact` or `semantic`, `miss` when it was not kept, `bypass` when nobody looked."""
     age: float | None = None
     """Seconds since the kept answer was made."""
+    guard: str | None = None
+    """What the guard says of it, where it may be told."""
     patience: Patience | None = None
     """What its caller is willing to wait, where that is known."""
     gone: bool = False

@@ -11,11 +11,13 @@ from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.llm import llm_faces, llm_router
+from enginehouse.api.metrics import guard_metrics, metrics_router, model_cache_metrics
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
 from enginehouse.api.ollama import ollama_faces
 from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.openai import openai_faces
+from enginehouse.api.predict import predict_faces
 from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
@@ -24,12 +26,14 @@ from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
-from enginehouse.core.gateway import Gateway, Seats
+from enginehouse.core.gateway import Gateway, Guarding, Seats
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity import Identity
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.listing import Listing
+from enginehouse.core.prediction_cache import PredictionCache
+from enginehouse.core.predictions import Predictions
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.structured import Structured
@@ -39,12 +43,15 @@ from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import (
     AdmissionSettings,
     AuthSettings,
+    GuardSettings,
+    PredictionSettings,
     ResidencySettings,
     RoutingSettings,
     ServerSettings,
     Settings,
 )
 from enginehouse.telemetry.events import EventStream
+from enginehouse.telemetry.metrics import Metrics
 from enginehouse.testing import (
     Caller,
     FakeBooks,
@@ -107,6 +114,7 @@ async def open_door(
     memory=(),
     gpus=(),
     offloaded=None,
+    guard=None,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
@@ -129,7 +137,10 @@ async def open_door(
         ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices({}, ())))
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(), clock, lambda: 1.0)
-        gateway = Gateway(Seats(catalogue, gates, residency, copies), routes, ledger)
+        seats = Seats(catalogue, gates, residency, copies)
+        remembered = PredictionCache(PredictionSettings(cache_entries=100), clock)
+        guarding = Guarding(seats, GuardSettings.model_validate(guard or {}), remembered)
+        gateway = Gateway(seats, routes, ledger, guarding=guarding)
         warm_ups = WarmUps(gateway, residency)
         holdings, cleanup = Holdings(residency, copies, machine), Cleanup(residency, machine)
         hot = {
@@ -138,6 +149,7 @@ async def open_door(
             **ollama_faces(gateway, catalogue, copies.unload),
             **llm_faces(gateway),
             **rerank_faces(gateway),
+            **predict_faces(Predictions(gateway, remembered), lambda: "judge"),
             "/v1/inference": InferenceFace(gateway, Structured()),
         }
         listing = Listing(catalogue, residency, copies, changes.publish)
@@ -150,11 +162,15 @@ async def open_door(
         )
         if folder is not None:
             await registry.open()
+        metrics = Metrics()
+        metrics.add(model_cache_metrics(catalogue, residency, holdings, cleanup))
+        metrics.add(guard_metrics(guarding, remembered))
         rest = framework_app(
             [
+                metrics_router(metrics),
                 health_router(catalogue, residency, holdings, cleanup),
                 vram_router(catalogue, holdings),
-                model_cache_router(catalogue, residency, copies, holdings, warm_ups, cleanup),
+                model_cache_router(catalogue, residency, copies, holdings, warm_ups, cleanup, remembered),
                 queue_router(catalogue, gates),
                 residents_router(
                     catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)

@@ -178,6 +178,7 @@ async def test_the_statistics_of_all(door):
             "org/big:8b": {"cached": False, "memory_usage_mb": 0.0, "access_count": 0, "hit_rate": 0.0},
             "vec": {"cached": False, "memory_usage_mb": 0.0, "access_count": 0, "hit_rate": 0.0},
         },
+        "predictions": {"entries": 0, "hits": 0, "misses": 0, "hit_rate": 0.0},
     }
     assert body["system_stats"] == {
         "uptime_seconds": 0,

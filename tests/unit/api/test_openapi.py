@@ -22,6 +22,7 @@ HOT = {
     "/v1/llm/generate": ("GenerateBody", "text/event-stream"),
     "/v1/llm/generate-embeddings": ("EmbedBody", None),
     "/v1/inference": ("InferenceBody", None),
+    "/predict": ("PredictBody", None),
 }
 SHAPES = {
     "/v1/nothing": "OpenAIError",
@@ -77,7 +78,8 @@ def test_a_hot_route_tells_its_body_and_how_it_streams(page, path):
     assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(f"/{body}")
     assert operation["responses"]["200"]["content"].keys() == {"application/json", *([stream] if stream else [])}
     told = {one["name"] for one in operation["parameters"]}
-    assert told == {"X-Request-Priority", "X-Request-Timeout", "X-Session-ID"}
+    own = {"text", "model_name"} if path == "/predict" else set()
+    assert told == {"X-Request-Priority", "X-Request-Timeout", "X-Session-ID"} | own
     assert {"400", "401", "403", "404", "413", "429", "502", "503", "504", "507"} <= operation["responses"].keys()
 
 
@@ -108,7 +110,7 @@ def shape_by_rule(path):
         "/api/": "OllamaError",
         "/models": "ModelCacheError",
     }
-    if path == "/cleanup":
+    if path in {"/cleanup", "/predict"}:
         return "ModelCacheError"
     return next((shape for start, shape in families.items() if path.startswith(start)), "OpenAIError")
 

@@ -29,7 +29,8 @@ def card(**values):
 
 
 def test_the_defaults_are_there_and_complete():
-    chat, embedder = sorted(from_settings(Settings()), key=lambda model: model.kind)
+    models = {model.id: model for model in from_settings(Settings())}
+    chat, embedder = models["smollm2"], models["minilm"]
     assert (chat.id, chat.kind, chat.context_length) == ("smollm2", Kind.CHAT, 8192)
     assert chat.capabilities[:2] == ("chat", "completion")
     assert (embedder.id, embedder.kind, embedder.context_length) == ("minilm", Kind.EMBEDDING, 256)
@@ -38,7 +39,20 @@ def test_the_defaults_are_there_and_complete():
         [deployment] = model.deployments
         assert deployment.source == DEFAULT_MODELS[model.id].source
         assert deployment.sha256 == DEFAULT_MODELS[model.id].sha256
-    Catalogue([chat, embedder])
+    Catalogue(models.values())
+
+
+def test_classifiers_are_there_too_and_those_on_the_hub_wait_to_be_pulled():
+    models = {model.id: model for model in from_settings(Settings()) if model.kind is Kind.CLASSIFIER}
+    guard = models.pop("guard")
+    assert Path(guard.deployments[0].source).is_dir()
+    assert guard.deployments[0].slots > 1
+    assert models.keys() == {
+        f"{name}_pretrained"
+        for name in ("deberta-v3-base", "roberta-base", "bert-base-uncased", "distilbert-base-uncased")
+    }
+    for model in models.values():
+        assert {file.partition(":")[0] for file in model.deployments[0].source.values()} == {"hf"}
 
 
 def test_an_entry_of_ones_own_replaces_a_default():

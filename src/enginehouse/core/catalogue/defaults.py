@@ -1,9 +1,32 @@
 """The small models that are there without any configuration, written as settings would be."""
 
+from pathlib import Path
+
+import enginehouse
 from enginehouse.settings.schema import ModelSettings
 from enginehouse.types import EngineName, Kind
 
 __all__ = ["DEFAULT_MODELS"]
+
+_SHIPPED = Path(enginehouse.__file__).parent / "models"
+"""Models that are part of the package."""
+
+
+def _on_the_hub(name: str, base: str) -> ModelSettings:
+    """A classifier that is here once somebody has pulled it, or put files of one's own in its place."""
+    root = f"hf:Xenova/{base}"
+    return ModelSettings(
+        name=name,
+        kind=Kind.CLASSIFIER,
+        engine=EngineName.ONNX,
+        source={
+            "model.onnx": f"{root}/onnx/model.onnx",
+            "tokenizer.json": f"{root}/tokenizer.json",
+            "config.json": f"{root}/config.json",
+        },
+        capabilities=("classification",),
+    )
+
 
 DEFAULT_MODELS = {
     # Apache-2.0, 98 MB.
@@ -35,4 +58,16 @@ DEFAULT_MODELS = {
         context_length=256,
         capabilities=("embedding",),
     ),
+    # 25 MB, made by the scripts under models/guard; its licence and its limits are told in its own README.md.
+    "guard": ModelSettings(
+        name="Enginehouse guard",
+        kind=Kind.CLASSIFIER,
+        engine=EngineName.ONNX,
+        source=str(_SHIPPED / "guard"),
+        capabilities=("classification",),
+    ),
+    "deberta-v3-base_pretrained": _on_the_hub("DeBERTa v3 base", "deberta-v3-base"),
+    "roberta-base_pretrained": _on_the_hub("RoBERTa base", "roberta-base"),
+    "bert-base-uncased_pretrained": _on_the_hub("BERT base, uncased", "bert-base-uncased"),
+    "distilbert-base-uncased_pretrained": _on_the_hub("DistilBERT base, uncased", "distilbert-base-uncased"),
 }

@@ -1,7 +1,7 @@
 """An engine's answer on its way to the caller: passed through as it is, told in another dialect, or as events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol, Self, TypeVar
 
@@ -22,7 +22,7 @@ from enginehouse.engines.http import streamed, taken
 from enginehouse.errors import EngineError, InvalidRequest
 from enginehouse.types import Deployment, Request
 from enginehouse.types.answer import Answer, Event, TextDelta
-from enginehouse.types.generation import Dialect, Generation, Sampling
+from enginehouse.types.generation import Dialect, Generation, Part, Role, Sampling, Text, ToolResult
 
 __all__ = ["Cached", "Events", "Flow", "Frames", "asked_of"]
 
@@ -103,6 +103,10 @@ class Events:
         async for event in at_pace(events, pace if self._request.stream else None):
             yield event
 
+    def said(self) -> Sequence[str]:
+        """What came since the model last spoke."""
+        return said_in(self._generation)
+
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
         """Every event, as it comes."""
         generation = asked_of(seat.deployment, self._generation)
@@ -159,6 +163,14 @@ class Frames:
         async for event in at_pace(events, pace):
             yield writer.write(event)
         yield writer.close()
+
+    def said(self) -> Sequence[str]:
+        """What came since the model last spoke; the whole body where it passes through although nobody understands
+        it."""
+        try:
+            return said_in(self._wording.generation)
+        except InvalidRequest:
+            return [self._request.body.decode("utf-8", "replace")]
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         """Frames, or the body; an empty piece stands for life without words."""
@@ -295,6 +307,30 @@ async def at_pace(events: Sequence[Event], pace: float | None) -> AsyncGenerator
         if pace is not None and isinstance(event, TextDelta):
             await asyncio.sleep(1 / pace)
         yield event
+
+
+def said_in(generation: Generation) -> list[str]:
+    """Words of users and results of tools behind the last turn of the model; a prompt is all of it a user's."""
+    if generation.prompt is not None:
+        return [text for text in generation.prompt.texts if isinstance(text, str)]
+    spoken = [place for place, turn in enumerate(generation.turns) if turn.role is Role.ASSISTANT]
+    fresh = generation.turns[spoken[-1] + 1 if spoken else 0 :]
+    return [
+        text
+        for turn in fresh
+        if turn.role in (Role.USER, Role.TOOL)
+        for part in turn.parts
+        for text in words_of(part)
+    ]
+
+
+def words_of(part: Part) -> Iterator[str]:
+    """What can be read of a part."""
+    if isinstance(part, Text):
+        yield part.text
+    elif isinstance(part, ToolResult):
+        for inner in part.parts:
+            yield from words_of(inner)
 
 
 def expected_of(generation: Generation) -> Expected:

@@ -7,7 +7,14 @@ again; the caller sees nothing of that but the time it took.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from typing import Generic, TypeVar
 
 import msgspec
@@ -17,6 +24,8 @@ from msgspec import Struct
 from enginehouse.core.cache.answers import Vectors
 from enginehouse.core.cache.questions import Question, Texts
 from enginehouse.core.gateway.flows import Cached, Events, Flow, Frames, asked_of
+from enginehouse.core.gateway.guarding import Guarding, Watch
+from enginehouse.core.gateway.labelling import Labels
 from enginehouse.core.gateway.meter import Heard, guessed_tokens
 from enginehouse.core.gateway.ranking import Scores, Scoring
 from enginehouse.core.gateway.recall import Recall
@@ -28,7 +37,7 @@ from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
-from enginehouse.engines.base import Counts, Embedding, Embeds, Ranking
+from enginehouse.engines.base import Classification, Counts, Embedding, Embeds, Ranking
 from enginehouse.errors import (
     EnginehouseError,
     InvalidRequest,
@@ -41,7 +50,7 @@ from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.answer import Answer, Event
 from enginehouse.types.generation import Generation
 
-__all__ = ["Answering", "Embedded", "Gateway", "Ranked", "patience"]
+__all__ = ["Answering", "Classified", "Embedded", "Gateway", "Ranked", "patience"]
 
 log = structlog.get_logger()
 
@@ -84,6 +93,13 @@ class Ranked(Struct, frozen=True, kw_only=True):
     scoring: Scoring
 
 
+class Classified(Struct, frozen=True, kw_only=True):
+    """What a classifier said, and which one."""
+
+    classification: Classification
+    seat: Served
+
+
 class Gateway:
     """Where faces hand in requests.
 
@@ -94,6 +110,7 @@ class Gateway:
         spending: what a caller may spend; everything when left out.
         digests: makes those by which the ledger tells repeats; without it there are none.
         recall: asks the cache; without it nothing is cached.
+        guarding: looks at what users say before models do; nobody does when left out.
     """
 
     def __init__(
@@ -104,6 +121,7 @@ class Gateway:
         spending: Spending | None = None,
         digests: Digests | None = None,
         recall: Recall | None = None,
+        guarding: Guarding | None = None,
     ) -> None:
         self._recall = recall
         self._seats = seats
@@ -111,6 +129,7 @@ class Gateway:
         self._ledger = ledger
         self._spending = spending or Spending()
         self._digests = digests or Digests(b"", enabled=False)
+        self._guarding = guarding
 
     def frames(self, request: Request, wording: Wording) -> AbstractAsyncContextManager[Answering[bytes]]:
         """The answer as the caller's own dialect writes it: the frames of a stream, or one body.
@@ -155,6 +174,33 @@ class Gateway:
             ranking, scoring = await anext(answering.pieces)
         return Ranked(ranking=ranking, scoring=scoring)
 
+    async def classify(self, request: Request, texts: Sequence[str]) -> Classified:
+        """Scores of texts, a row of them a text.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, or it does not classify.
+            EnginehouseError: as for `frames`.
+        """
+        async with self._run(request, Labels(texts)) as answering:
+            classification = await anext(answering.pieces)
+        return Classified(classification=classification, seat=answering.seat)
+
+    def resolve(self, request: Request) -> Model:
+        """The model that a request means.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, or it is for something else.
+            PermissionDenied: the caller may not use it, or not claim this priority.
+        """
+        return self._seats.resolve(request, request.model)
+
+    async def note_hit(self, request: Request, model: Model) -> None:
+        """Record a request that was answered from memory; no engine hears of it."""
+        async with self._ledger.record(request, request.face) as entry:
+            request.timings.model = model.id
+            entry.resolved(model, model.deployments[0])
+            entry.cache = "exact"
+
     async def count(self, request: Request, generation: Generation) -> tuple[int, bool]:
         """Tokens of a prompt, and whether that is an estimate because the engine does not count for us."""
         async with self._run(request, _Count(request, generation)) as answering:
@@ -187,12 +233,14 @@ class Gateway:
                     yield Answering(Served(model=model, deployment=model.deployments[0]), found, entry)
                     return
             tries = Tries(request, self._seats, self._routes)
+            guarded: Watch | None = None
             while True:
                 model, deployment = tries.next()
                 if not entry.is_resolved:
                     entry.resolved(model, deployment)
                 first = hold is None
                 hold = hold or await whole.enter_async_context(self._spending.held(request, entry, expected))
+                guarded = guarded or await whole.enter_async_context(self._guarded(request, model, flow))
                 if await hold.cover(model, deployment) or first:
                     continue  # others may have come to that place meanwhile
                 try:
@@ -200,7 +248,7 @@ class Gateway:
                         if seat is None:
                             continue  # the name may mean another model by now
                         entry.resolved(seat.model, seat.deployment)
-                        async with _asked(request, flow, seat, entry) as pieces:
+                        async with _asked(request, flow, seat, entry, guarded) as pieces:
                             begun = True
                             yield Answering(seat, pieces, entry)
                     return  # noqa: TRY300 - what follows belongs to the loop
@@ -208,6 +256,9 @@ class Gateway:
                     if begun or not await tries.again(deployment, error):
                         raise
                     _retried(request, model, deployment, error)
+
+    def _guarded(self, request: Request, model: Model, flow: object) -> AbstractAsyncContextManager[Watch | None]:
+        return nullcontext() if self._guarding is None else self._guarding.watching(request, model, flow)
 
     @asynccontextmanager
     async def _place(self, request: Request, model: Model, deployment: Deployment) -> AsyncGenerator[Seat | None]:
@@ -227,8 +278,12 @@ def _retried(request: Request, model: Model, deployment: Deployment, error: Engi
 
 
 @asynccontextmanager
-async def _asked(request: Request, flow: Flow[T], seat: Seat, entry: Entry) -> AsyncGenerator[AsyncIterator[T]]:
-    """The pieces, once the first one is there."""
+async def _asked(
+    request: Request, flow: Flow[T], seat: Seat, entry: Entry, guarded: Watch | None
+) -> AsyncGenerator[AsyncIterator[T]]:
+    """The pieces, once the guard has let the request pass and the first one is there."""
+    if guarded is not None:
+        await guarded.passed()
     clock = asyncio.get_running_loop().time
     began, request.timings.upstream = clock(), None
     timeout = asyncio.timeout(None)

@@ -23,6 +23,7 @@ _KINDS: Mapping[Operation, Collection[Kind]] = {
     Operation.COUNT: {Kind.CHAT},
     Operation.EMBEDDING: {Kind.EMBEDDING},
     Operation.RERANK: {Kind.RERANK, Kind.EMBEDDING},
+    Operation.CLASSIFICATION: {Kind.CLASSIFIER},
 }
 
 

@@ -1,6 +1,6 @@
 """Identity: who is calling, what they may use, and whether the service may be reachable without asking that."""
 
-from enginehouse.core.identity.exposure import check_exposure, check_origin, check_page
+from enginehouse.core.identity.exposure import check_exposure, check_origin, check_page, is_loopback
 from enginehouse.core.identity.identity import Identity
 from enginehouse.core.identity.principals import (
     ANONYMOUS,
@@ -21,6 +21,7 @@ __all__ = [
     "check_model",
     "check_origin",
     "check_page",
+    "is_loopback",
     "may_name",
     "may_use",
     "require_admin",

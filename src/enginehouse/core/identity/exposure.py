@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from enginehouse.errors import PermissionDenied, SettingsError
 from enginehouse.settings.schema import AuthSettings, ServerSettings
 
-__all__ = ["check_exposure", "check_origin", "check_page"]
+__all__ = ["check_exposure", "check_origin", "check_page", "is_loopback"]
 
 
 def check_exposure(server: ServerSettings, auth: AuthSettings) -> None:
@@ -18,7 +18,7 @@ def check_exposure(server: ServerSettings, auth: AuthSettings) -> None:
         SettingsError: not a loopback address, and no key is set; or the way tokens are signed makes no sense.
     """
     _check_tokens(auth)
-    if auth.api_keys or auth.jwt_secret or auth.jwks_url or _is_loopback(server.host):
+    if auth.api_keys or auth.jwt_secret or auth.jwks_url or is_loopback(server.host):
         return
     raise SettingsError(
         f"server.host is {server.host!r}, which others can reach, but no key is set. Set auth.api_keys "
@@ -89,12 +89,13 @@ def _check_tokens(auth: AuthSettings) -> None:
 def _is_ours(address: str) -> bool:
     """Whether an address is on this machine; every request asks, and few addresses are asked for."""
     try:
-        return _is_loopback(urlsplit(address).hostname or "")
+        return is_loopback(urlsplit(address).hostname or "")
     except ValueError:
         return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
