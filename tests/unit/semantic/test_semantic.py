@@ -142,6 +142,7 @@ async def test_a_caller_may_want_less_error_never_more(setting, wanted, found):
 
 
 async def test_what_is_forgotten_is_gone(setting):
+    assert await setting.cache.find(SCOPE, STORED) is not None
     await setting.cache.forget(["e1", "unknown"])
     calls = setting.words.calls
     assert await setting.cache.find(SCOPE, STORED) is None
