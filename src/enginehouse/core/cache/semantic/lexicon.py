@@ -13,7 +13,7 @@ from itertools import combinations
 
 from enginehouse.core.cache.semantic.words import SMALL
 
-__all__ = ["exists", "likely_typo", "opposite", "same_meaning", "stem"]
+__all__ = ["exists", "likely_typo", "opposite", "read_lists", "same_meaning", "stem"]
 
 _PACKAGE = "enginehouse.core.cache.semantic"
 _VOWELS = frozenset("aeiouy")
@@ -53,6 +53,12 @@ def likely_typo(one: str, other: str) -> bool:
     if exists(one) == exists(other) or min(len(one), len(other)) < _SHORTEST_TYPO or one[0] != other[0]:
         return False
     return _slips(one, other) <= (2 if min(len(one), len(other)) >= _TWO_SLIPS else 1)
+
+
+def read_lists() -> None:
+    """Read all lists now, some tenths of a second; else whoever needs them first waits for them."""
+    for read in (_words, _forms, _synonyms, _antonyms):
+        read()
 
 
 def _prefixed(one: str, other: str) -> bool:
