@@ -17,6 +17,7 @@ from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.opening import open_cache
 from enginehouse.core.catalogue import Catalogue, enrich
+from enginehouse.core.catalogue.servers import OllamaServers
 from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
@@ -49,6 +50,7 @@ class Ground(Struct, frozen=True, kw_only=True):
 
     Args:
         read: from settings to models, also when they are edited.
+        ollama: what Ollama servers say of their models.
         arrivals: set when a model's files have come.
         changes: the stream of what happens to models.
         stopping: set when the service begins to stop.
@@ -59,6 +61,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     artifacts: Artifacts
     read: ReadModels
     catalogue: Catalogue
+    ollama: OllamaServers
     arrivals: asyncio.Event
     changes: EventStream[Update]
     stopping: asyncio.Event
@@ -85,7 +88,9 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         StoreUnavailable: the database cannot be reached.
     """
     artifacts = Artifacts(settings.data_dir / "artifacts", settings.sources)
-    read = partial(enrich, cards=Cards(), locate=artifacts.local, started=int(time.time()))
+    started = int(time.time())
+    ollama = OllamaServers(started=started)
+    read = partial(enrich, cards=Cards(), locate=artifacts.local, started=started, facts=ollama.facts)
     catalogue = Catalogue(await read(settings))
     async with AsyncExitStack() as stack:
         arrivals, stopping = asyncio.Event(), asyncio.Event()
@@ -108,6 +113,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             artifacts=artifacts,
             read=read,
             catalogue=catalogue,
+            ollama=ollama,
             arrivals=arrivals,
             changes=changes,
             stopping=stopping,

@@ -46,7 +46,7 @@ class Rooms:
         self.copies = Copies(ground.admission, ground.residency, now.residency)
         self.listing = Listing(ground.catalogue, ground.residency, self.copies, ground.changes.publish)
         file = RegistryFile(now.data_dir / "registered-models.json")
-        self.registry = Registry(file, self.listing, now, ground.artifacts.local)
+        self.registry = Registry(file, self.listing, now, ground.artifacts.local, facts=ground.ollama.facts)
         self.spending = Spending(Budgets(ground.database, now.budgets))
         self.routes = Routes(ground.catalogue, now.routing, time.monotonic)
         secret = key_secret(now.auth, now.data_dir)

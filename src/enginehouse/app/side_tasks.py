@@ -25,6 +25,8 @@ log = structlog.get_logger()
 _RETRY_SIDE_TASK = 5.0
 _REVIEW_COPIES = 0.5
 """Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
+_REVIEW_OLLAMA = 1.0
+"""Seconds between looks at whether an Ollama server is to be asked."""
 
 
 class Housed(Protocol):
@@ -59,6 +61,7 @@ def _endless(
     house: Housed, environ: Mapping[str, str], config: Path | None
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
+    yield "ollama", partial(_follow_ollama, house)
     yield "copies", partial(_follow_load, house)
     yield "cleanup", house.rooms.cleanup.run
     yield "sessions", house.rooms.sessions.run
@@ -99,6 +102,18 @@ async def _follow_load(house: Housed) -> None:
                 async with asyncio.timeout(_REVIEW_COPIES):
                     await subscription.news()
             house.rooms.copies.review(house.ground.catalogue.models())
+
+
+async def _follow_ollama(house: Housed) -> None:
+    """The list says what Ollama servers say of their models, and what else one of them has."""
+    servers, catalogue = house.ground.ollama, house.ground.catalogue
+    while True:
+        if await servers.ask(house.settings, catalogue.models()):
+            await house.look_again()
+        models = servers.offered(house.settings)
+        if models != catalogue.given("ollama"):
+            house.show("ollama", models)
+        await asyncio.sleep(_REVIEW_OLLAMA)
 
 
 async def _follow_folder(house: Housed, folder: Path) -> None:

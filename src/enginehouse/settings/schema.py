@@ -280,6 +280,13 @@ class ProviderSettings(Section):
     """Project header, where the provider has one."""
 
 
+class OllamaSettings(ProviderSettings):
+    """The Ollama server of models that name no other, and whether what it has is found by itself."""
+
+    discover: bool = True
+    """Whether all models of the server at `base_url` are in the catalogue; without a `base_url` none are."""
+
+
 class StoreSettings(Section):
     """Databases. Empty means embedded: nothing to run beside the service."""
 
@@ -736,7 +743,7 @@ class Settings(Section):
     vectors: VectorSettings = VectorSettings()
     openai: ProviderSettings = ProviderSettings()
     anthropic: ProviderSettings = ProviderSettings()
-    ollama: ProviderSettings = ProviderSettings()
+    ollama: OllamaSettings = OllamaSettings()
     default_models: bool = True
     """Whether the default models (`smollm2`, `minilm`, `guard` and the classifiers to be pulled) are in the
     catalogue."""

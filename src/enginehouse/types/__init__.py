@@ -171,7 +171,7 @@ class Model(Struct, frozen=True, kw_only=True):
     created: int = 0
     """Unix seconds, as the OpenAI list wants it: the file's own time, or the start of the service."""
     origin: str = "settings"
-    """Where the catalogue has it from: `settings`, `default`, `models_dir` or `api`."""
+    """Where the catalogue has it from: `settings`, `default`, `models_dir`, `ollama` or `api`."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from enginehouse.core.catalogue.defaults import DEFAULT_MODELS
 from enginehouse.core.catalogue.names import split_version
-from enginehouse.engines.metadata import ModelCard
+from enginehouse.engines.metadata import Facts, ModelCard
 from enginehouse.errors import SettingsError
 from enginehouse.settings.schema import DeploymentSettings, ModelSettings, ProviderSettings, Settings
 from enginehouse.types import Deployment, EngineName, Instances, Kind, Model, Price
@@ -48,10 +48,16 @@ class Common(Struct, frozen=True, kw_only=True):
     preload: frozenset[str] = frozenset()
     started: int = 0
     """Unix seconds; the age of a model whose files are not here."""
+    facts: Mapping[tuple[str, str], Facts] = {}
+    """What servers said of models, by address and name there."""
 
 
 def from_settings(
-    settings: Settings, cards: Mapping[str, ModelCard] | None = None, *, started: int = 0
+    settings: Settings,
+    cards: Mapping[str, ModelCard] | None = None,
+    *,
+    started: int = 0,
+    facts: Mapping[tuple[str, str], Facts] | None = None,
 ) -> tuple[Model, ...]:
     """The models that the settings declare, and the built-in ones unless they are switched off.
 
@@ -59,11 +65,12 @@ def from_settings(
         settings: the whole configuration; nothing outside it is looked at.
         cards: by id, what is known of files that are already here.
         started: Unix seconds, for models whose files are not.
+        facts: by address and name there, what servers said of their models.
 
     Raises:
         SettingsError: an entry says too little; the message names its key.
     """
-    common = common_of(settings, started)
+    common = common_of(settings, started, facts)
     known = cards or {}
     return tuple(
         build_model(id_, stated, common, card=known.get(id_), origin=origin(id_, settings))
@@ -71,7 +78,7 @@ def from_settings(
     )
 
 
-def common_of(settings: Settings, started: int = 0) -> Common:
+def common_of(settings: Settings, started: int = 0, facts: Mapping[tuple[str, str], Facts] | None = None) -> Common:
     """What the settings say of all models."""
     return Common(
         slots=settings.admission.default_slots,
@@ -82,6 +89,7 @@ def common_of(settings: Settings, started: int = 0) -> Common:
         },
         preload=frozenset(settings.residency.preload),
         started=started,
+        facts=facts or {},
     )
 
 
@@ -104,19 +112,20 @@ def build_model(
         SettingsError: the entry says neither where the model's files are nor what answers.
     """
     engine = engine_of(id_, stated, card)
-    kind = kind_of(stated, engine, card)
+    known = card or said_of(id_, stated, engine, common)
+    kind = kind_of(stated, engine, known)
     slots = stated.slots or usual_slots(engine, kind, common)
     names = {id_, *stated.aliases, "*"}
     return Model(
         id=id_,
         kind=kind,
         deployments=deployments(id_, stated, kind, engine, slots, common),
-        name=stated.name or (card.name if card else ""),
+        name=stated.name or (known.name if known else ""),
         version=split_version(id_)[1],
         aliases=stated.aliases,
-        context_length=stated.context_length or own_context(card, engine, slots),
+        context_length=stated.context_length or own_context(known, engine, slots),
         max_tokens=stated.max_tokens,
-        capabilities=stated.capabilities or (card.capabilities if card else ()) or USUAL[kind],
+        capabilities=stated.capabilities or own_capabilities(known, kind) or USUAL[kind],
         price=Price(input_per_1k=stated.price.input_per_1k, output_per_1k=stated.price.output_per_1k),
         priority=stated.priority,
         ttl=stated.ttl,
@@ -127,6 +136,14 @@ def build_model(
         created=card.modified if card else common.started,
         origin=origin,
     )
+
+
+def said_of(id_: str, stated: ModelSettings, engine: EngineName, common: Common) -> Facts | None:
+    """What the model's own server has said of it, if anything."""
+    if engine is not EngineName.OLLAMA:
+        return None
+    address = remote(stated.base_url, stated.api_key, engine, common).base_url
+    return common.facts.get((address or "", stated.upstream_model or id_))
 
 
 def usual_slots(engine: EngineName, kind: Kind, common: Common) -> int:
@@ -206,8 +223,13 @@ def elsewhere(id_: str, first: Deployment, stated: DeploymentSettings, common: C
     )
 
 
-def own_context(card: ModelCard | None, engine: EngineName, slots: int) -> int | None:
-    """Tokens one sequence may hold by the files; llama.cpp parts the model's own context among its slots."""
+def own_capabilities(card: Facts | None, kind: Kind) -> tuple[str, ...]:
+    """What it can do, unless it is put to another use than its own."""
+    return card.capabilities if card is not None and card.kind is kind else ()
+
+
+def own_context(card: Facts | None, engine: EngineName, slots: int) -> int | None:
+    """Tokens one sequence may hold, as is known of it; llama.cpp parts the model's own context among its slots."""
     if card is None or card.context_length is None:
         return None
     return card.context_length // slots if engine is EngineName.LLAMA_SERVER else card.context_length
@@ -269,8 +291,8 @@ def suggested(stated: ModelSettings, card: ModelCard | None) -> EngineName | Non
     return EngineName.LLAMA_SERVER if gguf else EngineName.ONNX
 
 
-def kind_of(stated: ModelSettings, engine: EngineName, card: ModelCard | None) -> Kind:
-    """What the model is for: as stated, as its files say, else as is usual."""
+def kind_of(stated: ModelSettings, engine: EngineName, card: Facts | None) -> Kind:
+    """What the model is for: as stated, as its files or its server say, else as is usual."""
     if stated.kind is not None:
         return stated.kind
     if card is not None:

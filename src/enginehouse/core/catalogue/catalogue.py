@@ -11,7 +11,7 @@ from enginehouse.types import Model
 
 __all__ = ["Catalogue", "Change"]
 
-RANKS = {"settings": 0, "api": 1, "models_dir": 2, "default": 3}
+RANKS = {"settings": 0, "api": 1, "models_dir": 2, "ollama": 3, "default": 4}
 """Who wins a name two sources claim: the lower. Two claims of one rank are a mistake."""
 
 FEEDS = {"settings": frozenset({"settings", "default"})}

@@ -10,7 +10,7 @@ import structlog
 from msgspec import structs
 
 from enginehouse.core.catalogue.build import declared, from_settings
-from enginehouse.engines.metadata import Cards, ModelCard, capabilities_of, takes_tools
+from enginehouse.engines.metadata import Cards, Facts, ModelCard, capabilities_of, takes_tools
 from enginehouse.errors import ModelLoadFailed, SourceError
 from enginehouse.settings.schema import ModelSettings, Settings
 from enginehouse.types import Model, Source
@@ -24,7 +24,14 @@ Locate: TypeAlias = Callable[[Source, Source | None], Path | None]
 elsewhere. May block, and may raise SourceError."""
 
 
-async def enrich(settings: Settings, cards: Cards, locate: Locate, *, started: int = 0) -> tuple[Model, ...]:
+async def enrich(
+    settings: Settings,
+    cards: Cards,
+    locate: Locate,
+    *,
+    started: int = 0,
+    facts: Mapping[tuple[str, str], Facts] | None = None,
+) -> tuple[Model, ...]:
     """As `from_settings`, with kind, engine, context length and the like read from files that are here.
 
     A file that cannot be read is told in the log and leaves its model as the settings have it; loading it
@@ -34,7 +41,7 @@ async def enrich(settings: Settings, cards: Cards, locate: Locate, *, started: i
         SettingsError: an entry says too little; the message names its key.
     """
     known = await asyncio.to_thread(read_cards, declared(settings), cards, locate)
-    return from_settings(settings, known, started=started)
+    return from_settings(settings, known, started=started, facts=facts)
 
 
 def read_cards(entries: Mapping[str, ModelSettings], cards: Cards, locate: Locate) -> dict[str, ModelCard]:

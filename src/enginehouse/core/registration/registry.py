@@ -16,7 +16,7 @@ from enginehouse.core.listing import Listing
 from enginehouse.core.registration.entries import claim, merge_patch, without_names
 from enginehouse.core.registration.file import Entries, RegistryFile
 from enginehouse.core.registration.rules import admitted, located
-from enginehouse.engines.metadata import Cards
+from enginehouse.engines.metadata import Cards, Facts
 from enginehouse.errors import Conflict, EnginehouseError, InvalidRequest, ModelNotFound, SettingsError
 from enginehouse.residency.base import terms_of
 from enginehouse.settings.schema import ModelSettings, Settings
@@ -33,6 +33,7 @@ _ELSEWHERE = {EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA}
 _WHERE = {
     "settings": "the configuration; change it there",
     "models_dir": "the watched folder; register one of the same id to take its place, or change the file",
+    "ollama": "an Ollama server; register one of the same id to take its place",
     "default": "the built-in models; register one of the same id to take its place",
 }
 
@@ -67,6 +68,7 @@ class Registry:
         listing: where they are shown.
         settings: what they may ask for, and what they take from the rest of the configuration.
         locate: where a source's files are on this machine.
+        facts: what servers say of models, by address and name there.
         aside: runs what blocks on the disk, in a thread.
     """
 
@@ -77,12 +79,14 @@ class Registry:
         settings: Settings,
         locate: Locate,
         *,
+        facts: Mapping[tuple[str, str], Facts] | None = None,
         aside: Aside = asyncio.to_thread,
     ) -> None:
         self._file = file
         self._listing = listing
         self._settings = settings
         self._locate = locate
+        self._facts = facts
         self._aside = aside
         self._cards = Cards()
         self._entries: dict[str, Any] = {}
@@ -245,7 +249,7 @@ class Registry:
 
     def _model(self, id_: str, stated: ModelSettings) -> Model:
         card = read_cards({id_: stated}, self._cards, self._locate).get(id_)
-        model = build_model(id_, stated, common_of(self._settings), card=card, origin="api")
+        model = build_model(id_, stated, common_of(self._settings, facts=self._facts), card=card, origin="api")
         deployment = model.deployments[0]
         engine = deployment.engine
         if engine in _ELSEWHERE and deployment.base_url is None:

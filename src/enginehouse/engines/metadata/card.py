@@ -1,4 +1,4 @@
-"""What a model's own files say of it, whatever their format."""
+"""What is known of a model, by its own files in whatever format, or by the server that has it."""
 
 import re
 from enum import StrEnum
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from enginehouse.types import EngineName, Kind
 
-__all__ = ["Capability", "ModelCard", "capabilities_of", "takes_tools"]
+__all__ = ["Capability", "Facts", "ModelCard", "capabilities_of", "takes_tools"]
 
 
 TOOLS = re.compile(r"\btools\b")
@@ -28,19 +28,26 @@ class Capability(StrEnum):
     CLASSIFICATION = "classification"
 
 
-class ModelCard(Struct, frozen=True, kw_only=True):
+class Facts(Struct, frozen=True, kw_only=True):
+    """What whoever has a model says of it. What is not said is None, or empty."""
+
+    kind: Kind
+    engine: EngineName
+    """What can run it."""
+    name: str = ""
+    context_length: int | None = None
+    """Tokens one text may hold."""
+    capabilities: tuple[str, ...] = ()
+    modified: int = 0
+    """Unix seconds of its newest file."""
+
+
+class ModelCard(Facts, frozen=True, kw_only=True):
     """One model, as its files describe it. What they do not say is None."""
 
     path: Path
     """The file, the first of several parts, or the folder."""
-    kind: Kind
-    engine: EngineName
-    """What can run it here."""
-    name: str
     architecture: str | None = None
-    context_length: int | None = None
-    """Tokens one text may hold."""
-    capabilities: tuple[str, ...] = ()
     embedding_size: int | None = None
     """Numbers in one of its vectors."""
     parameters: int | None = None
@@ -51,8 +58,6 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     """Blocks that can lie on a GPU one by one."""
     size: int = 0
     """Bytes of all its weights on disk."""
-    modified: int = 0
-    """Unix seconds of its newest file."""
     chat_template: bool = False
     """Whether it says how a conversation is written."""
     pooling: str | None = None
