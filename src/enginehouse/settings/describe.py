@@ -73,9 +73,10 @@ The `config.json` of RouterModelCustom, the `config/models.json` of the Model Ex
 `CACHE_CONFIG` of the Model Cache Service load unchanged, alone or mixed with keys of our own, which win. A key with
 nothing beside it is accepted and has no effect.
 
-With a file of the first two the default models are left out, as those services had only the models that were
-written. What a `system` section leaves out has the default it had there: three models in memory, 120 seconds for a
-request, the first GPU. A model of the Model Execution Service is Ollama's; one with `enabled: false` is left out.
+With a file of the first two the default models are left out, and none are looked for on an Ollama server, as those
+services had only the models that were written. What a `system` section leaves out has the default it had there:
+three models in memory, 120 seconds for a request, the first GPU. A model of the Model Execution Service is
+Ollama's; one with `enabled: false` is left out.
 """
 
 

@@ -197,8 +197,9 @@ def translated(data: Mapping[str, Any]) -> Translation:
     if "system" in data:
         for target, value in M3_DEFAULTS.items():
             put(result.data, tuple(target.split(".")), value)
-    if is_m3(data) or whole_m4:
-        result.data.setdefault("default_models", False)  # those services had no models but the written ones
+    if is_m3(data) or whole_m4:  # those services had no models but the written ones
+        put(result.data, ("default_models",), False)
+        put(result.data, ("ollama", "discover"), False)
     return result
 
 

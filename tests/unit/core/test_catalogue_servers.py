@@ -161,6 +161,7 @@ def test_everything_a_server_has_is_found_and_goes_with_it():
     world = World({"other": entry()}, ollama={"base_url": HERE, "api_key": "secret"})
     world.has[HERE] = {"m:1b": ("d", CHAT), "vec:latest": ("d", EMBEDDER)}
     world.turn()
+    assert world.turn(1) == []
     assert world.told()["m:1b"][1] == 8192
     assert world.told()["vec:latest"] == (Kind.EMBEDDING, 512, ("embedding",))
     found = world.catalogue.resolve("vec")

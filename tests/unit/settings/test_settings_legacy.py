@@ -118,6 +118,7 @@ def test_the_documented_m3_file_loads(read):
     assert settings.stores.redis_url == "redis://localhost:6379/0"
     assert settings.limits.requests == 60
     assert not settings.default_models
+    assert not settings.ollama.discover
     assert settings.models == {
         "qwen-7b": ModelSettings(
             source="/path/to/models/qwen-7b.gguf",
@@ -215,6 +216,7 @@ def test_an_m4_file_loads(read):
     settings = read(M4_PUBLISHED, name="models.json")
     assert list(settings.models) == ["llama3.1:8b", "gemma:2b"]
     assert not settings.default_models
+    assert not settings.ollama.discover
     llama, gemma = settings.models.values()
     assert (llama.engine, llama.name, llama.preload, llama.slots) == (EngineName.OLLAMA, "Llama 3.1 8B", True, 3)
     assert (llama.request_timeout, llama.context_length, llama.capabilities) == (25.0, 8192, ("json_mode",))
@@ -229,6 +231,7 @@ def test_an_m4_model_beside_our_sections_is_still_ollamas(read):
     assert settings.models["b"].engine is None
     assert settings.models["b"].request_timeout == 3.0
     assert settings.default_models
+    assert settings.ollama.discover
 
 
 def test_is_m4():

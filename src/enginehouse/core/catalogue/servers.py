@@ -117,7 +117,8 @@ class OllamaServers:
             has = await self._list(next(iter(places.values())))
             home = places.get("")
             every = {name: structs.replace(home, model=name) for name in has} if home else {}
-            await self._describe(address, server, has, {**every, **places})
+            wanted = {**every, **places}
+            await self._describe(address, server, has, wanted)
         except EnginehouseError as error:
             if not server.pause:
                 log.warning("ollama_server_away", address=address, error=error.message)
@@ -125,7 +126,7 @@ class OllamaServers:
         else:
             if server.pause:
                 log.info("ollama_server_back", address=address)
-            server.pause, server.has, server.sought = 0.0, has, frozenset(places)
+            server.pause, server.has, server.sought = 0.0, has, frozenset(wanted)
         server.due = self._clock() + (server.pause or INTERVAL)
 
     async def _list(self, place: Deployment) -> dict[str, str]:
