@@ -12,7 +12,7 @@ from zipfile import ZipFile
 __all__ = ["HERE", "LICENCES", "fetch", "member", "members"]
 
 HERE = Path(__file__).parent
-WHEELS = Path("/tmp/enginehouse-guard/packages")
+WHEELS = HERE.parent.parent / ".cache" / "guard" / "packages"
 """Where downloads are kept between runs."""
 
 BLNS = "blns-2.0.4.tgz"
