@@ -13,7 +13,14 @@ from enginehouse.dialects.base import Head
 from enginehouse.dialects.errors import read_error
 from enginehouse.dialects.framing import ServerSentEvents
 from enginehouse.dialects.openai.chat import OpenAIChat
-from enginehouse.errors import ContextLengthExceeded, InvalidRequest, RequestTooLarge, UpstreamDied, UpstreamRefused
+from enginehouse.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    RequestTooLarge,
+    UpstreamBusy,
+    UpstreamDied,
+    UpstreamRefused,
+)
 from enginehouse.types import Usage
 from enginehouse.types.answer import Answer, Choice, Finish, Score, events_of, fold
 from enginehouse.types.generation import (
@@ -293,7 +300,7 @@ def test_who_is_made_to_call_a_tool_has_called_one():
         (422, b'{"detail": [{"msg": "bad"}]}', InvalidRequest),
         (413, b"too big", RequestTooLarge),
         (401, b'{"error": {"message": "bad key"}}', UpstreamRefused),
-        (429, b"", UpstreamRefused),
+        (429, b"", UpstreamBusy),
     ],
 )
 def test_errors_of_engines_in_every_shape(status, body, kind):
