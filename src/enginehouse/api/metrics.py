@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from enginehouse.api.model_cache_views import mib, performance, usage
+from enginehouse.api.openapi import ANY_KEY
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.gateway import Guarding
 from enginehouse.core.holdings import Holdings
@@ -29,7 +30,12 @@ def metrics_router(metrics: Metrics) -> APIRouter:
     """The route; who may read it is decided at the door."""
     router = APIRouter(tags=["operation"])
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+        openapi_extra={"security": [{}, *ANY_KEY]},
+    )
     async def text() -> Response:
         """All metrics, in the text format of Prometheus."""
         return Response(metrics.text(), media_type=MEDIA_TYPE)

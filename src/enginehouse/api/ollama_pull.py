@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from msgspec import Struct
 
 from enginehouse.api.dialect import decode
-from enginehouse.api.openapi import UNKNOWN, body_of
+from enginehouse.api.openapi import UNKNOWN, Responses, body_of
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.identity import require_admin
 from enginehouse.core.pulling import pull_model
@@ -24,6 +24,8 @@ from enginehouse.types import Model
 __all__ = ["ollama_pull_router"]
 
 log = structlog.get_logger()
+
+_TOLD: Responses = {200: {"content": {"application/x-ndjson": {}}}}
 
 _INTERVAL = 0.25
 """Seconds between two lines of a stream."""
@@ -55,7 +57,7 @@ def ollama_pull_router(catalogue: Catalogue, artifacts: Artifacts) -> APIRouter:
     """`POST /api/pull`."""
     router = APIRouter(tags=["ollama"], dependencies=[Depends(_admin)])
 
-    @router.post("/api/pull", responses=UNKNOWN, openapi_extra=body_of(Pull))
+    @router.post("/api/pull", responses=UNKNOWN | _TOLD, openapi_extra=body_of(Pull))
     async def pull_files(request: HttpRequest, asked: Annotated[Pull, Depends(_asked)]) -> Response:
         """Files of a listed model, onto this machine or its Ollama server; streamed unless told otherwise."""
         model = resolved_for(request.state.principal, catalogue, asked.model or asked.name)

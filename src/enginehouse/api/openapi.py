@@ -3,7 +3,7 @@
 What routes have in common is said here, once; a route's own `responses=` say only what is particular to it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -15,7 +15,7 @@ from enginehouse.api.guard import is_public
 from enginehouse.api.refusals import SHAPES, shape_of
 from enginehouse.types import Priority
 
-__all__ = ["EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
+__all__ = ["ANY_KEY", "EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
 
 Json: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
@@ -72,6 +72,8 @@ _SCHEMES: Mapping[str, Json] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JWT."},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
+ANY_KEY: Sequence[Json] = [{name: []} for name in _SCHEMES]
+"""`security` of a route that wants one of them."""
 
 
 def body_of(
@@ -99,7 +101,7 @@ def complete(document: Json, faces: Mapping[str, Face]) -> Json:
                 operation["security"] = []
     components = document.setdefault("components", {})
     components["securitySchemes"] = dict(_SCHEMES)
-    document["security"] = [{name: []} for name in _SCHEMES]
+    document["security"] = ANY_KEY
     schemas = components.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
