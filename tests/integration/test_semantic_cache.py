@@ -15,7 +15,8 @@ from enginehouse.core.catalogue import DEFAULT_MODELS
 from enginehouse.engines.onnx import open_embedder
 from enginehouse.settings.schema import SemanticCacheSettings
 from enginehouse.stores.artifacts import Artifacts
-from tests.integration.service import CACHE, real_sources
+from tests.integration.service import CACHE, Service, real_sources
+from tests.integration.upstream import Upstream
 
 SCOPE = b"scope"
 WRITER = """
@@ -82,3 +83,44 @@ async def _in_step(file, done):
         found = await index.nearest(SCOPE, np.full(384, 384**-0.5, dtype=np.float32), count + 10)
         assert len(found) == count >= done + 1
         assert {f"e{number}" for number in range(done + 1)} <= {entry for entry, _, _ in found}
+
+
+def test_the_service_answers_a_question_in_other_words_and_says_so(tmp_path):
+    asked, same, other = (
+        "How do I reset my Gmail password?",
+        "What's the best way to reset my gmail password please",
+        "How do I reset my Yahoo password?",
+    )
+    with Upstream() as upstream:
+        for text in (asked, same, other):
+            upstream.heard[text].set()
+        well = {"engine": "openai", "base_url": f"{upstream.url}/well/v1", "upstream_model": "theirs"}
+        semantic = {"trial": 0, "audit": 0, "deadline": 10}
+        config = {"models": {"well": well}, "cache": {"enabled": True, "semantic": semantic}}
+        with Service(tmp_path, config) as house:
+
+            def tier(text):
+                body = {"model": "well", "messages": [{"role": "user", "content": text}]}
+                status, _, headers = house.call("/v1/chat/completions", body)
+                return status, headers["X-Enginehouse-Cache"]
+
+            assert tier(asked) == (200, "miss")
+            house.wait_until(lambda: house.call("/v1/cache/stats")[1]["semantic"]["bytes"] > 0, 30)
+            assert tier(same) == (200, "semantic")
+            assert tier(other) == (200, "miss")
+            assert same not in upstream.asked
+
+
+def test_without_its_embedder_the_cache_goes_on_and_says_so_once(tmp_path):
+    texts = ["How do I reset my Gmail password?", "What is the capital of France?"]
+    with Upstream() as upstream:
+        well = {"engine": "openai", "base_url": f"{upstream.url}/well/v1", "upstream_model": "theirs"}
+        config = {"models": {"well": well}, "default_models": False, "cache": {"enabled": True}}
+        with Service(tmp_path, config) as house:
+            for text in texts:
+                upstream.heard[text].set()
+                for tier in ("miss", "exact"):
+                    body = {"model": "well", "messages": [{"role": "user", "content": text}]}
+                    assert house.call("/v1/chat/completions", body)[2]["X-Enginehouse-Cache"] == tier
+            house.wait_until(lambda: "semantic_cache_has_no_vectors" in house.log(), 10)
+            assert house.log().count("semantic_cache_has_no_vectors") == 1

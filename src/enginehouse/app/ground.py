@@ -16,8 +16,11 @@ from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.opening import open_cache
+from enginehouse.core.cache.semantic import open_semantic
+from enginehouse.core.cache.types import Meaning
 from enginehouse.core.catalogue import Catalogue, enrich
 from enginehouse.core.catalogue.servers import OllamaServers
+from enginehouse.core.embedding import OwnEmbedder
 from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
@@ -108,7 +111,8 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             make_residency(settings, launchers, catalogue, machine, changes)
         )
         ledger = await stack.enter_async_context(_ledger(settings, database, stopping))
-        cache = await stack.enter_async_context(_cache(settings, database, store))
+        meaning = await stack.enter_async_context(_meaning(settings, catalogue, residency, store))
+        cache = await stack.enter_async_context(_cache(settings, database, store, meaning))
         yield Ground(
             artifacts=artifacts,
             read=read,
@@ -166,8 +170,25 @@ async def _admission(settings: Settings, store: RedisStore | None) -> AsyncGener
             yield Admission(settings.admission, shared)
 
 
-def _cache(settings: Settings, database: Database, store: RedisStore | None) -> AbstractAsyncContextManager[Cache]:
-    return open_cache(settings.cache, key_secret(settings.auth, settings.data_dir), database, store)
+def _cache(
+    settings: Settings, database: Database, store: RedisStore | None, meaning: Meaning | None
+) -> AbstractAsyncContextManager[Cache]:
+    secret = key_secret(settings.auth, settings.data_dir)
+    return open_cache(settings.cache, secret, database, store, meaning)
+
+
+@asynccontextmanager
+async def _meaning(
+    settings: Settings, catalogue: Catalogue, residency: Residency, store: RedisStore | None
+) -> AsyncGenerator[Meaning | None]:
+    """What finds questions that mean the same, where the settings want it."""
+    wanted = settings.cache.semantic
+    if not (settings.cache.enabled and wanted.enabled):
+        yield None
+        return
+    embed = OwnEmbedder(catalogue, residency, wanted.model)
+    async with open_semantic(wanted, settings.data_dir / "cache", embed, lasting=store is not None) as meaning:
+        yield meaning
 
 
 def _ledger(settings: Settings, database: Database, stopping: asyncio.Event) -> Ledger:

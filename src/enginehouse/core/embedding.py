@@ -1,13 +1,19 @@
-"""Texts as vectors, for rooms that want some: asked of a model through the gateway, as any caller would ask."""
+"""Texts as vectors, for rooms that want some: on a caller's behalf through the gateway, or on the service's own."""
 
 from collections.abc import Sequence
 
+from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.gateway import Gateway
 from enginehouse.core.vectors.batch import Asker, Embedded
-from enginehouse.types import Operation, Request, Timings
+from enginehouse.engines.base import Embeds
+from enginehouse.errors import InvalidRequest
+from enginehouse.residency.base import terms_of
+from enginehouse.residency.manager import Residency
+from enginehouse.types import EngineName, Operation, Request, Timings
 
-__all__ = ["Embedder"]
+__all__ = ["Embedder", "OwnEmbedder"]
 
+_HERE = frozenset({EngineName.ONNX, EngineName.LLAMA_SERVER})
 _TEXTS = 128
 """Texts that are embedded in one turn; others may have theirs in between."""
 
@@ -48,3 +54,34 @@ class Embedder:
             face=self._face,
             timings=Timings(),
         )
+
+
+class OwnEmbedder:
+    """Asks a model that runs here what the service wants to know itself: nobody is charged, or waits in a line.
+
+    Args:
+        catalogue: what the name means, each time anew.
+        residency: brings the model into memory, and keeps it there while it is asked.
+        model: its name.
+    """
+
+    def __init__(self, catalogue: Catalogue, residency: Residency, model: str) -> None:
+        self._catalogue, self._residency, self._model = catalogue, residency, model
+
+    async def __call__(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """One vector a text.
+
+        Raises:
+            ModelNotFound, InvalidRequest: no such model, it runs elsewhere, or it makes no vectors.
+            EnginehouseError: the model cannot be had, or its engine failed.
+        """
+        model = self._catalogue.resolve(self._model)
+        place = model.deployments[0]
+        if place.engine not in _HERE:
+            raise InvalidRequest(
+                f"{model.id!r} runs elsewhere: what the service asks of its own accord stays here."
+            )
+        async with self._residency.lease(place, terms_of(model), counted=False) as lease:
+            if not isinstance(lease.engine, Embeds):
+                raise InvalidRequest(f"The model {model.id!r} makes no vectors.")
+            return (await lease.engine.embed(texts)).vectors

@@ -376,7 +376,7 @@ class SemanticCacheSettings(Section):
     enabled: bool = True
     """Whether they are looked for at all."""
     model: str = "minilm"
-    """Embedding model that finds questions alike; the shipped calibration is for the default one."""
+    """Embedding model that finds questions alike; it has to run here. The calibration is for the default."""
     max_error: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Most of the hits that may be wrong, as a part of 1; more than 0.05 counts as that. Hits are served only where
     it was shown, with 95 % certainty."""

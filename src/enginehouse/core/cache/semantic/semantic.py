@@ -86,7 +86,9 @@ class Semantic:
         if asked is None:
             return
         told = sign(answer[:_ANSWER_LETTERS]) if answer else None
-        (vector,) = await self._mind.some_time(asked.core)
+        vector = await self._mind.later(asked.core)
+        if vector is None:
+            return
         stored = Stored(asked, frozenset(told.content) if told else None)
         await self._index.put(self._own(scope), entry_id, vector, stored)
 
