@@ -15,6 +15,7 @@ from enginehouse.engines.metadata import Capability, Facts
 from enginehouse.engines.ollama import Known, Shown, server_of
 from enginehouse.errors import EnginehouseError, SettingsError, UpstreamTimeout
 from enginehouse.settings.schema import ModelSettings, Settings
+from enginehouse.settings.secrecy import without_passwords
 from enginehouse.types import Deployment, EngineName, Kind, Model
 
 __all__ = ["OllamaServers"]
@@ -121,11 +122,11 @@ class OllamaServers:
             await self._describe(address, server, has, wanted)
         except EnginehouseError as error:
             if not server.pause:
-                log.warning("ollama_server_away", address=address, error=error.message)
+                log.warning("ollama_server_away", address=without_passwords(address), error=error.message)
             server.pause = min(server.pause * 2, LONGEST_PAUSE) or FIRST_PAUSE
         else:
             if server.pause:
-                log.info("ollama_server_back", address=address)
+                log.info("ollama_server_back", address=without_passwords(address))
             server.pause, server.has, server.sought = 0.0, has, frozenset(wanted)
         server.due = self._clock() + (server.pause or INTERVAL)
 
