@@ -133,7 +133,7 @@ class TestSmallOpenAI(Small, OpenAI):
 
 
 class TestSmallAnthropic(Small, Anthropic):
-    pass
+    supports_anthropic_inputs = False  # they offer a tool, of which this model would not hear: that is refused
 
 
 class TestSmallOllama(Small, Ollama):
