@@ -92,6 +92,7 @@ def test_a_second_signal_cuts_streams_off(own, streaming):
     assert own.process.poll() is None
     own.process.send_signal(signal.SIGINT)
     assert own.process.wait(15) == 0
+    assert "ledger_record_lost" not in own.log(), "what was cut off is recorded all the same"
 
 
 LONG_PROMPT = {**STORY, "messages": [{"role": "user", "content": "word and word " * 2000}], "max_tokens": 400}

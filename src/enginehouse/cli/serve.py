@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 _MARGIN = 5.0
 """Seconds beyond the engines' own grace for everything else to close."""
+_FAREWELL = 5.0
+"""Seconds that requests which are cut off have for their last words."""
 _YOUNG = 10_000
 """Objects made since the last look after which the garbage collector looks at them."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -150,6 +152,14 @@ class Server(uvicorn.Server):
         """Endless streams end at once, requests within their time."""
         self._stopping.set()
         await super().shutdown(sockets)
+        await self._cut_off()
+
+    async def _cut_off(self) -> None:
+        """What still runs ends while there is a ledger to keep what it took."""
+        if left := list(self.server_state.tasks):
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_FAREWELL)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

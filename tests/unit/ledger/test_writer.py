@@ -269,3 +269,17 @@ def test_an_outage_that_comes_and_goes_is_caught_up_each_time():
         await life.crash()
 
     simulate(main())
+
+
+def test_who_comes_after_the_end_is_told_and_does_not_wait():
+    async def scenario():
+        writer = Writer(FakeBooks(), FakeSpool())
+        task = asyncio.ensure_future(writer.run())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(LedgerUnavailable):
+            await writer.put(record())
+        assert writer.lost == 1
+
+    simulate(scenario())

@@ -90,6 +90,7 @@ class Writer:
         self._work = asyncio.Event()
         self._behind = asyncio.Event()
         self._busy = 0
+        self._over = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.away = False
@@ -110,22 +111,31 @@ class Writer:
         Nothing is awaited here, so that no cancel comes between a record and its place in the line.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._over:
+            _end(future, self._lose([record], "the ledger is closed"))
+            return future
         self._waiting.append((record, future))
         self._idle.clear()
         self._work.set()
         return future
 
     async def run(self) -> None:
-        """Commit what comes, for ever."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
-                self._busy = len(batch)
-                await self._keep(batch)
-                self._busy = 0
-            self._idle.set()
+        """Commit what comes, until it is cancelled: nobody waits for what comes later."""
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                await self._keep_all()
+                self._idle.set()
+        finally:
+            self._over = True
+
+    async def _keep_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            self._busy = len(batch)
+            await self._keep(batch)
+            self._busy = 0
 
     async def catch_up(self) -> None:
         """Carry over what is in the spool whenever the books can be reached, for ever."""
@@ -156,13 +166,7 @@ class Writer:
         records = [record for record, _ in batch]
         error = None if not self.away and await self._commit(records) else await self._put_aside(records)
         for _, future in batch:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-                future.exception()  # nobody has to be there to hear it
+            _end(future, error)
 
     async def _commit(self, records: Sequence[UsageRecord]) -> bool:
         try:
@@ -185,17 +189,20 @@ class Writer:
         try:
             await self._spool.append([msgspec.json.encode(record) for record in records])
         except OSError as error:
-            self.lost += len(records)
-            for record in records:
-                log.critical("ledger_record_lost", record=msgspec.json.encode(record).decode(), error=str(error))
-            return LedgerUnavailable(
-                "The usage of this request could be recorded neither in the database nor on the local disk. "
-                "Make room in data_dir, or bring the database back.",
-                retry_after=5,
-            )
+            return self._lose(records, str(error))
         finally:
             self._behind.set()
         return None
+
+    def _lose(self, records: Sequence[UsageRecord], why: str) -> LedgerUnavailable:
+        self.lost += len(records)
+        for record in records:
+            log.critical("ledger_record_lost", record=msgspec.json.encode(record).decode(), error=why)
+        return LedgerUnavailable(
+            "The usage of this request could be recorded neither in the database nor on the local disk. "
+            "Make room in data_dir, or bring the database back.",
+            retry_after=5,
+        )
 
     async def _carry_over(self) -> bool:
         """One part of the spool; whether there is no more."""
@@ -232,6 +239,16 @@ class Writer:
         if self.away:
             self.away = False
             log.info("ledger_database_back", waiting=self._spool.backlog)
+
+
+def _end(future: "asyncio.Future[None]", error: LedgerUnavailable | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # nobody has to be there to hear it
 
 
 def _chunks(lines: Sequence[T]) -> list[Sequence[T]]:
