@@ -30,7 +30,7 @@ run: $(VENV)/.local ## Fetch the default models and serve (HOST, PORT and CONFIG
 	$(BIN)/enginehouse serve --pull
 
 test: setup ## Run all tests: unit, then integration with the real bundled engine
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n logical --dist loadfile tests/unit
 	$(BIN)/pytest tests/integration
 
 kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite and PostgreSQL), of writing vectors, and of answering
