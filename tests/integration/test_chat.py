@@ -165,11 +165,33 @@ def test_sessions_are_listed_read_renamed_and_deleted(house):
         assert [(said.role, said.content, said.status) for said in hal.messages(made.id)] == [
             ("user", "2", "complete"), ("assistant", "w0 w1 ", "complete"),
         ]  # fmt: skip
-        assert hal.rename(made.id, "Ours").title == hal.session(made.id).title == "Ours"
+        assert hal.change(made.id, title="Ours").title == hal.session(made.id).title == "Ours"
         hal.delete("other")
         with pytest.raises(ServiceError) as refused:
             hal.session("other")
         assert (refused.value.code, refused.value.status) == ("not_found", 404)
+
+
+def heard(talker):
+    """What each request said, one line a request."""
+    return [" | ".join(message["content"] for message in messages) for messages in talker.heard]
+
+
+def test_edited_questions_and_other_answers_are_branches(house, talker):
+    talker.heard.clear()
+    with Client(house.url, token("joe")) as joe:
+        first = joe.chat("tree", "2", model="talker", system="Be brief.")
+        edited = joe.chat("tree", "3", parent="root")
+        anew = joe.chat("tree", parent=edited.message_id)
+        assert (anew.response, anew.cached) == (edited.response, None)
+        with joe.open_chat() as chat:
+            assert "".join(chat.ask("tree", "1", parent=first.message_id, system="")) == "w0 "
+        assert heard(talker) == ["Be brief. | 2", "Be brief. | 3", "Be brief. | 3", "2 | w0 w1  | 1"]
+        said = {message.id: message for message in joe.messages("tree", "all")}
+        assert said[anew.message_id].parent == said[edited.message_id].parent != said[first.message_id].parent
+        assert joe.change("tree", leaf=anew.message_id).leaf == anew.message_id
+        assert [message.content for message in joe.messages("tree")] == ["3", "w0 w1 w2 "]
+        assert [message.content for message in joe.messages("tree", first.message_id)] == ["2", "w0 w1 "]
 
 
 def test_what_was_asked_before_comes_from_the_cache_and_says_so(house):
@@ -196,6 +218,9 @@ async def test_the_python_client_streams_stops_and_comes_back(house):
     async with AsyncClient(house.url, token("dan")) as client:
         assert (await client.chat("d", "2", model="talker")).tokens == 2
         async with client.open_chat() as chat:
+            asked = await (await chat.ask("edits", "2", model="talker", system="Be brief.")).end()
+            assert (await (await chat.ask("edits", parent=asked.message_id)).end()).text == "w0 w1 "
+            assert len([message async for message in client.messages("edits", "all")]) == 3
             one = await chat.ask("one", "5 0.02", model="talker")
             two = await chat.ask("two", "400 0.02", model="talker", request_id="mine")
             assert [word async for word in one] == ["w0 ", "w1 ", "w2 ", "w3 ", "w4 "]
@@ -262,6 +287,14 @@ const stopped = await two.stop();
 assert.equal(stopped.stopped, true);
 assert.equal(stopped.text, Array.from({ length: stopped.tokens }, (_, n) => `w${n} `).join(""));
 
+const question = { session_id: "js-3", prompt: "2", model: "talker", system: "Be brief." };
+const first = await chat.ask(question).end;
+const anew = await chat.ask({ session_id: "js-3", parent: first.message_id }).end;
+assert.notEqual(anew.message_id, first.message_id);
+assert.deepEqual([anew.text, anew.cached], ["w0 w1 ", null]);
+const edited = await chat.ask({ session_id: "js-3", prompt: "1", parent: "root" }).end;
+assert.equal(edited.text, "w0 ");
+
 const lost = chat.attach({ request_id: "unknown" });
 await assert.rejects(lost.end, { name: "ChatError", code: "not_found" });
 chat.close();
@@ -272,6 +305,8 @@ console.log("done");
 """
 
 
-def test_the_javascript_module_streams_stops_and_comes_back(house, tmp_path):
+def test_the_javascript_module_streams_edits_stops_and_comes_back(house, talker, tmp_path):
+    talker.heard.clear()
     source = JAVASCRIPT.replace("MODULE", MODULE.as_uri()).replace("TOKEN", token("gus"))
     assert node(source.replace("URL", f"ws://127.0.0.1:{house.port}/ws"), tmp_path) == "done\n"
+    assert heard(talker)[2:] == ["Be brief. | 2", "Be brief. | 2", "Be brief. | 1"]

@@ -1,17 +1,16 @@
 """Two real services before one upstream, with one line between them in a real Redis."""
 
-import json
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 
 import pytest
 
+from tests.integration.loopback import Handler, Loopback
 from tests.integration.redis_server import RedisServer
 from tests.integration.service import Service
 
@@ -21,7 +20,7 @@ SLACK = 0.5
 TICK = 0.02
 
 
-class Upstream:
+class Upstream(Loopback):
     """An OpenAI-compatible server that keeps a book of who ran when.
 
     A question is a name and the seconds its answer takes; one without seconds ends when `let_go` is called. The
@@ -29,24 +28,14 @@ class Upstream:
     """
 
     def __init__(self):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.upstream = self
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        super().__init__(_Handler)
         self._lock = threading.Lock()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.running = Counter()
         self.begin_book()
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
     def __exit__(self, *_):
         self.let_go()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__()
 
     def begin_book(self):
         """Forget who ran; who runs now still counts."""
@@ -78,29 +67,19 @@ class Upstream:
             yield
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        """Quiet."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name, _, seconds = body["messages"][-1]["content"].partition(" ")
-        try:
-            with self.server.upstream.enters(name):
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-                for _ in self.server.upstream.pauses(seconds):
+class _Handler(Handler):
+    def post(self):
+        name, _, seconds = self.body()["messages"][-1]["content"].partition(" ")
+        with suppress(OSError):  # the caller has hung up, or was killed
+            with self.owner.enters(name):
+                self.begin_stream()
+                for _ in self.owner.pauses(seconds):
                     self._delta({"content": "."})
             self._delta({}, "stop")
-            self.wfile.write(b"data: [DONE]\n\n")
-        except OSError:
-            """The caller has hung up, or was killed."""
+            self.frame(b"[DONE]")
 
     def _delta(self, delta, reason=None):
-        choices = [{"index": 0, "delta": delta, "finish_reason": reason}]
-        self.wfile.write(b"data: " + json.dumps({"choices": choices}).encode() + b"\n\n")
-        self.wfile.flush()
+        self.frame({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
 
 class House:

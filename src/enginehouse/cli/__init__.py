@@ -12,6 +12,7 @@ import typer
 
 from enginehouse import __version__
 from enginehouse.cli import config, keys, sessions
+from enginehouse.cli.options import Config, Json, Key, Output, Url
 from enginehouse.errors import EnginehouseError, SettingsError
 
 __all__ = ["app", "main"]
@@ -34,17 +35,10 @@ app.add_typer(vectors, name="vectors")
 cache = typer.Typer(no_args_is_help=True, help="The cache of a running service.")
 app.add_typer(cache, name="cache")
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file; else CONFIG_PATH, else enginehouse.yaml here."),
-]
-Url = Annotated[str | None, typer.Option(metavar="URL", help="A running service; else the one in the settings.")]
-Key = Annotated[str | None, typer.Option(metavar="KEY", help="Key for that service; else the one in the settings.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The model's id.")]
 Set = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its settings, as below `models` in the file.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -282,9 +276,7 @@ def usage_export_command(
     start: Start = None,
     end: End = None,
     user: User = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here; else to standard output.")
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Write every record as CSV."""
     from enginehouse.cli.effective import effective
@@ -312,9 +304,7 @@ def vectors_export_command(
     file: Config = None,
     url: Url = None,
     key: Key = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here; else to standard output.")
-    ] = None,
+    output: Output = None,
 ) -> None:
     """Write a collection with all its points as NDJSON."""
     from enginehouse.cli.vectors import run_export

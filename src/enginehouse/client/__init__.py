@@ -3,15 +3,17 @@
 from enginehouse.client.client import AsyncClient
 from enginehouse.client.socket import Answer, Chat
 from enginehouse.client.sync import Client, SyncAnswer, SyncChat
-from enginehouse.client.words import End, Message, Reply, ServiceError, Session, Usage
+from enginehouse.client.words import Changes, End, Message, Options, Reply, ServiceError, Session, Usage
 
 __all__ = [
     "Answer",
     "AsyncClient",
+    "Changes",
     "Chat",
     "Client",
     "End",
     "Message",
+    "Options",
     "Reply",
     "ServiceError",
     "Session",

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
 from enginehouse.client.socket import Chat
-from enginehouse.client.words import Message, Reply, ServiceError, Session
+from enginehouse.client.words import Changes, Message, Options, Reply, ServiceError, Session, question_of
 
 __all__ = ["AsyncClient"]
 
@@ -41,44 +41,30 @@ class AsyncClient:
         """Let the connections go."""
         await self._http.close()
 
-    async def chat(
-        self,
-        session_id: str,
-        prompt: str,
-        *,
-        model: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-    ) -> Reply:
+    async def chat(self, session_id: str, prompt: str | None = None, **options: Unpack[Options]) -> Reply:
         """Ask in a session, and wait for the whole answer; a new id begins a session.
+
+        Args:
+            prompt: what is said; nothing where `parent` is to be answered anew.
+            options: as `Options` tells.
 
         Raises:
             ServiceError: the service refuses, or the answer ends badly.
         """
-        body = _given(
-            session_id=session_id, prompt=prompt, model=model, max_tokens=max_tokens, temperature=temperature
-        )
-        return msgspec.convert(await self._call("POST", _CHAT, body), Reply)
+        return msgspec.convert(await self._call("POST", _CHAT, question_of(session_id, prompt, options)), Reply)
 
     def open_chat(self, *, retries: int = 5) -> Chat:
         """A WebSocket for answers token by token, several at a time; use as a context."""
         return Chat(self._url, self._key, retries=retries)
 
-    async def create_session(
-        self,
-        session_id: str | None = None,
-        *,
-        title: str | None = None,
-        model: str | None = None,
-        system: str | None = None,
-    ) -> Session:
+    async def create_session(self, session_id: str | None = None, **given: Unpack[Changes]) -> Session:
         """Begin a conversation before anything is said in it; the service chooses its id when none is given.
 
         Raises:
             ServiceError: there is one of this id, or no such model.
         """
-        body = _given(id=session_id, title=title, model=model, system=system)
-        return msgspec.convert(await self._call("POST", _SESSIONS, body), Session)
+        named = {} if session_id is None else {"id": session_id}
+        return msgspec.convert(await self._call("POST", _SESSIONS, {**named, **given}), Session)
 
     async def sessions(self) -> AsyncIterator[Session]:
         """The caller's conversations, the last changed first."""
@@ -93,22 +79,27 @@ class AsyncClient:
         """
         return msgspec.convert(await self._call("GET", _path(session_id)), Session)
 
-    async def messages(self, session_id: str) -> AsyncIterator[Message]:
-        """What was said, the first message first.
+    async def messages(self, session_id: str, branch: str | None = None) -> AsyncIterator[Message]:
+        """What was said on one branch, the first message first.
+
+        Args:
+            branch: the message with which it ends, or `all` for every branch; the one that is gone on with when it
+                is None.
 
         Raises:
-            ServiceError: this caller has no session of that id.
+            ServiceError: this caller has no session of that id, or it no such message.
         """
-        async for message in self._pages(f"{_path(session_id)}/messages"):
+        chosen = {} if branch is None else {"branch": branch}
+        async for message in self._pages(f"{_path(session_id)}/messages", chosen):
             yield msgspec.convert(message, Message)
 
-    async def rename(self, session_id: str, title: str) -> Session:
-        """Give a conversation another title.
+    async def change(self, session_id: str, **changes: Unpack[Changes]) -> Session:
+        """Give a conversation another title, model or system prompt, or go on with another branch of it.
 
         Raises:
             ServiceError: this caller has none of that id.
         """
-        return msgspec.convert(await self._call("PATCH", _path(session_id), {"title": title}), Session)
+        return msgspec.convert(await self._call("PATCH", _path(session_id), changes), Session)
 
     async def delete(self, session_id: str) -> None:
         """Delete a conversation for good, with all that was said in it.
@@ -118,15 +109,15 @@ class AsyncClient:
         """
         await self._call("DELETE", _path(session_id))
 
-    async def _pages(self, path: str) -> AsyncIterator[Any]:
-        query: dict[str, str] = {}
+    async def _pages(self, path: str, query: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Any]:
+        cursor: dict[str, str] = {}
         while True:
-            page = await self._call("GET", path, query=query)
+            page = await self._call("GET", path, query={**query, **cursor})
             for entry in page["data"]:
                 yield entry
             if page["next_cursor"] is None:
                 return
-            query = {"cursor": page["next_cursor"]}
+            cursor = {"cursor": page["next_cursor"]}
 
     async def _call(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] = MappingProxyType({})
@@ -142,10 +133,6 @@ class AsyncClient:
         if answer.status >= 400:
             raise _refusal(answer, told)
         return msgspec.json.decode(told) if told else None
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _path(session_id: str) -> str:

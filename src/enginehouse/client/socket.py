@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from enginehouse.client.words import End, ServiceError
+from enginehouse.client.words import End, Options, ServiceError, question_of
 
 __all__ = ["Answer", "Chat"]
 
@@ -162,19 +162,21 @@ class Chat:
     async def ask(
         self,
         session_id: str,
-        prompt: str,
+        prompt: str | None = None,
         *,
-        model: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
         request_id: str | None = None,
+        **options: Unpack[Options],
     ) -> Answer:
-        """Ask in a session; a new id begins one."""
-        question = {"session_id": session_id, "prompt": prompt, "model": model}
-        given = {**question, "max_tokens": max_tokens, "temperature": temperature}
+        """Ask in a session; a new id begins one.
+
+        Args:
+            prompt: what is said; nothing where `parent` is to be answered anew.
+            request_id: by which the answer is found again; made up when left out.
+            options: as `Options` tells.
+        """
         answer = self._follow(Answer(self, request_id or uuid4().hex))
-        told = {name: value for name, value in given.items() if value is not None}
-        await self.say("stream_chat", {"request_id": answer.request_id, **told})
+        question = question_of(session_id, prompt, options)
+        await self.say("stream_chat", {"request_id": answer.request_id, **question})
         return answer
 
     async def attach(self, request_id: str, index: int = 0) -> Answer:

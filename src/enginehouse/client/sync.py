@@ -1,23 +1,29 @@
-"""The same client for programs without an event loop: one runs in a thread of its own and does the work."""
+"""The same client for programs without an event loop: one runs in a thread of its own and does the work.
+
+Every method is the asynchronous one, waited for; what it takes, answers and raises is told there.
+"""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from enginehouse.client.client import AsyncClient
 from enginehouse.client.socket import Answer, Chat
-from enginehouse.client.words import End, Message, Reply, Session
 
 __all__ = ["Client", "SyncAnswer", "SyncChat"]
 
+A = TypeVar("A")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class _Loop:
     """An event loop in a thread, where sockets are attended to while nobody waits."""
 
-    def __init__(self) -> None:
+    def start(self) -> None:
+        """Begin the thread."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="enginehouse client", daemon=True)
         self._thread.start()
@@ -33,78 +39,78 @@ class _Loop:
         self._loop.close()
 
 
-class SyncAnswer:
-    """One answer: iterate over it for its tokens, and ask for its `end`."""
+class _Blocking(Generic[A]):
+    """Something of an event loop, for who has none.
 
-    def __init__(self, answer: Answer, loop: _Loop) -> None:
-        self.answer = answer
-        """Its facts as they are now: `position`, `text`, `index`, `model` and more."""
-        self._loop = loop
+    Args:
+        inner: what is waited for.
+        loop: where it is done.
+    """
 
-    def stop(self) -> End:
-        """Have no more of it generated; what came is kept.
+    def __init__(self, inner: A, loop: _Loop) -> None:
+        self.inner, self.loop = inner, loop
 
-        Raises:
-            ServiceError: it ended badly.
-        """
-        return self._loop.run(self.answer.stop())
 
-    def end(self) -> End:
-        """What it tells of itself, once it has ended.
+def _waiting(
+    work: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[_Blocking[A], P], T]:
+    @wraps(work)
+    def wait(self: _Blocking[A], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.loop.run(work(self.inner, *args, **kwargs))
 
-        Raises:
-            ServiceError: it ended badly.
-        """
-        return self._loop.run(self.answer.end())
+    return wait
+
+
+def _listed(work: Callable[Concatenate[A, P], AsyncIterator[T]]) -> Callable[Concatenate[_Blocking[A], P], list[T]]:
+    @wraps(work)
+    def wait(self: _Blocking[A], *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        return self.loop.run(_all(work(self.inner, *args, **kwargs)))
+
+    return wait
+
+
+async def _all(entries: AsyncIterator[T]) -> list[T]:
+    return [entry async for entry in entries]
+
+
+class SyncAnswer(_Blocking[Answer]):
+    """One answer: iterate over it for its tokens, and ask for its `end`; `inner` has its facts as they are now."""
+
+    stop = _waiting(Answer.stop)
+    end = _waiting(Answer.end)
 
     def __iter__(self) -> Iterator[str]:
-        while (token := self._loop.run(anext(self.answer, None))) is not None:
+        while (token := self.loop.run(anext(self.inner, None))) is not None:
             yield token
 
 
-class SyncChat:
+def _answering(
+    work: Callable[Concatenate[Chat, P], Coroutine[Any, Any, Answer]],
+) -> Callable[Concatenate[_Blocking[Chat], P], SyncAnswer]:
+    @wraps(work)
+    def wait(self: _Blocking[Chat], *args: P.args, **kwargs: P.kwargs) -> SyncAnswer:
+        return SyncAnswer(self.loop.run(work(self.inner, *args, **kwargs)), self.loop)
+
+    return wait
+
+
+class SyncChat(_Blocking[Chat]):
     """A WebSocket with any number of answers; use as a context."""
 
-    def __init__(self, chat: Chat, loop: _Loop) -> None:
-        self._chat = chat
-        self._loop = loop
+    ask = _answering(Chat.ask)
+    attach = _answering(Chat.attach)
 
     def __enter__(self) -> Self:
         """Open the socket."""
-        self._loop.run(self._chat.__aenter__())
+        self.loop.run(self.inner.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close it."""
-        self._loop.run(self._chat.__aexit__())
-
-    def ask(
-        self,
-        session_id: str,
-        prompt: str,
-        *,
-        model: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        request_id: str | None = None,
-    ) -> SyncAnswer:
-        """Ask in a session; a new id begins one."""
-        asked = self._chat.ask(
-            session_id,
-            prompt,
-            model=model,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            request_id=request_id,
-        )
-        return SyncAnswer(self._loop.run(asked), self._loop)
-
-    def attach(self, request_id: str, index: int = 0) -> SyncAnswer:
-        """Read an answer that another socket of the same caller began, from a token on."""
-        return SyncAnswer(self._loop.run(self._chat.attach(request_id, index)), self._loop)
+        self.loop.run(self.inner.__aexit__())
 
 
-class Client:
+class Client(_Blocking[AsyncClient]):
     """Calls one service; use as a context.
 
     Args:
@@ -114,92 +120,27 @@ class Client:
     """
 
     def __init__(self, url: str, key: str | None = None, *, timeout: float = 600.0) -> None:
-        self._client = AsyncClient(url, key, timeout=timeout)
+        super().__init__(AsyncClient(url, key, timeout=timeout), _Loop())
+
+    chat = _waiting(AsyncClient.chat)
+    create_session = _waiting(AsyncClient.create_session)
+    sessions = _listed(AsyncClient.sessions)
+    session = _waiting(AsyncClient.session)
+    messages = _listed(AsyncClient.messages)
+    change = _waiting(AsyncClient.change)
+    delete = _waiting(AsyncClient.delete)
 
     def __enter__(self) -> Self:
         """Nothing is sent yet."""
-        self._loop = _Loop()
-        self._loop.run(self._client.__aenter__())
+        self.loop.start()
+        self.loop.run(self.inner.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let the connections go."""
-        self._loop.run(self._client.__aexit__())
-        self._loop.stop()
-
-    def chat(
-        self,
-        session_id: str,
-        prompt: str,
-        *,
-        model: str | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-    ) -> Reply:
-        """Ask in a session, and wait for the whole answer; a new id begins a session.
-
-        Raises:
-            ServiceError: the service refuses, or the answer ends badly.
-        """
-        asked = self._client.chat(session_id, prompt, model=model, max_tokens=max_tokens, temperature=temperature)
-        return self._loop.run(asked)
-
-    def create_session(
-        self,
-        session_id: str | None = None,
-        *,
-        title: str | None = None,
-        model: str | None = None,
-        system: str | None = None,
-    ) -> Session:
-        """Begin a conversation before anything is said in it; the service chooses its id when none is given.
-
-        Raises:
-            ServiceError: there is one of this id, or no such model.
-        """
-        made = self._client.create_session(session_id, title=title, model=model, system=system)
-        return self._loop.run(made)
-
-    def sessions(self) -> list[Session]:
-        """The caller's conversations, the last changed first."""
-        return self._loop.run(_all(self._client.sessions()))
-
-    def session(self, session_id: str) -> Session:
-        """One conversation.
-
-        Raises:
-            ServiceError: this caller has none of that id.
-        """
-        return self._loop.run(self._client.session(session_id))
-
-    def messages(self, session_id: str) -> list[Message]:
-        """What was said, the first message first.
-
-        Raises:
-            ServiceError: this caller has no session of that id.
-        """
-        return self._loop.run(_all(self._client.messages(session_id)))
-
-    def rename(self, session_id: str, title: str) -> Session:
-        """Give a conversation another title.
-
-        Raises:
-            ServiceError: this caller has none of that id.
-        """
-        return self._loop.run(self._client.rename(session_id, title))
-
-    def delete(self, session_id: str) -> None:
-        """Delete a conversation for good, with all that was said in it.
-
-        Raises:
-            ServiceError: this caller has none of that id.
-        """
-        self._loop.run(self._client.delete(session_id))
+        self.loop.run(self.inner.__aexit__())
+        self.loop.stop()
 
     def open_chat(self, *, retries: int = 5) -> SyncChat:
         """A WebSocket for answers token by token, several at a time; use as a context."""
-        return SyncChat(self._client.open_chat(retries=retries), self._loop)
-
-
-async def _all(entries: AsyncIterator[T]) -> list[T]:
-    return [entry async for entry in entries]
+        return SyncChat(self.inner.open_chat(retries=retries), self.loop)

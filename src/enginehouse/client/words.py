@@ -1,11 +1,47 @@
-"""What the service answers, as the client hands it on."""
+"""What is asked of the service, and what it answers, as the client hands it on."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from msgspec import Struct
 
-__all__ = ["End", "Message", "Reply", "ServiceError", "Session", "Usage"]
+__all__ = ["Changes", "End", "Message", "Options", "Reply", "ServiceError", "Session", "Usage", "question_of"]
+
+
+class Options(TypedDict, total=False):
+    """How a question is asked; what is left out, or None, is as the conversation has it."""
+
+    parent: str | None
+    """The message to follow: an answer, or `root` for none, so that an edited question makes a branch of its own.
+    Without a prompt, the question that is to be answered anew, or one of its answers."""
+    system: str | None
+    """The conversation's system prompt from now on."""
+    model: str | None
+    """Who answers from now on."""
+    max_tokens: int | None
+    """Most tokens of the answer."""
+    temperature: float | None
+    """How freely words are drawn, 0 to 2."""
+
+
+class Changes(TypedDict, total=False):
+    """What shall be different of a conversation; what is left out stays."""
+
+    title: str
+    model: str | None
+    """Who answers from now on; None takes the default one."""
+    system: str | None
+    """The system prompt from now on."""
+    metadata: dict[str, Any]
+    """Notes of the caller's own."""
+    leaf: str
+    """An answer, whose branch is gone on with."""
+
+
+def question_of(session_id: str, prompt: str | None, options: Options) -> dict[str, Any]:
+    """A question as it is sent, over HTTP and over a WebSocket."""
+    told = {"session_id": session_id, "prompt": prompt, **options}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -57,6 +93,8 @@ class Session(Struct, frozen=True, kw_only=True):
     """None takes the default one."""
     system: str | None
     metadata: dict[str, Any]
+    leaf: str | None
+    """The last message of the branch that is gone on with; None while nothing is said."""
     message_count: int
     created_at: datetime
     updated_at: datetime

@@ -5,17 +5,14 @@ from typing import Annotated
 
 import typer
 
+from enginehouse.cli.options import Config, Json
+
 __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True, help="API keys, kept in the database; a running service follows in a second."
 )
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file; else CONFIG_PATH, else enginehouse.yaml here."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` shows it.")]
 
 

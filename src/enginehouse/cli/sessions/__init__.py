@@ -1,22 +1,16 @@
 """`enginehouse sessions`: what there is to say on the command line about one's conversations."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from enginehouse.cli.options import Config, Json, Key, Output, Url
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Your conversations with a running service.")
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file; else CONFIG_PATH, else enginehouse.yaml here."),
-]
-Url = Annotated[str | None, typer.Option(metavar="URL", help="A running service; else the one in the settings.")]
-Key = Annotated[str | None, typer.Option(metavar="KEY", help="Key for that service; else the one in the settings.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The session's id, as `sessions list` shows it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command("list")
@@ -49,9 +43,7 @@ def export_command(
     file: Config = None,
     url: Url = None,
     key: Key = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here; else to standard output.")
-    ] = None,
+    output: Output = None,
     form: Annotated[
         Literal["json", "markdown"], typer.Option("--format", help="`json` has every branch.")
     ] = "json",

@@ -16,7 +16,7 @@ from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.sessions import Question, Status, Turn
 from enginehouse.dialects.openai.shapes import reason_of
 from enginehouse.errors import EnginehouseError
-from enginehouse.types import Principal, Queueing, Request, Spends, Usage
+from enginehouse.types import Caching, Principal, Queueing, Request, Spends, Usage
 from enginehouse.types.answer import Event, Finish, Finished, RefusalDelta, TextDelta
 from enginehouse.types.generation import Generation, Sampling
 
@@ -121,23 +121,17 @@ class Giving:
             return await self._ended()
 
     async def _ask(self, stack: AsyncExitStack) -> None:
-        asked = self._asked
-        grant = await stack.enter_async_context(asked.admission)
-        question = Question(
-            said=asked.prompt or (),
-            parent=asked.parent,
-            system=asked.system,
-            session_id=asked.session_id,
-            model=asked.request.model or None,
-            max_tokens=asked.sampling.max_tokens,
-            request_id=asked.request.request_id,
-        )
-        turn = self._turn = await stack.enter_async_context(self._sessions.turn(asked.request.principal, question))
-        caching = structs.replace(asked.request.caching, tags=(*asked.request.caching.tags, turn.session.tag))
+        grant = await stack.enter_async_context(self._asked.admission)
+        principal = self._asked.request.principal
+        turn = self._turn = await stack.enter_async_context(self._sessions.turn(principal, _question(self._asked)))
         request = structs.replace(
-            asked.request, model=turn.model, queueing=self._queueing, grant=grant, caching=caching
+            self._asked.request,
+            model=turn.model,
+            queueing=self._queueing,
+            grant=grant,
+            caching=_caching(self._asked.request.caching, turn),
         )
-        generation = Generation(model=request.model, turns=turn.messages, sampling=asked.sampling)
+        generation = Generation(model=request.model, turns=turn.messages, sampling=self._asked.sampling)
         async with self._gateway.events(request, generation) as answering:
             self._answering = answering
             self._answer.begin(
@@ -213,3 +207,20 @@ class Giving:
             reasoning=record.reasoning_tokens,
             estimated=record.estimated,
         )
+
+
+def _question(asked: Asked) -> Question:
+    return Question(
+        said=asked.prompt or (),
+        parent=asked.parent,
+        system=asked.system,
+        session_id=asked.session_id,
+        model=asked.request.model or None,
+        max_tokens=asked.sampling.max_tokens,
+        request_id=asked.request.request_id,
+    )
+
+
+def _caching(wanted: Caching, turn: Turn) -> Caching:
+    """What is kept goes with its session; who wants another answer is not given the kept one."""
+    return structs.replace(wanted, read=wanted.read and bool(turn.asked), tags=(*wanted.tags, turn.session.tag))
