@@ -75,7 +75,7 @@ async def semantic_costs(entries: int, scopes: int, said: Callable[[str], None])
                 return [list(vector) for vector in (await embedder.embed(list(texts))).vectors]
 
             settings = SemanticCacheSettings.model_validate({"deadline": 5})
-            cache = Semantic(index, Mind(embed, 5, time.monotonic), shipped(), settings)
+            cache = Semantic(index, Mind(embed, 5), shipped(), settings)
             whole = await _asked(cache, scopes)
             rss = psutil.Process().memory_info().rss / _MIB
     hits = [one == other for one, other in zip(found, truth, strict=True)]

@@ -17,6 +17,7 @@ from bench.cache.pairs import Pair, generate
 from bench.processes import ROOT
 from enginehouse.core.cache.semantic.bound import fixed_sequence
 from enginehouse.core.cache.semantic.edit import compare
+from enginehouse.core.cache.semantic.lexicon import content_of
 from enginehouse.core.cache.semantic.scorer import FEATURES, Calibration, features, rungs
 from enginehouse.core.cache.semantic.signature import Signature, sign
 from enginehouse.core.cache.semantic.vetoes import vetoes
@@ -71,8 +72,7 @@ def _values(
     edit = compare(stored, asked)
     if vetoes(stored, asked, edit):
         return None
-    told = sign(pair.answer) if number % 4 < 2 else None
-    answer = frozenset(told.content) if told else None
+    answer = content_of(pair.answer) if pair.answer and number % 4 < 2 else None
     return features(stored, asked, edit, cosine=cosine, margin=margin, answer=answer)
 
 

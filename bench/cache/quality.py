@@ -76,7 +76,7 @@ async def opened(texts: Sequence[str]) -> AsyncGenerator[Semantic]:
     settings = SemanticCacheSettings.model_validate({"trial": 0, "audit": 0, "deadline": 5})
     with tempfile.TemporaryDirectory() as folder:
         async with open_index(Path(folder) / "q.db", lasting=False, max_bytes=10**9) as index:
-            yield Semantic(index, Mind(vectors, 5, lambda: 0.0), shipped(), settings, lambda: 0.0, lambda: 1.0)
+            yield Semantic(index, Mind(vectors, 5), shipped(), settings, lambda: 0.0, lambda: 1.0)
 
 
 async def serve_pairs(name: str, pairs: Sequence[Pair]) -> Served:

@@ -385,7 +385,7 @@ class SemanticCacheSettings(Section):
     audit: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Part of the later hits that are compared so."""
     deadline: PositiveSeconds = 0.05
-    """Seconds that a request waits for its vector; after that it is a miss."""
+    """Most seconds that a request waits for its vector; it waits less where one usually takes less."""
     max_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
     """Bytes of vectors that are kept in memory; the others are on disk until they are asked for."""
 

@@ -147,7 +147,7 @@ class Willing:
         found = [entry for where, entry in self.put_away if where == scope and entry not in without]
         return Match(entry=found[-1], probability=0.0) if found else None
 
-    async def put(self, scope, question, entry_id):
+    async def put(self, scope, question, entry_id, *, answer=""):
         self.put_away.append((scope, entry_id))
 
     async def forget(self, entry_ids):

@@ -252,7 +252,7 @@ class Down:
     async def find(self, scope, question, **how):
         raise UpstreamDied("no embedder")
 
-    async def put(self, scope, question, entry_id):
+    async def put(self, scope, question, entry_id, *, answer):
         raise UpstreamDied("no embedder")
 
 
@@ -277,7 +277,7 @@ class OnTrial:
     async def find(self, scope, question, **how):
         return Match(entry=self.known[-1], probability=0.1, serve=False) if self.known else None
 
-    async def put(self, scope, question, entry_id):
+    async def put(self, scope, question, entry_id, *, answer):
         self.known.append(entry_id)
 
     async def learn(self, scope, question, entry_id, *, kept, fresh):

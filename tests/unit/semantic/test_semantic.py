@@ -53,8 +53,8 @@ class Setting:
         self.words, self.clock, self.chances = Words(), Clock(), [1.0]
         self.settings = SemanticCacheSettings.model_validate({"trial": 2, **settings})
         self.index = index
-        mind = Mind(self.words, 0.01, self.clock)
-        self.cache = Semantic(index, mind, shipped(), self.settings, self.clock, lambda: self.chances[-1])
+        self.mind = Mind(self.words, 0.01)
+        self.cache = Semantic(index, self.mind, shipped(), self.settings, self.clock, lambda: self.chances[-1])
 
 
 @pytest.fixture
@@ -156,18 +156,24 @@ async def test_an_answered_anew_question_has_its_new_place(setting):
     assert (await setting.cache.find(OTHER, STORED)).entry == "e1"
 
 
-async def test_an_embedder_that_fails_or_hangs_costs_a_miss_and_then_nothing(setting):
+async def test_while_its_embedder_is_away_all_are_misses_and_nothing_is_stored(setting):
     setting.words.error = StoreUnavailable("away")
     assert await setting.cache.find(SCOPE, STORED) is None
-    setting.words.error, setting.words.hangs = None, True
-    assert await setting.cache.find(SCOPE, STORED) is None
-    calls = setting.words.calls
-    assert await setting.cache.find(SCOPE, STORED) is None
-    assert setting.words.calls == calls, "while it rests nobody asks it"
     assert setting.cache.stats()["embedder"] == "resting"
-    setting.words.hangs, setting.clock.now = False, 5.0
-    assert (await setting.cache.find(SCOPE, STORED)).entry == "e1"
-    assert setting.cache.stats()["embedder"] == "ready"
+    setting.words.error = None
+    assert await setting.cache.find(SCOPE, STORED) is None, "until the watch has seen that it is back"
+    await setting.cache.put(SCOPE, TRAP, "e2")
+    assert await setting.index.count() == 1
+    assert "in time" in (await setting.cache.explain(SCOPE, STORED)).reason
+
+
+async def test_what_was_answered_speaks_for_a_question_that_asks_for_more(setting):
+    asked = "How do I water an orchid in winter?"
+    await setting.cache.put(SCOPE, STORED, "e1", answer="Give it a little water once a week, less in the winter.")
+    told = (await setting.cache.explain(SCOPE, asked)).candidates[0]
+    await setting.cache.put(SCOPE, STORED, "e1")
+    silent = (await setting.cache.explain(SCOPE, asked)).candidates[0]
+    assert told.probability < silent.probability
 
 
 async def test_questions_without_content_are_left(setting):

@@ -158,10 +158,10 @@ class Cache:
             self.stats.unfit("too_large")
             return None
         try:
-            await self._put(entry)
+            await self._put(entry, answer)
             self.stats.kept()
             if places.team is not None:
-                await self._claim(seeking, places, entry)
+                await self._claim(seeking, places, entry, answer)
         except StoreUnavailable:
             self.stats.unfit("store_away")
             return None
@@ -341,22 +341,23 @@ class Cache:
             seconds=worth.seconds,
         )
 
-    async def _put(self, entry: Entry) -> None:
+    async def _put(self, entry: Entry, answer: Answer | Vectors) -> None:
         if self.rulings.judged(entry.id, entry.id):
             return  # whatever is said to this question, it is not told twice
         await self.answers.put(entry)
         if self.meaning is not None and entry.scope:
             meaning = self.meaning
-            self.chores.add(lambda: meaning.put(entry.scope, entry.question, entry.id))
+            said = words_of(answer)
+            self.chores.add(lambda: meaning.put(entry.scope, entry.question, entry.id, answer=said))
 
-    async def _claim(self, seeking: Seeking, places: Places, entry: Entry) -> None:
+    async def _claim(self, seeking: Seeking, places: Places, entry: Entry, answer: Answer | Vectors) -> None:
         """Note who says what; what two writers say alike is their tenant's."""
         assert places.team is not None, "without a team there are no claims"
         (known,) = await self.answers.get([places.claims])
         claims = {} if known is None else _claims(known.answer)
         if any(said == entry.digest for writer, said in claims.items() if writer != entry.writer):
             shared = self._moved(seeking, entry, places.team)
-            await self._put(shared)
+            await self._put(shared, answer)
             self.stats.corroborated()
             await self.answers.drop([places.claims])
             return

@@ -73,8 +73,12 @@ class Meaning(Protocol):
         """
         ...
 
-    async def put(self, scope: Scope, question: str, entry_id: str) -> None:
-        """Remember a question by its entry's id."""
+    async def put(self, scope: Scope, question: str, entry_id: str, *, answer: str = "") -> None:
+        """Remember a question by its entry's id.
+
+        Args:
+            answer: what was said to it; another question that asks for more may be answered by that, too.
+        """
         ...
 
     async def forget(self, entry_ids: Sequence[str]) -> None:

@@ -1,14 +1,11 @@
 """Whether two answers say the same: what an audit is judged by. Pure; it may also say that it does not know."""
 
-import re
-
-from enginehouse.core.cache.semantic.lexicon import stem
+from enginehouse.core.cache.semantic.lexicon import content_of, words_in
 from enginehouse.core.cache.semantic.quantities import find_quantities
-from enginehouse.core.cache.semantic.words import NEGATIONS, SMALL
+from enginehouse.core.cache.semantic.words import NEGATIONS
 
 __all__ = ["equivalent"]
 
-_WORD = re.compile(r"[^\W_]+")
 _FEW = 6
 """Words of content up to which an answer has to say the very same ones."""
 _ALIKE, _UNLIKE = 0.85, 0.5
@@ -23,11 +20,11 @@ def equivalent(kept: str, fresh: str, cosine: float | None) -> bool | None:
     Args:
         cosine: of the two answers; None when there is no embedder.
     """
-    if _plain(kept) == _plain(fresh):
+    if words_in(kept) == words_in(fresh):
         return True
     if _verdict(kept) != _verdict(fresh) or _numbers_differ(kept, fresh):
         return False
-    one, other = _content(kept), _content(fresh)
+    one, other = content_of(kept), content_of(fresh)
     if min(len(one), len(other)) <= _FEW:
         return one == other or _within(one, other, cosine)
     if cosine is not None and (cosine >= _ALIKE or cosine <= _UNLIKE):
@@ -35,17 +32,9 @@ def equivalent(kept: str, fresh: str, cosine: float | None) -> bool | None:
     return True if len(one & other) >= _SHARED * len(one | other) else None
 
 
-def _plain(answer: str) -> list[str]:
-    return [word.casefold() for word in _WORD.findall(answer)]
-
-
-def _content(answer: str) -> frozenset[str]:
-    return frozenset(stem(word) for word in _plain(answer) if word not in SMALL)
-
-
 def _verdict(answer: str) -> str:
     """The yes or no that an answer begins with; and whether a short one denies."""
-    words = _plain(answer)
+    words = words_in(answer)
     first = words[0] if words and words[0] in ("yes", "no") else ""
     denies = len(words) <= 2 * _FEW and not NEGATIONS.isdisjoint(words)
     return first or ("no" if denies else "")

@@ -5,6 +5,7 @@ Other languages have no lists: there every word stands for itself, which makes t
 """
 
 import gzip
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -13,8 +14,18 @@ from itertools import combinations
 
 from enginehouse.core.cache.semantic.words import SMALL
 
-__all__ = ["exists", "likely_typo", "opposite", "read_lists", "same_meaning", "stem"]
+__all__ = [
+    "content_of",
+    "exists",
+    "likely_typo",
+    "opposite",
+    "read_lists",
+    "same_meaning",
+    "stem",
+    "words_in",
+]
 
+_WORD = re.compile(r"[^\W_]+")
 _PACKAGE = "enginehouse.core.cache.semantic"
 _VOWELS = frozenset("aeiouy")
 _SHORTEST_TYPO = 4
@@ -31,6 +42,16 @@ def stem(word: str) -> str:
     if not word.isascii() or len(word) <= 3:
         return word
     return next((base for base in _bases(word) if base in _words()), _shortened(word))
+
+
+def content_of(text: str) -> frozenset[str]:
+    """Stems of the words of a text that carry content, in no order."""
+    return frozenset(stem(word) for word in words_in(text) if word not in SMALL)
+
+
+def words_in(text: str) -> list[str]:
+    """Its words in small letters."""
+    return [word.casefold() for word in _WORD.findall(text)]
 
 
 def same_meaning(one: str, other: str) -> bool:

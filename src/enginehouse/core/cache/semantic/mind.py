@@ -1,7 +1,14 @@
-"""Vectors of questions, soon or not at all: an embedder that is away or slow costs a request a few milliseconds."""
+"""Vectors of questions, soon or not at all: an embedder that is away or hangs costs a request next to nothing.
+
+How long a request waits follows from how long the embedder took of late, as a sender on a network learns when to
+send again (RFC 6298). The first request that waits in vain lets go of all who wait, and from then on nobody does:
+a watch asks beside the requests, and when it is answered in time, they ask again.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import numpy as np
 import structlog
@@ -9,81 +16,146 @@ from numpy.typing import NDArray
 
 from enginehouse.errors import EnginehouseError
 
-__all__ = ["Embeds", "Mind"]
+__all__ = ["Embeds", "Mind", "open_mind"]
 
 log = structlog.get_logger()
 
 Embeds = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """One vector a text; raises EnginehouseError when it cannot."""
 
-_FAILURES = 2
-"""Failures in a row after which it rests."""
-_REST = 5.0
-"""Seconds until a request may try it again."""
+_LEAST = 0.01
+"""Seconds that a request waits at least: less than that is the thread's business, not the embedder's."""
+_MEAN, _SPREAD, _SPREADS = 1 / 8, 1 / 4, 4
+"""How fast the mean time and its spread are learnt, and how many spreads above the mean are still usual."""
+_AGAIN = 2.0
+"""Seconds between two tries of the watch."""
+_LONGEST = 10.0
+"""Seconds after which what nobody waits for is given up, too."""
+_TRIED = "is anybody there?"
 
 
 class Mind:
-    """An embedder with a deadline and a rest.
+    """An embedder with a deadline, and a rest while it is away.
 
     Args:
         embed: who makes vectors.
-        deadline: seconds that a request waits.
+        deadline: most seconds that a request waits.
         clock: seconds.
     """
 
-    def __init__(self, embed: Embeds, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(self, embed: Embeds, deadline: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self._embed, self._deadline, self._clock = embed, deadline, clock
-        self._failures = 0
-        self._until = 0.0
+        self._mean = self._spread = 0.0
+        self._waiting: set[asyncio.Timeout] = set()
+        self._away = asyncio.Event()
         self._told = False
         self.failed = 0
         """Times that it failed or was too slow, since the start."""
 
     @property
     def resting(self) -> bool:
-        """Whether nobody asks it now."""
-        return self._clock() < self._until
+        """Whether nobody asks it now, but the watch."""
+        return self._away.is_set()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a request waits for its vector now."""
+        usual = self._mean + _SPREADS * self._spread
+        return min(self._deadline, max(_LEAST, usual)) if self._mean else self._deadline
 
     async def soon(self, text: str) -> NDArray[np.float32] | None:
-        """A vector within the deadline; None when there is none."""
+        """A vector, if it is there before patience ends; None when there is none."""
         if self.resting:
             return None
         try:
-            async with asyncio.timeout(self._deadline):
-                return await self._one(text)
+            async with asyncio.timeout(self.patience) as limit:
+                self._waiting.add(limit)
+                try:
+                    return (await self._vectors(text))[0]
+                finally:
+                    self._waiting.discard(limit)
         except (EnginehouseError, TimeoutError) as error:
             self._missed(error)
             return None
 
-    async def later(self, text: str) -> NDArray[np.float32] | None:
-        """A vector, for which nobody waits; None when there is none."""
+    async def later(self, *texts: str) -> NDArray[np.float32] | None:
+        """Vectors, one a row, for which nobody waits; None when there are none."""
         if self.resting:
             return None
         try:
-            return await self._one(text)
-        except EnginehouseError as error:
+            async with asyncio.timeout(_LONGEST):
+                return await self._vectors(*texts)
+        except (EnginehouseError, TimeoutError) as error:
             self._missed(error)
             return None
 
-    async def some_time(self, *texts: str) -> NDArray[np.float32]:
-        """Vectors, however long it takes; a success ends its rest.
+    async def watch(self) -> None:
+        """Whenever it is away, see for ever anew whether it is back."""
+        while True:
+            await self._away.wait()
+            if await self._is_back():
+                self._told = False
+                self._away.clear()
+            else:
+                await asyncio.sleep(_AGAIN)
+
+    async def _is_back(self) -> bool:
+        began = self._clock()
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await self._vectors(_TRIED)
+        except (EnginehouseError, TimeoutError) as error:
+            self._tell(error)
+            return False
+        except Exception:
+            log.exception("semantic_cache_embedder_failed")  # it may be another one the next time
+            return False
+        return self._clock() - began <= self._deadline
+
+    async def _vectors(self, *texts: str) -> NDArray[np.float32]:
+        """Of unit length; how long one text takes is learnt.
 
         Raises:
             EnginehouseError: they cannot be had.
         """
+        began = self._clock()
         vectors = np.asarray(await self._embed(list(texts)), dtype=np.float32)
-        self._failures, self._until, self._told = 0, 0.0, False
+        if len(texts) == 1:
+            self._took(self._clock() - began)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
-    async def _one(self, text: str) -> NDArray[np.float32]:
-        vectors = await self.some_time(text)
-        return vectors[0]
+    def _took(self, seconds: float) -> None:
+        if not self._mean:
+            self._mean, self._spread = seconds, seconds / 2
+            return
+        self._spread += _SPREAD * (abs(seconds - self._mean) - self._spread)
+        self._mean += _MEAN * (seconds - self._mean)
 
     def _missed(self, error: EnginehouseError | TimeoutError) -> None:
         self.failed += 1
-        self._failures += 1
-        if self._failures >= _FAILURES:
-            self._until = self._clock() + _REST
-        if not self._told and isinstance(error, EnginehouseError):
-            self._told = True  # until it answers again: each question would say the same
-            log.warning("semantic_cache_has_no_vectors", error=error.message)
+        if isinstance(error, EnginehouseError):
+            self._tell(error)
+        self._away.set()
+        now = asyncio.get_running_loop().time()
+        for limit in self._waiting:
+            if not limit.expired():
+                limit.reschedule(now)
+
+    def _tell(self, error: EnginehouseError | TimeoutError) -> None:
+        """Once, until it is back: each question would say the same."""
+        if not self._told:
+            self._told = True
+            said = error.message if isinstance(error, EnginehouseError) else f"no answer within {_LONGEST:g} s"
+            log.warning("semantic_cache_has_no_vectors", error=said)
+
+
+@asynccontextmanager
+async def open_mind(embed: Embeds, deadline: float) -> AsyncGenerator[Mind]:
+    """A mind with its watch, while the context lasts; arguments as of `Mind`."""
+    mind = Mind(embed, deadline)
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(mind.watch(), name="semantic cache embedder")
+        try:
+            yield mind
+        finally:
+            watch.cancel()

@@ -1,14 +1,13 @@
 """The semantic cache, opened with its index."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from enginehouse.core.cache.semantic.index import open_index
 from enginehouse.core.cache.semantic.lexicon import read_lists
-from enginehouse.core.cache.semantic.mind import Embeds, Mind
+from enginehouse.core.cache.semantic.mind import Embeds, open_mind
 from enginehouse.core.cache.semantic.scorer import shipped
 from enginehouse.core.cache.semantic.semantic import Semantic
 from enginehouse.settings.schema import SemanticCacheSettings
@@ -28,5 +27,8 @@ async def open_semantic(
         lasting: whether the entries outlive this process; else an earlier process's questions are thrown away.
     """
     await asyncio.to_thread(read_lists)
-    async with open_index(folder / "questions.db", lasting=lasting, max_bytes=settings.max_bytes) as index:
-        yield Semantic(index, Mind(embed, settings.deadline, time.monotonic), shipped(), settings)
+    async with (
+        open_index(folder / "questions.db", lasting=lasting, max_bytes=settings.max_bytes) as index,
+        open_mind(embed, settings.deadline) as mind,
+    ):
+        yield Semantic(index, mind, shipped(), settings)

@@ -11,13 +11,13 @@ from msgspec import Struct
 from enginehouse.core.cache.semantic.edit import EditKind
 from enginehouse.core.cache.semantic.equivalence import equivalent
 from enginehouse.core.cache.semantic.index import Index, Stored, own_scope
+from enginehouse.core.cache.semantic.lexicon import content_of
 from enginehouse.core.cache.semantic.mind import Mind
 from enginehouse.core.cache.semantic.monitor import Level, Monitor
 from enginehouse.core.cache.semantic.scorer import Calibration, Judgement, judge
 from enginehouse.core.cache.semantic.signature import Signature, sign
 from enginehouse.core.cache.semantic.tallies import Tallies
 from enginehouse.core.cache.types import Candidate, Explanation, Match, Scope
-from enginehouse.errors import EnginehouseError
 from enginehouse.settings.schema import SemanticCacheSettings
 
 __all__ = ["Semantic"]
@@ -85,12 +85,11 @@ class Semantic:
         asked = sign(question)
         if asked is None:
             return
-        told = sign(answer[:_ANSWER_LETTERS]) if answer else None
-        vector = await self._mind.later(asked.core)
-        if vector is None:
+        vectors = await self._mind.later(asked.core)
+        if vectors is None:
             return
-        stored = Stored(asked, frozenset(told.content) if told else None)
-        await self._index.put(self._own(scope), entry_id, vector, stored)
+        stored = Stored(asked, content_of(answer[:_ANSWER_LETTERS]) if answer else None)
+        await self._index.put(self._own(scope), entry_id, vectors[0], stored)
 
     async def forget(self, entry_ids: Sequence[str]) -> None:
         """These entries are gone; unknown ids are nothing."""
@@ -131,6 +130,7 @@ class Semantic:
             "level": self._monitor.everyone.level.name.lower(),
             "embedder": "resting" if self._mind.resting else "ready",
             "embedder_failures": self._mind.failed,
+            "embedder_patience_ms": round(self._mind.patience * 1000, 3),
             "bytes": self._index.size,
         }
 
@@ -222,11 +222,8 @@ class Semantic:
         return "" if level is Level.OPEN else f"Audits found wrong answers: this scope is {level.name.lower()}."
 
     async def _likeness(self, kept: str, fresh: str) -> float | None:
-        try:
-            one, other = await self._mind.some_time(kept[:_ANSWER_LETTERS], fresh[:_ANSWER_LETTERS])
-        except EnginehouseError:
-            return None
-        return float(one @ other)
+        vectors = await self._mind.later(kept[:_ANSWER_LETTERS], fresh[:_ANSWER_LETTERS])
+        return None if vectors is None else float(vectors[0] @ vectors[1])
 
     def _never(self, question: str, entry_id: str) -> None:
         """This entry is not served to this question again."""
