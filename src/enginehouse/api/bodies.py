@@ -47,6 +47,7 @@ class ModelState(BaseModel):
     vram_mb: float | None = Field(None, description="What it holds on GPUs, or has reserved there.")
     ram_mb: float | None = Field(None, description="What it holds of main memory, or has reserved.")
     instances: int | None = Field(None, description="How many copies are ready, where there may be several.")
+    pinned: bool | None = Field(None, description="True when it is never evicted.")
     error: str | None = Field(None, description="Why it failed.")
 
 
@@ -156,6 +157,7 @@ def _fields(status: ResidentStatus) -> dict[str, object]:
         "vram_mb": _mib(status.vram),
         "ram_mb": _mib(status.ram),
         "instances": status.instances,
+        "pinned": status.pinned or None,
         "error": status.error,
     }
 

@@ -20,9 +20,11 @@ __all__ = [
     "token_of_socket",
 ]
 
-PUBLIC = frozenset({"/", "/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", "/favicon.ico"})
+PUBLIC = frozenset(
+    {"/", "/ping", "/health", "/ready", "/docs", "/redoc", "/openapi.json", "/favicon.ico", "/console"}
+)
 """What may be read without a key."""
-_PUBLIC_FOLDERS = ("/static-offline-docs/",)
+_PUBLIC_FOLDERS = ("/static-offline-docs/", "/console/")
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),

@@ -65,11 +65,11 @@ def health_router(
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
 
-    @router.get("/", responses={307: {"description": "A browser is sent to the API's page."}})
+    @router.get("/", responses={307: {"description": "A browser is sent to the console."}})
     async def root(request: Request) -> Response:
-        """What runs here; a browser is sent to the API's page."""
+        """What runs here; a browser is sent to the console."""
         if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse("/docs")
+            return RedirectResponse("console")
         return JSONResponse({"status": "running", "service": "enginehouse"})
 
     @router.get("/ping")

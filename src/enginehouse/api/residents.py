@@ -166,6 +166,11 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
                 await copies.unload(model)
         return _answer(copies.status(model), wait=wait)
 
+    def pin_it(name: str, *, pinned: bool) -> Named:
+        model = catalogue.resolve(name)
+        copies.pin(model, pinned=pinned)
+        return named(copies.status(model))
+
     @router.post("/v1/models/eject", responses=UNKNOWN, openapi_extra=body_of(Eject), **shown)
     async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
         """Out of memory, once its running requests have ended."""
@@ -193,6 +198,16 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
         model = catalogue.resolve(model_id)
         copies.reset(model)
         return named(copies.status(model))
+
+    @router.post("/v1/models/{model_id:path}/pin", **shown)
+    async def pin(model_id: str) -> Response | Named:
+        """Neither evicted nor unloaded for being idle, until it is unpinned or the service restarts."""
+        return pin_it(model_id, pinned=True)
+
+    @router.post("/v1/models/{model_id:path}/unpin", **shown)
+    async def unpin(model_id: str) -> Response | Named:
+        """It may be evicted, whatever its entry in the settings says, until the service restarts."""
+        return pin_it(model_id, pinned=False)
 
 
 def _add_logs(router: APIRouter, catalogue: Catalogue, residency: Residency, watch: Watch) -> None:

@@ -13,6 +13,7 @@ from enginehouse.api.faces import Face
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.generation import GenerationFace
+from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router
@@ -32,6 +33,7 @@ from enginehouse.api.residents import residents_router
 from enginehouse.api.session_face import SessionFace
 from enginehouse.api.sessions import sessions_router
 from enginehouse.api.sockets import Sockets
+from enginehouse.api.standing import standing_router
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
@@ -103,6 +105,8 @@ def _operation(rooms: Rooms) -> Sequence[APIRouter]:
         health_router(on.catalogue, on.residency, rooms.holdings, rooms.cleanup, on.dependencies),
         vram_router(on.catalogue, rooms.holdings),
         queue_router(on.catalogue, on.admission),
+        standing_router(rooms.settings),
+        console_router(console_assets()),
     ]
 
 

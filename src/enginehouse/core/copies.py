@@ -105,6 +105,11 @@ class Copies:
         for place in places_of(model):
             self._residency.reset(place.id)
 
+    def pin(self, model: Model, *, pinned: bool) -> None:
+        """Keep every copy in memory once it is there, or let it go as others do."""
+        for copy in copies_of(model):
+            self._residency.pin(copy.id, pinned=pinned)
+
     def replace(self, before: Model, after: Model | None) -> None:
         """A model was configured anew, or is no more: what runs drains, its waiters get the new one or are told."""
         keep = {place.id: place for place in places_of(after)} if after is not None else {}

@@ -153,6 +153,16 @@ class Residency:
         if resident := self._residents.get(deployment_id):
             resident.forgive()
 
+    def pin(self, deployment_id: str, *, pinned: bool) -> None:
+        """Keep it in memory once it is there, or let it go as others do, until this process ends.
+
+        Raises:
+            ShuttingDown: the service is on its way out.
+        """
+        self._resident(deployment_id).hold(pinned=pinned)
+        self.decisions.note(deployment_id, "pinned" if pinned else "unpinned", "An admin said so.")
+        self._room.review()
+
     async def unload(self, deployment_id: str) -> None:
         """Out of memory: running requests end first, a load under way is stopped. Returns when it is gone."""
         resident = self._residents.get(deployment_id)

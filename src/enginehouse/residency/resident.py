@@ -47,6 +47,8 @@ class ResidentStatus(Struct, frozen=True, kw_only=True):
     """Bytes of main memory it holds, or has reserved; None when it holds nothing."""
     vram: int | None = None
     """The same on all GPUs together."""
+    pinned: bool = False
+    """Whether it is never evicted, by its entry or by hand."""
 
 
 class Resident:
@@ -82,6 +84,8 @@ class Resident:
         """Health checks in a row that got no answer."""
         self.error: EnginehouseError | None = None
         self.terms = USUAL
+        self.held: bool | None = None
+        """Whether it was pinned by hand, or was said not to be; None leaves that to its terms."""
         self.ttl = 0.0
         """Idle seconds before it leaves; 0 means never."""
         self.asked_since = 0.0
@@ -120,6 +124,18 @@ class Resident:
     def is_elsewhere(self) -> bool:
         """Whether its engine runs where we cannot start or stop it."""
         return self.deployment is not None and self.deployment.base_url is not None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is never evicted."""
+        return self.terms.pinned if self.held is None else self.held
+
+    def hold(self, *, pinned: bool) -> None:
+        """Pinned by hand it is neither evicted nor leaves for being idle, over all of its lives; or it is not."""
+        self.held = pinned
+        self.wake.set()
+        if self.deployment is not None:
+            self._on_change(self.status(self.deployment))
 
     def take(self, deployment: Deployment) -> Loaded | None:
         """A lease on what is ready now, or None. A resident that is not what is asked for starts to drain."""
@@ -235,7 +251,7 @@ class Resident:
             id=name,
             size=size,
             priority=self.terms.priority,
-            pinned=self.terms.pinned,
+            pinned=self.pinned,
             busy=self.leases > 0,
             leaving=self.state is ResidentState.DRAINING,
             loading=self.state is ResidentState.LOADING,
@@ -265,7 +281,7 @@ class Resident:
 
     def idle_left(self) -> float | None:
         """Seconds until it has been idle for its TTL, or None when it may stay for ever."""
-        if not self.ttl:
+        if not self.ttl or self.held:
             return None
         return self.ttl if self.leases else max(self.last_used, self.refreshed_at) + self.ttl - now()
 
@@ -284,6 +300,7 @@ class Resident:
             error=self.error.message if self.error else None,
             load_seconds=self.load_seconds,
             idle_seconds=now() - self.last_used if idle else None,
+            pinned=self.pinned,
         )
 
     # What the launcher tells

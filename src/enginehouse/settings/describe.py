@@ -16,7 +16,7 @@ from enginehouse.settings.schema import Section, Settings
 from enginehouse.settings.secrecy import MASK, without_passwords
 from enginehouse.settings.tree import Tree
 
-__all__ = ["example", "json_schema", "reference", "scalar", "show"]
+__all__ = ["example", "json_schema", "meanings", "reference", "scalar", "show"]
 
 DATA_DIR = "~/.local/share/enginehouse"
 """Stands for the one default that is not the same on every machine."""
@@ -94,6 +94,11 @@ def show(settings: Settings) -> dict[str, Any]:
         `flags` (read from a model's flags); a key that is not there has its default.
     """
     return {"values": _masked(settings), "origins": dict(settings.origins)}
+
+
+def meanings() -> dict[str, dict[str, Any]]:
+    """What may be said of each key, by its dotted name: its meaning, and whether a change waits for a restart."""
+    return {key.name: {"meaning": key.meaning, "restart": key.restart} for key in all_keys()}
 
 
 def _masked(value: Any) -> Any:

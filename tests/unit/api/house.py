@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from enginehouse.api.anthropic import anthropic_faces
+from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
@@ -22,6 +23,7 @@ from enginehouse.api.queue import queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
+from enginehouse.api.standing import standing_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
@@ -179,6 +181,8 @@ async def open_door(
                 ollama_router(catalogue, copies),
                 llm_router(catalogue),
                 registration_router(registry, copies),
+                standing_router(lambda: Settings.model_validate(settings or {})),
+                console_router(console_assets()),
             ],
             hot,
         )

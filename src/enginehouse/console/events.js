@@ -1,0 +1,59 @@
+/** One stream of events for the whole console: opened at sign-in, taken up again where it broke off. */
+
+import { events } from "./api.js";
+
+const STREAM = "v1/models/status/stream";
+const PAUSES = [500, 1000, 2000, 5000, 10_000];
+
+/** "off", "opening", "live" or "broken"; tells "change" when it changes. */
+export const link = Object.assign(new EventTarget(), { state: "off" });
+
+const readers = new Map();
+let running = null;
+
+/** Hear every event of this name, as parsed data, until the signal is aborted. */
+export function hear(name, signal, listener) {
+  const all = readers.get(name) ?? readers.set(name, new Set()).get(name);
+  all.add(listener);
+  signal.addEventListener("abort", () => all.delete(listener));
+}
+
+/** Begin to follow it, if nobody has. */
+export function listen() {
+  if (!running) open();
+}
+
+/** End it; nobody is signed in any more. */
+export function hangUp() {
+  running?.abort();
+  running = null;
+  become("off");
+}
+
+async function open() {
+  const mine = (running = new AbortController());
+  let last = null;
+  for (let failures = 0; !mine.signal.aborted; failures++) {
+    become(failures ? "broken" : "opening");
+    try {
+      const headers = last ? { "Last-Event-ID": last } : {};
+      for await (const { id, event, data } of events(STREAM, { headers, signal: mine.signal })) {
+        become("live");
+        failures = 0;
+        last = id ?? last;
+        const told = JSON.parse(data);
+        for (const listener of readers.get(event) ?? []) listener(told);
+      }
+    } catch (error) {
+      if (mine.signal.aborted || error.status === 401 || error.status === 403) break;
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSES[Math.min(failures, PAUSES.length - 1)]));
+  }
+  if (running === mine) hangUp();
+}
+
+function become(state) {
+  if (link.state === state) return;
+  link.state = state;
+  link.dispatchEvent(new Event("change"));
+}
