@@ -8,12 +8,12 @@ from fastapi import APIRouter
 from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.cache import cache_router
 from enginehouse.api.chat import ChatFace
+from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.faces import Face
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.generation import GenerationFace
-from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router

@@ -58,7 +58,8 @@ def test_what_a_browser_has_is_not_sent_again():
 
 
 @pytest.mark.parametrize(
-    "path", ["/console/nothing.js", "/console/../app.py", "/console/%2e%2e/app.py", "/console/pages", "/console//app.js"]
+    "path",
+    ["/console/nothing.js", "/console/../app.py", "/console/%2e%2e/app.py", "/console/pages", "/console//app.js"],
 )
 def test_there_is_nothing_else(path):
     assert get(path)[0].status == 404
@@ -75,8 +76,10 @@ def test_no_file_names_an_outside_address_or_makes_markup_of_text():
     for file in FILES:
         text = (FOLDER / file).read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.findall(r"https?://|//[a-z]+\.[a-z]{2,}/", text), file
-        assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), file
-        assert "localStorage.setItem(\"key" not in text
+        assert not re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+        ), file
+        assert 'localStorage.setItem("key' not in text
 
 
 def test_the_page_has_no_inline_code_or_style():
