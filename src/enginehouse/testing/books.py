@@ -16,29 +16,50 @@ class FakeBooks:
     Args:
         fate: asked at each write: `ok`, `away` (nothing is kept), `unknown` (it is kept, and the writer hears that
             it is not).
+        prompt: whether a few records may be kept without waiting; asked each time.
     """
 
-    def __init__(self, fate: Callable[[], str] = lambda: "ok") -> None:
+    def __init__(
+        self, fate: Callable[[], str] = lambda: "ok", *, prompt: Callable[[], bool] = lambda: False
+    ) -> None:
         self.fate = fate
+        self.prompt = prompt
         self.kept: dict[str, UsageRecord] = {}
         self.transactions = 0
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
         """Keep records; each is kept once."""
         await asyncio.sleep(0)
-        fate = self.fate()
-        if fate == "away":
-            raise StoreUnavailable("away")
-        self.transactions += 1
-        for record in records:
-            self.kept.setdefault(record.id, record)
+        fate = self._keep(records)
         await asyncio.sleep(0)
-        if fate == "unknown":
-            raise StoreUnavailable("the connection broke in the commit")
+        _tell(fate)
 
-    async def sum_up(self) -> int:
+    def write_now(self, records: Sequence[UsageRecord]) -> bool:
+        """Keep records without waiting, when that is possible."""
+        possible = self.prompt()
+        if possible:
+            _tell(self._keep(records))
+        return possible
+
+    async def sum_up(self) -> bool:
         """Nothing waits for it."""
-        return 0
+        return False
+
+    def _keep(self, records: Sequence[UsageRecord]) -> str:
+        """What the writer is to hear."""
+        fate = self.fate()
+        if fate != "away":
+            self.transactions += 1
+            for record in records:
+                self.kept.setdefault(record.id, record)
+        return fate
+
+
+def _tell(fate: str) -> None:
+    if fate == "away":
+        raise StoreUnavailable("away")
+    if fate == "unknown":
+        raise StoreUnavailable("the connection broke in the commit")
 
 
 class FakeSpool:

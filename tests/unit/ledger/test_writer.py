@@ -63,7 +63,12 @@ class Life:
 
 callers = st.lists(st.tuples(st.integers(1, 99), st.integers(0, 12), st.booleans()), max_size=8)
 lives = st.lists(
-    st.tuples(callers, st.lists(st.sampled_from(["ok", "away", "unknown"]), max_size=8), st.integers(0, 60)),
+    st.tuples(
+        callers,
+        st.lists(st.sampled_from(["ok", "away", "unknown"]), max_size=8),
+        st.integers(0, 60),
+        st.lists(st.booleans(), max_size=8),
+    ),
     min_size=1,
     max_size=4,
 )
@@ -75,9 +80,10 @@ def test_what_was_acknowledged_is_there_once_whatever_happens(lives):
     async def main():
         books, spool = FakeBooks(), FakeSpool()
         made, acknowledged = {}, set()
-        for asked, fates, ticks in [*lives, ([], [], 500)]:
-            script = chain(fates, repeat("ok"))
+        for asked, fates, ticks, prompt in [*lives, ([], [], 500, [])]:
+            script, free = chain(fates, repeat("ok")), cycle([*prompt, False])
             books.fate = lambda script=script: next(script)
+            books.prompt = lambda free=free: next(free)
             life = Life(books, spool, at_once)
             for tokens, after, leaves in asked:
                 life.ask(tokens, after, leaves)
@@ -114,10 +120,17 @@ async def test_the_same_holds_for_files_and_sql(tmp_path_factory, lives):
             if fate != "ok":
                 raise StoreUnavailable(fate)
 
+        def write_now(self, records):
+            fate = next(self.fates)
+            kept = fate != "away" and self.books.write_now(records)
+            if fate != "ok":
+                raise StoreUnavailable(fate)
+            return kept
+
         async def sum_up(self):
             return await self.books.sum_up()
 
-    for asked, fates, ticks in [*lives, ([], [], 0)]:
+    for asked, fates, ticks, _ in [*lives, ([], [], 0, [])]:
         async with open_database(database_url("", folder)) as database:
             await prepare(database)
             life = Life(Failing(SqlBooks(database), fates), Spool(folder / "spool", 10**6, segment=300), at_once)
@@ -158,6 +171,57 @@ def test_records_gather_while_a_commit_runs():
         await asyncio.sleep(1)
         assert len(life.acknowledged) == len(books.kept) == 100
         assert books.transactions <= 3
+        await life.crash()
+
+    simulate(main())
+
+
+@pytest.mark.parametrize(("together", "in_a_thread"), [(1, 0), (8, 0), (9, 1), (100, 1)])
+def test_a_few_records_are_committed_at_once_and_many_in_a_thread(together, in_a_thread):
+    class Counting(FakeBooks):
+        threads = 0
+
+        async def write(self, records):
+            self.threads += 1
+            await super().write(records)
+
+    async def main():
+        books = Counting(prompt=lambda: True)
+        life = Life(books, FakeSpool())
+        await asyncio.sleep(0)
+        for number in range(together):
+            life.ask(number, 0, leaves=False)
+        await asyncio.sleep(1)
+        assert (len(life.acknowledged), books.transactions, books.threads) == (together, 1, in_a_thread)
+        await life.crash()
+
+    simulate(main())
+
+
+def test_what_cannot_be_committed_at_once_is_committed_by_a_thread():
+    async def main():
+        books = FakeBooks(prompt=iter([False, True]).__next__)
+        life = Life(books, FakeSpool())
+        for number in range(2):
+            life.ask(number, number * 20, leaves=False)
+        await asyncio.sleep(1)
+        assert [one.input_tokens for one in books.kept.values()] == [0, 1]
+        await life.crash()
+
+    simulate(main())
+
+
+@pytest.mark.parametrize("fate", ["away", "unknown"])
+def test_what_failed_at_once_goes_to_the_spool(fate):
+    async def main():
+        fates = iter([fate])
+        books, spool = FakeBooks(lambda: next(fates, "ok"), prompt=lambda: True), FakeSpool()
+        life = Life(books, spool)
+        life.ask(1, 0, leaves=False)
+        await until(lambda: life.acknowledged, every=0)
+        assert (life.writer.away, spool.backlog) == (True, 1)
+        await asyncio.sleep(10)
+        assert (life.writer.away, spool.backlog, len(books.kept)) == (False, 0, 1)
         await life.crash()
 
     simulate(main())

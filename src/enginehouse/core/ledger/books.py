@@ -1,13 +1,13 @@
 """Writes records into the database: records, prices and freed reservations in one transaction, sums in another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
-from enginehouse.core.ledger.record import UsageRecord, row_of
+from enginehouse.core.ledger.record import PriceRow, UsageRecord, row_of
 from enginehouse.stores.sql import Database, budgets, rollups, usage
 
 __all__ = ["Books", "SqlBooks"]
@@ -27,8 +27,16 @@ class Books(Protocol):
         """
         ...
 
-    async def sum_up(self) -> int:
-        """Count some of the records that are kept and not summed up yet; how many, 0 when none is left.
+    def write_now(self, records: Sequence[UsageRecord]) -> bool:
+        """Keep a few records here and now, if nothing has to be waited for; whether they are kept.
+
+        Raises:
+            StoreUnavailable, StoreError: as `write`.
+        """
+        ...
+
+    async def sum_up(self) -> bool:
+        """Count some of the records that are kept and not summed up yet; whether more may be left.
 
         Raises:
             StoreUnavailable: not now.
@@ -45,23 +53,30 @@ class SqlBooks:
 
     async def write(self, records: Sequence[UsageRecord]) -> None:
         """Keep records and their prices."""
-        prices = {r.price.id: r.price for r in records if r.price and r.price.id not in self._known_prices}
-
-        def work(connection: Connection) -> None:
-            if records:
-                _keep(connection, records)
-            if prices:
-                usage.insert_prices(connection, [msgspec.structs.asdict(price) for price in prices.values()])
-
-        await self._database.write(work)
+        prices = self._new_prices(records)
+        await self._database.write(partial(_keep, records, prices))
         self._known_prices.update(prices)
 
-    async def sum_up(self) -> int:
+    def write_now(self, records: Sequence[UsageRecord]) -> bool:
+        """Keep them without a thread, where the database is a file that nobody else writes to just now."""
+        prices = self._new_prices(records)
+        kept = self._database.write_now(partial(_keep, records, prices))
+        if kept:
+            self._known_prices.update(prices)
+        return kept
+
+    async def sum_up(self) -> bool:
         """Count those that wait longest; few enough for who wants to write meanwhile."""
-        return await self._database.write(partial(rollups.sum_up, most=_AT_ONCE))
+        return await self._database.write(partial(rollups.sum_up, most=_AT_ONCE)) == _AT_ONCE
+
+    def _new_prices(self, records: Sequence[UsageRecord]) -> dict[str, PriceRow]:
+        return {r.price.id: r.price for r in records if r.price and r.price.id not in self._known_prices}
 
 
-def _keep(connection: Connection, records: Sequence[UsageRecord]) -> None:
-    usage.insert_records(connection, [row_of(record) for record in records])
+def _keep(records: Sequence[UsageRecord], prices: Mapping[str, PriceRow], connection: Connection) -> None:
+    if records:
+        usage.insert_records(connection, [row_of(record) for record in records])
     if held := [record.id for record in records if record.reserved]:
         budgets.release(connection, held)
+    if prices:
+        usage.insert_prices(connection, [msgspec.structs.asdict(price) for price in prices.values()])

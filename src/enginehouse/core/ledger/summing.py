@@ -15,7 +15,7 @@ __all__ = ["Summing"]
 
 log = structlog.get_logger()
 
-_GATHERING = 0.1
+_GATHERING = 0.5
 """Seconds for which records gather: what they have in common is then changed once."""
 _RETRY = 5.0
 

@@ -22,6 +22,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _MOST_AT_ONCE = 500
+_FEW = 8
+"""Records that may be committed on the event loop: more of them take longer than a thread takes to wake up."""
 _PATIENCE = 3.0
 """Seconds that callers wait for a commit before their records go to the spool."""
 _FIRST_RETRY, _LONGEST_RETRY = 0.25, 5.0
@@ -170,8 +172,9 @@ class Writer:
 
     async def _commit(self, records: Sequence[UsageRecord]) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._books.write(records)
+            if len(records) > _FEW or not self._books.write_now(records):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._books.write(records)
         except (StoreUnavailable, TimeoutError) as error:
             self._notice(error)
         except Exception:

@@ -1,34 +1,30 @@
 """The connections to the database, and its errors in our words.
 
-A transaction is a plain function over a connection. SQLite runs it in a thread of ours, as a whole: handing each
-statement to a thread and back, as asynchronous drivers of SQLite do, takes ten times as long as the work.
+A transaction is a plain function over a connection. SQLite runs it as a whole, in a thread or on the loop: handing
+each statement to a thread and back, as asynchronous drivers of SQLite do, takes ten times as long as the work.
 PostgreSQL runs the same function over asyncpg.
 """
 
-import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from enginehouse.errors import SettingsError, StoreError, StoreUnavailable
+from enginehouse.stores.sql.embedded import Embedded
 from enginehouse.stores.sql.urls import place
 
 __all__ = ["Database", "open_database"]
 
 T = TypeVar("T")
 
-_BUSY_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 60.0
-_READERS = 3
 
 
 class _Driver(Protocol):
@@ -36,6 +32,10 @@ class _Driver(Protocol):
 
     async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         """Run it: committed when it returns, rolled back when it raises."""
+        ...
+
+    def run_now(self, work: Callable[[Connection], object]) -> bool:
+        """Run a short transaction here and now, unless it would have to wait; whether it was."""
         ...
 
     async def close(self) -> None:
@@ -49,14 +49,15 @@ class Database:
     Args:
         url: from `database_url`.
         fsync: whether SQLite waits for the disk at each commit.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, url: URL, *, fsync: bool = False) -> None:
+    def __init__(self, url: URL, *, fsync: bool = False, clock: Callable[[], float] = time.perf_counter) -> None:
         self.place = place(url)
         """The database in words, without its password."""
         self.embedded = url.get_backend_name() == "sqlite"
         """Whether it is a file of ours, whose schema we may change ourselves."""
-        self._driver: _Driver = _Embedded(url, fsync=fsync) if self.embedded else _Server(url)
+        self._driver: _Driver = Embedded(url, fsync=fsync, clock=clock) if self.embedded else _Server(url)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a function over one consistent view of the data.
@@ -76,6 +77,19 @@ class Database:
         """
         with self._translated():
             return await self._driver.run(work, writes=True)
+
+    def write_now(self, work: Callable[[Connection], object]) -> bool:
+        """Run a short function in a transaction on the event loop itself, if nothing has to be waited for.
+
+        Returns:
+            Whether it was run and committed. If not, nothing has happened, and `write` is the way: another one
+            writes, the disk is slow, or the database is a server.
+
+        Raises:
+            StoreUnavailable, StoreError: as `write`.
+        """
+        with self._translated():
+            return self._driver.run_now(work)
 
     async def ping(self) -> float:
         """Seconds that a question takes.
@@ -126,57 +140,6 @@ async def open_database(url: URL, *, fsync: bool = False) -> AsyncGenerator[Data
         await database.close()
 
 
-class _Embedded:
-    """SQLite: one thread writes, a few read beside it."""
-
-    def __init__(self, url: URL, *, fsync: bool) -> None:
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
-        self._engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-        event.listen(self._engine, "connect", _prepared("FULL" if fsync else "NORMAL"))
-        self._writer = ThreadPoolExecutor(1, "database writer")
-        self._readers = ThreadPoolExecutor(_READERS, "database reader")
-        self._writing: Connection | None = None
-        """The writer's own, kept from one transaction to the next."""
-
-    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
-        """Run it in a thread."""
-        threads = self._writer if writes else self._readers
-        return await asyncio.get_running_loop().run_in_executor(threads, self._run, work, writes)
-
-    async def close(self) -> None:
-        """Let running transactions end, then close."""
-        await asyncio.to_thread(self._close)
-
-    def _run(self, work: Callable[[Connection], T], writes: bool) -> T:
-        if writes:
-            return self._write(work)
-        with self._engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("BEGIN")
-            return work(connection)
-
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        connection = self._writing = self._writing or self._engine.connect()
-        try:
-            with connection.begin():
-                # Who is going to write says so at once: a reader that turns writer could be refused half-way.
-                connection.connection.driver_connection.execute("BEGIN IMMEDIATE")  # pyright: ignore[reportOptionalMemberAccess]
-                return work(connection)
-        except BaseException:
-            self._let_go()  # whatever state it is in
-            raise
-
-    def _let_go(self) -> None:
-        if self._writing is not None:
-            connection, self._writing = self._writing, None
-            connection.close()
-
-    def _close(self) -> None:
-        self._writer.shutdown()
-        self._readers.shutdown()
-        self._let_go()
-        self._engine.dispose()
-
-
 class _Server:
     """PostgreSQL."""
 
@@ -197,21 +160,14 @@ class _Server:
             async with connection.begin():
                 return await connection.run_sync(work)
 
+    def run_now(self, work: Callable[[Connection], object]) -> bool:
+        """Never: a server is always waited for."""
+        del work
+        return False
+
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
-
-
-def _prepared(synchronous: str) -> Callable[[Any, object], None]:
-    """What each new connection of SQLite is told."""
-    pragmas = ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "temp_store=MEMORY")
-
-    def prepare(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver shall not begin transactions of its own
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    return prepare
 
 
 def _is_refused(error: DBAPIError) -> bool:
