@@ -5,6 +5,7 @@ import json
 import time
 
 import jwt
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -15,8 +16,10 @@ from structlog.testing import capture_logs
 from enginehouse.core.identity import Identity
 from enginehouse.core.identity.jwks import KeySet
 from enginehouse.core.identity.tokens import Tokens
+from enginehouse.core.identity.verified import Verified
 from enginehouse.errors import MissingCredentials, StoreUnavailable
 from enginehouse.settings.schema import AuthSettings
+from enginehouse.types import Principal
 
 SECRET = "a secret of at least thirty-two bytes"
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -288,3 +291,77 @@ async def test_a_short_secret_is_told_once_and_works():
     body = f"{part({'alg': 'HS256'})}.{part(claims())}"
     hmac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     assert (await tokens.holder(f"{body}.{part(hmac.sign(body.encode(), b'short'))}")).user == "ann"
+
+
+class Days:
+    """A clock that is put forward by hand."""
+
+    def __init__(self):
+        self.now = time.time()
+
+    def __call__(self):
+        return self.now
+
+
+def stamped(verified, text, user="from memory"):
+    """What is remembered of the token gets another holder, by which the memory is told from the token itself."""
+    verified.keep(text, msgspec.structs.replace(verified.find(text), holder=Principal(user=user)))
+
+
+@pytest.mark.parametrize("leeway", [0, 10])
+async def test_a_token_is_read_once_and_remembered_until_it_expires(leeway):
+    now = Days()
+    verified = Verified(clock=now)
+    expires = int(now.now) + 60
+    tokens, text = Tokens(auth(jwt_leeway=leeway), verified=verified), token(exp=expires)
+    assert (await tokens.holder(text)).user == "ann"
+    stamped(verified, text)
+    now.now = expires + leeway - 0.5
+    assert (await tokens.holder(text)).user == "from memory"
+    now.now = expires + leeway
+    assert (await tokens.holder(text)).user == "ann", "it is read again, which says whether it still counts"
+
+
+async def test_what_is_refused_is_not_remembered():
+    verified = Verified()
+    tokens = Tokens(auth(), verified=verified)
+    for text in (token(exp=1), token("another secret of thirty-two bytes"), token(role="service")):
+        await refused(tokens, text)
+        assert verified.find(text) is None
+
+
+async def test_a_remembered_token_falls_with_the_key_it_was_signed_with():
+    """The issuer publishes another key under the same name."""
+    issuer = Issuer(jwk(RSA, "a"))
+    tokens, text = issuer.tokens(ttl=300), token(RSA, "RS256", headers={"kid": "a"})
+    assert (await tokens.holder(text)).user == "ann"
+    issuer.keys, issuer.now = (jwk(OTHER, "a"),), 299
+    assert (await tokens.holder(text)).user == "ann", "it is not asked yet"
+    issuer.now = 300
+    await refused(tokens, text)
+
+
+async def test_a_remembered_token_falls_with_the_settings():
+    identity, text = Identity(auth()), token()
+    assert (await identity.principal(f"Bearer {text}", None)).user == "ann"
+    identity.adopt(auth(jwt_secret="another secret of thirty-two bytes"))
+    with pytest.raises(MissingCredentials):
+        await identity.principal(f"Bearer {text}", None)
+
+
+async def test_a_remembered_token_lets_no_other_in():
+    verified = Verified()
+    tokens, text = Tokens(auth(), verified=verified), token()
+    await tokens.holder(text)
+    for other in (text[:-1], text + "A", text.swapcase(), text.rsplit(".", 1)[0] + "."):
+        await refused(tokens, other)
+    assert verified.find(text)
+
+
+async def test_the_memory_of_tokens_is_bounded():
+    verified = Verified(most=2)
+    tokens, texts = Tokens(auth(), verified=verified), [token(sub=name) for name in ("ann", "bob", "cid")]
+    for text in (*texts, texts[2]):
+        await tokens.holder(text)
+    assert [verified.find(text) is not None for text in texts] == [False, True, True]
+    assert not any(text in repr(vars(verified)) or text.split(".")[2] in repr(vars(verified)) for text in texts)

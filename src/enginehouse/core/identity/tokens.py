@@ -15,6 +15,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 
 from enginehouse.core.identity.jwks import KeySet, fetch_from
 from enginehouse.core.identity.principals import RESERVED_ROLES
+from enginehouse.core.identity.verified import Known, Verified
 from enginehouse.errors import MissingCredentials
 from enginehouse.settings.schema import AuthSettings
 from enginehouse.types import Principal
@@ -38,10 +39,12 @@ class Tokens:
     Args:
         auth: how they are signed and what they have to say.
         key_set: the issuer's public keys, when tokens are signed with them; from `auth.jwks_url` when left out.
+        verified: remembers those that were read.
     """
 
-    def __init__(self, auth: AuthSettings, key_set: KeySet | None = None) -> None:
+    def __init__(self, auth: AuthSettings, key_set: KeySet | None = None, verified: Verified | None = None) -> None:
         self._auth = auth
+        self._verified = verified or Verified()
         self._secret = auth.jwt_secret.get_secret_value() if auth.jwt_secret else None
         if auth.jwks_url and key_set is None:
             fetch = fetch_from(auth.jwks_url)
@@ -59,21 +62,31 @@ class Tokens:
             StoreUnavailable: the issuer's keys could never be had.
         """
         try:
-            header = jwt.get_unverified_header(text)
-            if header.get("alg") != self._auth.jwt_algorithm:
-                raise MissingCredentials(f"This token is not signed with {self._auth.jwt_algorithm}.")
-            claims = self._claims(text, await self._key(header))
+            known = self._verified.find(text)
+            if known is not None and await self._key(known.kid) is known.key:
+                return known.holder
+            return await self._read(text)
         except jwt.PyJWTError as error:
             raise MissingCredentials(_reason(error)) from None
         except (ValueError, TypeError, RecursionError):
             raise MissingCredentials("This token cannot be read.") from None
-        return _principal(claims)
 
-    async def _key(self, header: dict[str, Any]) -> str | jwt.PyJWK:
+    async def _read(self, text: str) -> Principal:
+        header = jwt.get_unverified_header(text)
+        if header.get("alg") != self._auth.jwt_algorithm:
+            raise MissingCredentials(f"This token is not signed with {self._auth.jwt_algorithm}.")
+        kid = header.get("kid")
+        key = await self._key(kid)
+        claims = self._claims(text, key)
+        holder = _principal(claims)
+        until = int(claims["exp"]) + self._auth.jwt_leeway
+        self._verified.keep(text, Known(holder, kid, key, until))
+        return holder
+
+    async def _key(self, kid: str | None) -> str | jwt.PyJWK:
         if self._key_set is None:
             assert self._secret is not None, "tokens are read without a key to check them with"
             return self._secret
-        kid = header.get("kid")
         key = await self._key_set.key(kid)
         if key is None:
             raise MissingCredentials("This token is signed with a key that its issuer does not publish.")

@@ -1,6 +1,7 @@
 """Which limits a caller has at an endpoint: pure, from the settings and the caller's key."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -19,6 +20,8 @@ INFERENCE = frozenset(
 """Paths at which models are asked; limits count there, and where the settings name one."""
 QUEUED_CHAT = "/api/v1/inference/chat"
 _HOUR = 3600
+_MOST = 4096
+"""Callers whose limits are remembered."""
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -45,6 +48,7 @@ class Rules:
             self._endpoints[QUEUED_CHAT] = Rates(requests=Rate(settings.requests_per_hour, _HOUR))
         self._everybody = settings.requests
         self._window = settings.window
+        self._found = lru_cache(_MOST)(self._read)
 
     def covers(self, endpoint: str) -> bool:
         """Whether anything is limited there."""
@@ -52,6 +56,9 @@ class Rules:
 
     def of(self, principal: Principal, endpoint: str) -> tuple[Rule, ...]:
         """Every limit that counts for this request."""
+        return self._found(principal, endpoint)
+
+    def _read(self, principal: Principal, endpoint: str) -> tuple[Rule, ...]:
         return tuple(self._of(principal, endpoint))
 
     def _of(self, principal: Principal, endpoint: str) -> Iterator[Rule]:
