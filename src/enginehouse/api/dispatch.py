@@ -4,8 +4,8 @@ Here every request gets its id, its principal and its body limit, whichever way 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, come_a
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import ANONYMOUS, check_origin, check_page
 from enginehouse.core.limits import Grant, Limits
+from enginehouse.core.traces import Traces
 from enginehouse.errors import (
     EnginehouseError,
     MethodNotAllowed,
@@ -65,6 +66,7 @@ class FrontDoor:
         limits: how much callers may ask; nobody is limited when left out.
         sockets: what serves WebSockets, by path.
         public: paths that need no key, beside those that never do.
+        traces: follows requests to models; nobody does when left out.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class FrontDoor:
         limits: Limits | None = None,
         sockets: Mapping[str, ServesSockets] = MappingProxyType({}),
         public: Collection[str] = (),
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces or Traces()
         self._sockets = sockets
         self._hot = hot
         self._rest = rest
@@ -106,15 +110,33 @@ class FrontDoor:
         request_id = read_request_id(scope["headers"])
         headers = common_headers(request_id)
         send = tagged(send, headers)
-        async with AsyncExitStack() as stack:
-            try:
-                principal = await self._principal(scope)
-                grant = await stack.enter_async_context(self._admitted(principal, scope))
-            except EnginehouseError as error:
-                await self._refuse(scope, receive, send, request_id, error)
-                return
-            headers += grant.headers
-            await self._route(scope, receive, send, principal, request_id, grant)
+        exchange = self._exchange(scope, receive, send, request_id)
+        with self._watched(exchange):
+            async with AsyncExitStack() as stack:
+                try:
+                    with exchange.timings.phase("identity"):
+                        exchange.principal = await self._principal(scope)
+                    with exchange.timings.phase("limits"):
+                        grant = await stack.enter_async_context(self._admitted(exchange.principal, scope))
+                except EnginehouseError as error:
+                    await self._refuse(exchange, send, error)
+                    return
+                headers += grant.headers
+                exchange.grant = grant
+                await self._route(exchange, receive, send)
+
+    @contextmanager
+    def _watched(self, exchange: Exchange) -> Generator[None]:
+        """Telemetry follows requests to models, from here to their end."""
+        path, timings = exchange.scope["path"], exchange.timings
+        if path not in self._hot or exchange.scope["method"] != "POST":
+            yield
+            return
+        way = self._traces.arrived(timings, exchange.request_id, path, exchange.began)
+        try:
+            yield
+        finally:
+            self._traces.left(way, exchange.principal, exchange.status, exchange.error)
 
     def _admitted(self, principal: Principal, scope: Scope) -> AbstractAsyncContextManager[Grant]:
         """What the request is given of its caller's limits, while the context lasts."""
@@ -122,45 +144,40 @@ class FrontDoor:
             return nullcontext(Grant("", (), None))
         return self._limits.admit(principal, scope["path"])
 
-    async def _route(
-        self, scope: Scope, receive: Receive, send: Send, principal: Principal, request_id: str, grant: Grant
-    ) -> None:
+    async def _route(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        scope = exchange.scope
         handler = self._hot.get(scope["path"])
         if handler is None:
-            state = {"principal": principal, "request_id": request_id, "grant": grant}
+            state = {
+                "principal": exchange.principal,
+                "request_id": exchange.request_id,
+                "grant": exchange.grant,
+            }
             await self._serve_rest(scope, receive, _timed(send), state)
-            return
-        if scope["method"] != "POST":
+        elif scope["method"] != "POST":
             await _refuse_method(_timed(send), scope)
-            return
-        exchange = self._exchange(scope, receive, send, principal, request_id)
-        exchange.grant = grant
-        await handler(exchange)
+        else:
+            await handler(exchange)
 
-    def _exchange(
-        self, scope: Scope, receive: Receive, send: Send, principal: Principal, request_id: str
-    ) -> Exchange:
+    def _exchange(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> Exchange:
         return Exchange(
             scope,
             receive,
             send,
             request_id=request_id,
-            principal=principal,
+            principal=ANONYMOUS,
             ping_interval=self._server.ping_interval,
             max_body=self._server.max_body_bytes,
         )
 
-    async def _refuse(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, error: EnginehouseError
-    ) -> None:
+    async def _refuse(self, exchange: Exchange, send: Send, error: EnginehouseError) -> None:
         """Nobody comes in; said in the dialect of the route that was asked."""
-        face = self._hot.get(scope["path"])
+        face = self._hot.get(exchange.scope["path"])
         if isinstance(face, Face):
-            exchange = self._exchange(scope, receive, send, ANONYMOUS, request_id)
             exchange.headers = _reasons(error)
             await face.refuse(exchange, error)
         else:
-            await _refuse(_timed(send), error, scope)
+            await _refuse(_timed(send), error, exchange.scope)
 
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         """A route of the framework; what it manages is noted, however it ends."""

@@ -76,7 +76,8 @@ class Face(ABC):
         """Answer; whatever is raised reaches the caller in the dialect's shape, in-band once a stream has begun."""
         try:
             await self.handle(exchange)
-        except CallerGone:
+        except CallerGone as error:
+            exchange.error = error
             log.info("caller_gone", request_id=exchange.request_id, path=exchange.scope["path"])
         except EnginehouseError as error:
             await self.refuse(exchange, error)
@@ -95,6 +96,7 @@ class Face(ABC):
 
     async def refuse(self, exchange: Exchange, error: EnginehouseError) -> None:
         """Tell what went wrong."""
+        exchange.error = error
         status = self._errors.statuses.get(error.code, status_of(error))
         log.info(
             "request_failed", request_id=exchange.request_id, status=status, code=error.code, error=error.message

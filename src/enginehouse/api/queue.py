@@ -9,7 +9,7 @@ from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.usable import usable_by
 from enginehouse.types import Deployment, Priority
 
-__all__ = ["queue_router"]
+__all__ = ["line_of", "queue_router"]
 
 
 def queue_router(catalogue: Catalogue, admission: Admission) -> APIRouter:
@@ -25,13 +25,14 @@ def queue_router(catalogue: Catalogue, admission: Admission) -> APIRouter:
         """
         usable = usable_by(request.state.principal, catalogue)
         await admission.survey(model.deployments[0] for model in usable)
-        models = {model.id: _line(model.deployments[0], admission) for model in usable}
+        models = {model.id: line_of(model.deployments[0], admission) for model in usable}
         return {"queues": models, "total_queued": sum(line["total"] for line in models.values())}
 
     return router
 
 
-def _line(deployment: Deployment, admission: Admission) -> dict[str, Any]:
+def line_of(deployment: Deployment, admission: Admission) -> dict[str, Any]:
+    """One model's line now."""
     stats = admission.stats(deployment.id)
     depth = {priority.value: stats.depth.get(priority, 0) if stats else 0 for priority in Priority}
     return {

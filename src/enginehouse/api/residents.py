@@ -42,7 +42,7 @@ from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.telemetry.events import Entry, EventStream
 from enginehouse.types import Model, Principal, ResidentState
 
-__all__ = ["residents_router"]
+__all__ = ["overview_of", "residents_router"]
 
 _MOST_LINES = 500
 
@@ -96,6 +96,13 @@ def residents_router(
     return router
 
 
+def overview_of(principal: Principal, catalogue: Catalogue, copies: Copies, *, closing: bool) -> Overview:
+    """How every model stands that the caller may use."""
+    which = _which(copies, usable_by(principal, catalogue))
+    server = Server(status="shutting_down" if closing else "ready")
+    return Overview(server=server, models=which.models, summary=which.summary)
+
+
 def _explanation(residency: Residency, admission: Admission, model: Model) -> Explanation:
     deployment_id = model.deployments[0].id
     stats = admission.stats(deployment_id)
@@ -119,10 +126,7 @@ def _add_overviews(
     watch: Watch,
 ) -> None:
     def overview(principal: Principal) -> Overview:
-        which = _which(copies, usable_by(principal, catalogue))
-        closing = residency.closing or watch.stopping.is_set()
-        server = Server(status="shutting_down" if closing else "ready")
-        return Overview(server=server, models=which.models, summary=which.summary)
+        return overview_of(principal, catalogue, copies, closing=residency.closing or watch.stopping.is_set())
 
     def update(principal: Principal, entry: Entry[Update]) -> bytes:
         if not may_hear_of(principal, catalogue, _whose(entry.event)):

@@ -36,6 +36,10 @@ class Sockets:
         self._open: set[Socket] = set()
         self._stack = AsyncExitStack()
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def adopt(self, settings: ChatSettings) -> None:
         """New settings count for the next socket."""
         self._settings = settings

@@ -92,7 +92,7 @@ class Exchange:
     """One HTTP request and its answer.
 
     Args:
-        principal: who is calling.
+        principal: who is calling, as far as that is known yet.
         ping_interval: seconds of silence after which a stream gets a comment.
         max_body: most bytes of a body that are read.
     """
@@ -118,6 +118,10 @@ class Exchange:
         """What a stream of this answer is."""
         self.headers: RawHeaders = []
         """More headers for the answer, such as which model gave it."""
+        self.status = 0
+        """What the caller was told, once it was."""
+        self.error: BaseException | None = None
+        """What went wrong, if something did."""
         self.started = False
         """Whether the status line has gone out: from then on errors speak the stream's own language."""
         self._receive = receive
@@ -126,8 +130,9 @@ class Exchange:
         self._max_body = max_body
         self.clock = asyncio.get_running_loop().time
         """Seconds, on the clock that every timing of this request is taken from."""
-        self._began = self.clock()
-        self._last_write = self._began
+        self.began = self.clock()
+        """When it came in, on that clock."""
+        self._last_write = self.began
         self._streams = False
 
     def header(self, name: bytes) -> str | None:
@@ -200,7 +205,7 @@ class Exchange:
         """A whole answer."""
         if self.started:
             return
-        self.started = True
+        self.started, self.status = True, status
         head = [*headers, (b"content-length", str(len(body)).encode()), *self._own_headers()]
         await self._send({"type": "http.response.start", "status": status, "headers": head})
         await self._send({"type": "http.response.body", "body": body})
@@ -208,7 +213,7 @@ class Exchange:
     async def write(self, frames: bytes) -> None:
         """Whole frames of an event stream; the first write sends the headers."""
         if not self.started:
-            self.started = True
+            self.started, self.status = True, 200
             head = [(b"content-type", self.media_type.encode()), *_STREAM, *self._own_headers()]
             await self._send({"type": "http.response.start", "status": 200, "headers": head})
         self._last_write = self.clock()
@@ -287,7 +292,7 @@ class Exchange:
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""
         phases = self.timings
-        total = self.clock() - self._began
+        total = self.clock() - self.began
         engine = phases.upstream if phases.upstream is not None else phases.ttft or 0.0
         own = total - (phases.queue or 0.0) - (phases.load or 0.0) - engine
         known = [

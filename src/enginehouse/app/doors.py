@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import APIRouter
 
@@ -26,37 +27,44 @@ from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.ollama_pull import ollama_pull_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.predict import predict_faces
-from enginehouse.api.queue import queue_router
+from enginehouse.api.queue import line_of, queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
-from enginehouse.api.residents import residents_router
+from enginehouse.api.residents import overview_of, residents_router
 from enginehouse.api.session_face import SessionFace
 from enginehouse.api.sessions import sessions_router
 from enginehouse.api.sockets import Sockets
 from enginehouse.api.standing import standing_router
+from enginehouse.api.telemetry import events_router, telemetry_router
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.app.rooms import Rooms
 from enginehouse.core.cache.managing import Managing
 from enginehouse.core.structured import Structured
+from enginehouse.core.traces.pulse import Pulse
+from enginehouse.core.usable import may_hear_of, usable_by
 from enginehouse.settings.schema import ServerSettings
 from enginehouse.telemetry.metrics import Metrics
+from enginehouse.types import Principal
 
 __all__ = ["front_door"]
 
 
-def front_door(rooms: Rooms, sockets: Sockets, settings: ServerSettings, stopping: asyncio.Event) -> FrontDoor:
+def front_door(
+    rooms: Rooms, sockets: Sockets, pulse: Pulse, settings: ServerSettings, stopping: asyncio.Event
+) -> FrontDoor:
     """The ASGI application.
 
     Args:
         sockets: what serves WebSockets.
+        pulse: what is told of the whole once a second.
         stopping: set when endless streams shall end.
     """
     access = rooms.ground.access
     hot = _hot(rooms)
     watch = Watch(stopping=stopping, ping_interval=settings.ping_interval)
-    routers = [*_operation(rooms), *_models(rooms, watch), *_records(rooms)]
+    routers = [*_operation(rooms), *_telemetry(rooms, pulse, watch), *_models(rooms, watch), *_records(rooms)]
     return FrontDoor(
         hot,
         framework_app(routers, hot),
@@ -66,6 +74,7 @@ def front_door(rooms: Rooms, sockets: Sockets, settings: ServerSettings, stoppin
         limits=access.limits,
         sockets={"/ws": sockets},
         public=open_paths(rooms.settings()),
+        traces=rooms.ground.traces,
     )
 
 
@@ -108,6 +117,23 @@ def _operation(rooms: Rooms) -> Sequence[APIRouter]:
         standing_router(rooms.settings),
         console_router(console_assets()),
     ]
+
+
+def _telemetry(rooms: Rooms, pulse: Pulse, watch: Watch) -> Sequence[APIRouter]:
+    """What becomes of requests."""
+    on = rooms.ground
+
+    def overview(principal: Principal) -> dict[str, Any]:
+        usable = usable_by(principal, on.catalogue)
+        closing = on.residency.closing or watch.stopping.is_set()
+        status = overview_of(principal, on.catalogue, rooms.copies, closing=closing)
+        queues = {model.id: line_of(model.deployments[0], on.admission) for model in usable}
+        return {**status.model_dump(mode="json", exclude_none=True), "queues": queues}
+
+    def may_hear(principal: Principal, model: str) -> bool:
+        return may_hear_of(principal, on.catalogue, model)
+
+    return [telemetry_router(rooms.reports), events_router(pulse, overview, may_hear, watch)]
 
 
 def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:

@@ -26,6 +26,7 @@ from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.listing import Update
+from enginehouse.core.traces import Traces
 from enginehouse.engines.encodings import Encodings
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import SettingsError
@@ -76,6 +77,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     admission: Admission
     residency: Residency
     encodings: Encodings
+    traces: Traces
     ledger: Ledger
     cache: Cache
     dependencies: Mapping[str, Ask]
@@ -110,7 +112,8 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         residency = await stack.enter_async_context(
             make_residency(settings, launchers, catalogue, machine, changes)
         )
-        ledger = await stack.enter_async_context(_ledger(settings, database, stopping))
+        traces = Traces(settings.telemetry.kept)
+        ledger = await stack.enter_async_context(_ledger(settings, database, stopping, traces))
         meaning = await stack.enter_async_context(_meaning(settings, catalogue, residency, store))
         cache = await stack.enter_async_context(_cache(settings, database, store, meaning))
         yield Ground(
@@ -129,6 +132,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             admission=admission,
             residency=residency,
             encodings=Encodings(environ),
+            traces=traces,
             ledger=ledger,
             cache=cache,
             dependencies=_dependencies(settings, store, access, vectors),
@@ -191,6 +195,6 @@ async def _meaning(
         yield meaning
 
 
-def _ledger(settings: Settings, database: Database, stopping: asyncio.Event) -> Ledger:
+def _ledger(settings: Settings, database: Database, stopping: asyncio.Event, traces: Traces) -> Ledger:
     spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
-    return Ledger(SqlBooks(database), spool, prices_of(settings), stopping=stopping.is_set)
+    return Ledger(SqlBooks(database), spool, prices_of(settings), stopping=stopping.is_set, witness=traces)

@@ -12,7 +12,9 @@ from enginehouse.app.doors import front_door
 from enginehouse.app.ground import Ground, open_ground
 from enginehouse.app.rooms import Rooms
 from enginehouse.app.side_tasks import side_tasks
+from enginehouse.app.surroundings import cost_today, surroundings
 from enginehouse.core.identity import check_exposure
+from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.settings.schema import Settings
 from enginehouse.types import Model
@@ -32,7 +34,10 @@ class House:
         self.stopping = ground.stopping
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
-        self.asgi = front_door(self.rooms, self.sockets, settings.server, self.stopping)
+        self.pulse = Pulse(
+            ground.traces, surroundings(self.rooms, self.sockets), lambda: cost_today(self.rooms.usage)
+        )
+        self.asgi = front_door(self.rooms, self.sockets, self.pulse, settings.server, self.stopping)
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.

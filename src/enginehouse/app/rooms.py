@@ -22,6 +22,7 @@ from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.sessions import Archive, Sessions
 from enginehouse.core.summing import Summaries
+from enginehouse.core.traces.reports import Reports
 from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
@@ -74,6 +75,7 @@ class Rooms:
         )
         self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits)
         self.usage = UsageReports(ground.database)
+        self.reports = Reports(ground.traces)
         self.savings = _savings(ground, settings)
         self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
 
@@ -91,6 +93,7 @@ class Rooms:
         self.predictions.cache.adopt(settings.predictions)
         ground.access.adopt(settings)
         ground.cache.adopt(settings.cache)
+        ground.traces.adopt(settings.telemetry.kept)
         self.sessions.adopt(settings.sessions)
         self.answers.adopt(settings.chat, settings.limits)
 

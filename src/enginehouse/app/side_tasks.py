@@ -12,6 +12,7 @@ import structlog
 from enginehouse.app.ground import Ground
 from enginehouse.app.rooms import Rooms
 from enginehouse.core.catalogue import watch_folder
+from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import terms_of
 from enginehouse.settings import watch
@@ -35,6 +36,7 @@ class Housed(Protocol):
     settings: Settings
     ground: Ground
     rooms: Rooms
+    pulse: Pulse
 
     async def adopt(self, settings: Settings) -> None: ...
 
@@ -63,6 +65,8 @@ def _endless(
     yield "arrivals", partial(_follow_arrivals, house)
     yield "ollama", partial(_follow_ollama, house)
     yield "copies", partial(_follow_load, house)
+    yield "pulse", house.pulse.run
+    yield "events", partial(_relay, house)
     yield "cleanup", house.rooms.cleanup.run
     yield "sessions", house.rooms.sessions.run
     yield "old sessions", house.rooms.archive.run
@@ -79,6 +83,14 @@ async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("side_task_died", task=name, again_in=_RETRY_SIDE_TASK)
         await asyncio.sleep(_RETRY_SIDE_TASK)
+
+
+async def _relay(house: Housed) -> None:
+    """What happens to models is told in the stream of all events as well."""
+    with house.ground.changes.subscribe() as subscription:
+        while True:
+            for entry in await subscription.news():
+                house.pulse.events.publish(entry.event)
 
 
 async def _follow_settings(house: Housed, config: Path, environ: Mapping[str, str]) -> None:

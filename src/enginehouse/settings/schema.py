@@ -61,6 +61,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "StoreSettings",
+    "TelemetrySettings",
     "VectorSettings",
 ]
 
@@ -156,6 +157,13 @@ class MetricsSettings(Section):
 
     public: bool = False
     """Whether `/metrics` wants no key also where the service listens on more than loopback."""
+
+
+class TelemetrySettings(Section):
+    """What is remembered of requests, beside what they cost."""
+
+    kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Requests that are kept in memory, the newest."""
 
 
 class SourceSettings(Section):
@@ -716,6 +724,7 @@ class Settings(Section):
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     data_dir: Path = Field(default_factory=lambda: user_data_path("enginehouse"))
     """Where the service keeps what it must not lose: fetched models, the database, engine logs."""
     models_dir: Path | None = None

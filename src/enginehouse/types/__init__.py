@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from enginehouse.types.engines import EngineName
+from enginehouse.types.phases import Phase, Span
 
 __all__ = [
     "Allowance",
@@ -339,6 +340,14 @@ class Timings(Struct, kw_only=True):
     """What its caller is willing to wait, where that is known."""
     gone: bool = False
     """Whether its caller has left."""
+    spans: list[Span] = []
+    """Its stays in phases, in the order in which they ended."""
+    way: object | None = None
+    """What telemetry knows it by."""
+
+    def phase(self, name: str) -> Phase:
+        """A context that is one stay in a phase."""
+        return Phase(self.spans, name)
 
 
 class Queueing(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ from enginehouse.errors import (
 from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.answer import Answer, Event
 from enginehouse.types.generation import Generation
+from enginehouse.types.phases import Span
 
 __all__ = ["Answering", "Classified", "Embedded", "Gateway", "Ranked", "patience"]
 
@@ -301,6 +302,7 @@ async def _asked(
         raise UpstreamTimeout("The engine took longer than its time limit; raise models.*.timeouts.") from None
     finally:
         request.timings.upstream = clock() - began
+        request.timings.spans.append(Span("upstream", began, request.timings.upstream))
 
 
 class _Vectors:

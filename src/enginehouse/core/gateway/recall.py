@@ -1,7 +1,7 @@
 """Where the way of a request meets the cache: looked for before anything is waited for, kept after all is said."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TypeVar
 
 import msgspec
@@ -46,7 +46,9 @@ class Recall:
             model: whose answer is wanted, as its name was resolved.
             entry: the ledger's, of what it takes.
         """
-        async with self._sought(request, model, flow, entry) as seeking:
+        async with AsyncExitStack() as stack:
+            with request.timings.phase("cache"):
+                seeking = await stack.enter_async_context(self._sought(request, model, flow, entry))
             answer = _read(seeking)
             if answer is None:
                 yield None

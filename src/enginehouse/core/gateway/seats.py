@@ -99,7 +99,8 @@ class Seats:
             limit=None if queueing is None else queueing.limit,
         )
         timings.place = ticket
-        slot = await stack.enter_async_context(ticket)
+        with timings.phase("queue"):
+            slot = await stack.enter_async_context(ticket)
         timings.place, timings.queue, timings.stood = None, slot.waited, ticket.stood
         current = self.catalogue.find(model.id)
         place = None if current is None else next((d for d in current.deployments if d.id == deployment.id), None)
@@ -109,7 +110,8 @@ class Seats:
         timings.deployment = place.id
         counted = principal != SERVICE
         try:
-            lease = await stack.enter_async_context(self.residency.lease(place, terms, counted=counted))
+            with timings.phase("load"):
+                lease = await stack.enter_async_context(self.residency.lease(place, terms, counted=counted))
         except ModelNotFound:
             return None
         timings.load = lease.waited

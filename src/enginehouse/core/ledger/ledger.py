@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -17,11 +18,23 @@ from enginehouse.core.ledger.writer import Backlog, Writer
 from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown
 from enginehouse.types import Deployment, Model, Request, Usage
 
-__all__ = ["Entry", "Ledger", "LedgerStats", "Recording"]
+__all__ = ["Entry", "Ledger", "LedgerStats", "Recording", "Witness"]
 
 log = structlog.get_logger()
 
 _FLUSH_SECONDS = 10.0
+
+
+class Witness(Protocol):
+    """Hears of every entry; it must not wait or raise."""
+
+    def began(self, request: Request, /) -> None:
+        """A request has an entry now."""
+        ...
+
+    def ended(self, request: Request, record: UsageRecord | None, error: BaseException | None, /) -> None:
+        """It is over: what was recorded of it, and the error with which it ended."""
+        ...
 
 
 class LedgerStats(Struct, frozen=True, kw_only=True):
@@ -52,6 +65,8 @@ class Entry:
         """Keyed, of what is asked; empty when it is not kept."""
         self.reserved = False
         """Whether a budget holds something under this id; it is freed when the record is written."""
+        self.record: UsageRecord | None = None
+        """What was handed in, once it was."""
         self._request = request
         self._face = face
         self._ledger = ledger
@@ -102,20 +117,27 @@ class Entry:
             LedgerUnavailable: it can be kept nowhere.
         """
         if self._durable is None:
-            self._durable = self._ledger.write(self._record("completed", ""))
-        await asyncio.shield(self._durable)
+            with self._request.timings.phase("ledger"):
+                self.closed("completed")
+                await self._kept()
+        else:
+            await self._kept()
 
     def closed(self, outcome: str, error: str = "") -> None:
         """The request has ended in another way; the first end counts."""
         if self._durable is None:
-            self._durable = self._ledger.write(self._record(outcome, error))
+            self.record = self._ledger.charged(cleaned(self._record(outcome, error)))
+            self._durable = self._ledger.write(self.record)
 
     async def failed(self, error: str) -> None:
         """The request has failed: its record is durable before its caller hears of it, if it can be kept at all."""
         self.closed("failed", error)
-        assert self._durable is not None, "closing hands the record in"
         with suppress(LedgerUnavailable):  # that is in the log; the caller shall hear what came first
-            await asyncio.shield(self._durable)
+            await self._kept()
+
+    async def _kept(self) -> None:
+        assert self._durable is not None, "closing hands the record in"
+        await asyncio.shield(self._durable)
 
     def _record(self, outcome: str, error: str, at: tuple[Model, Deployment] | None = None) -> UsageRecord:
         request = self._request
@@ -161,6 +183,16 @@ class Entry:
         )
 
 
+class _Nobody:
+    """Hears nothing."""
+
+    def began(self, request: Request, /) -> None:
+        """Nothing."""
+
+    def ended(self, request: Request, record: UsageRecord | None, error: BaseException | None, /) -> None:
+        """Nothing."""
+
+
 class Recording:
     """The context of one request's entry; from `Ledger.record`."""
 
@@ -171,9 +203,16 @@ class Recording:
 
     async def __aenter__(self) -> Entry:
         self._ledger.check()
+        self._ledger.witness.began(self._request)
         return self._entry
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            await self._close(error)
+        finally:
+            self._ledger.witness.ended(self._request, self._entry.record, error)
+
+    async def _close(self, error: BaseException | None) -> None:
         entry = self._entry
         match error:
             case None:
@@ -198,11 +237,19 @@ class Ledger:
         spool: where they wait while the books are out of reach.
         prices: what they cost.
         stopping: whether the service is on its way out, and may cut off what has not ended.
+        witness: hears of every entry; nobody does when left out.
     """
 
     def __init__(
-        self, books: Books, spool: Backlog, prices: Prices, *, stopping: Callable[[], bool] = lambda: False
+        self,
+        books: Books,
+        spool: Backlog,
+        prices: Prices,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        witness: Witness | None = None,
     ) -> None:
+        self.witness = witness or _Nobody()
         self._summing = Summing(books)
         self._writer = Writer(books, spool, kept=self._summing.want)
         self.stopping = stopping
@@ -231,8 +278,8 @@ class Ledger:
         return Recording(self, Entry(request, face, self), request)
 
     def write(self, record: UsageRecord) -> "asyncio.Future[None]":
-        """Charge a record and hand it in; the future is done when it is durable."""
-        return self._writer.put(self.charged(cleaned(record)))
+        """Hand in a record, with its cost; the future is done when it is durable."""
+        return self._writer.put(record)
 
     def charged(self, record: UsageRecord) -> UsageRecord:
         """A record with its cost."""

@@ -1,0 +1,63 @@
+"""How the house is beside its requests: what the figures of every second tell of its other rooms."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sized
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from enginehouse.api.queue import line_of
+from enginehouse.app.rooms import Rooms
+from enginehouse.core.ledger.usage import Question, UsageReports
+from enginehouse.core.traces.pulse import Surroundings
+
+__all__ = ["cost_today", "surroundings"]
+
+
+def surroundings(rooms: Rooms, sockets: Sized) -> Callable[[], Surroundings]:
+    """Asked once a second."""
+    on = rooms.ground
+
+    def look() -> Surroundings:
+        models = on.catalogue.models()
+        queues = {model.id: line_of(model.deployments[0], on.admission) for model in models}
+        return Surroundings(
+            active=sum(line["active"] for line in queues.values()),
+            queued=sum(line["total"] for line in queues.values()),
+            models=Counter(rooms.copies.status(model).state.value for model in models),
+            memory=_memory(rooms),
+            queues=queues,
+            sockets=len(sockets),
+            waiting_records=on.ledger.stats().waiting + on.ledger.stats().spooled,
+        )
+
+    return look
+
+
+async def cost_today(
+    reports: UsageReports, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Decimal | None:
+    """What all requests of this day (UTC) have cost, in dollars; None where no price is known.
+
+    Raises:
+        StoreUnavailable: the database is away.
+    """
+    begun = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    day = Question(start=int(begun.timestamp()), end=int((begun + timedelta(days=1)).timestamp()))
+    summary = await reports.summary(day)
+    return summary["total_cost"]
+
+
+def _memory(rooms: Rooms) -> Mapping[str, Mapping[str, int]]:
+    """By memory: what there is, what is used by anybody, what models may take and take."""
+    holdings = rooms.holdings
+    pools = {"ram": holdings.ram(), **{f"vram.{gpu.index}": gpu.memory for gpu in holdings.gpus()}}
+    budget, taken = holdings.budget(), holdings.taken()
+    return {
+        name: {
+            "total": pool.total,
+            "used": pool.used,
+            "budget": budget.get(name, 0),
+            "models": taken.get(name, 0),
+        }
+        for name, pool in pools.items()
+    }

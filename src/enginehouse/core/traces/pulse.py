@@ -1,0 +1,230 @@
+"""What is told of the whole once a second, and of every request soon after its end: one stream for all who watch."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import structlog
+from msgspec import Struct
+
+from enginehouse.core.traces.counts import ModelCounts
+from enginehouse.core.traces.trace import Trace
+from enginehouse.core.traces.traces import Traces
+from enginehouse.errors import EnginehouseError
+from enginehouse.telemetry.events import EventStream
+from enginehouse.telemetry.histograms import SECONDS, quantile
+
+__all__ = ["Ended", "Figures", "Pulse", "Queues", "Surroundings"]
+
+log = structlog.get_logger()
+
+_SPAN = 60
+"""Seconds over which rates and percentiles are taken."""
+_HISTORY = 300
+_MOST_ENDED = 50
+_COST_EVERY = 15.0
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """How the rest of the house is, as the composition root knows it."""
+
+    active: int = 0
+    """Requests that have a slot."""
+    queued: int = 0
+    """Requests that wait for one."""
+    models: Mapping[str, int] = {}
+    """How many there are in each state."""
+    memory: Mapping[str, Mapping[str, int]] = {}
+    """Bytes by memory: what models may take (`budget`) and take (`models`), and what there is (`total`, `used`)."""
+    queues: Mapping[str, Mapping[str, Any]] = {}
+    """Each model's line, as `/v1/queue/stats` tells it."""
+    sockets: int = 0
+    waiting_records: int = 0
+    """Usage records that are not in the database yet."""
+
+
+Figures: TypeAlias = dict[str, Any]
+"""All of it at one instant, as JSON has it; times in milliseconds, money in dollars."""
+
+
+class Ended(Struct, frozen=True):
+    """Requests that have ended since it was last told, the newest last."""
+
+    traces: tuple[Trace, ...]
+    skipped: int
+    """How many more there were than anybody could read."""
+
+
+class Queues(Struct, frozen=True):
+    """Lines have moved."""
+
+    by_model: Mapping[str, Mapping[str, Any]]
+
+
+class _Mark(Struct, frozen=True, gc=False):
+    """The counters at one instant."""
+
+    at: float
+    requests: int
+    failed: int
+    tokens: int
+    hits: int
+    misses: int
+    ttft: tuple[int, ...]
+    total: tuple[int, ...]
+
+
+class Pulse:
+    """Tells the figures once a second, for ever.
+
+    Args:
+        traces: what is counted.
+        around: how the rest of the house is.
+        cost_today: what all requests of this day (UTC) have cost, in dollars, None where no price is known; asked
+            now and then.
+        kept: how many events are kept for readers that come back.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        traces: Traces,
+        around: Callable[[], Surroundings],
+        cost_today: Callable[[], Awaitable[Decimal | None]],
+        *,
+        kept: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.events: EventStream[Any] = EventStream(kept=kept)
+        """`Figures` and `Ended`, and what else happens in the house."""
+        self.history: deque[Figures] = deque(maxlen=_HISTORY)
+        """The last five minutes, the newest last."""
+        self._traces = traces
+        self._around = around
+        self._cost_today = cost_today
+        self._queues: Mapping[str, Mapping[str, Any]] = {}
+        self._cost: Decimal | None = None
+        self._cost_from: float | None = None
+        self._ended: list[Trace] = []
+        self._skipped = 0
+        self._clock = clock
+        self._began = clock()
+        self._marks: deque[_Mark] = deque([self._mark()], maxlen=_SPAN + 1)
+        traces.listen(self._hear)
+
+    async def run(self) -> None:
+        """Once a second, for ever."""
+        while True:
+            await asyncio.sleep(1)
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Tell what there is to tell now."""
+        await self._learn_cost()
+        self._marks.append(self._mark())
+        if self._ended:
+            traces, skipped = tuple(self._ended), self._skipped
+            self._ended, self._skipped = [], 0
+            self.events.publish(Ended(traces, skipped))
+        around = self._around()
+        if around.queues != self._queues:
+            self._queues = around.queues
+            self.events.publish(Queues(around.queues))
+        figures = self.figures(around)
+        self.history.append(figures)
+        self.events.publish(figures)
+
+    def figures(self, around: Surroundings | None = None) -> Figures:
+        """As they are now."""
+        counts, around = self._traces.counts.all, around or self._around()
+        newest, before, first = self._marks[-1], self._marks[max(len(self._marks) - 2, 0)], self._marks[0]
+        return {
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "uptime_seconds": round(self._clock() - self._began, 1),
+            **_rates(before, newest),
+            "active": around.active,
+            "queued": around.queued,
+            "on_the_way": self._traces.on_the_way,
+            "last_minute": _window(first, newest),
+            "totals": _totals(counts),
+            "cost_today": self._cost,
+            "models": dict(around.models),
+            "memory": {name: dict(pool) for name, pool in around.memory.items()},
+            "sockets": around.sockets,
+            "ledger_backlog": around.waiting_records,
+        }
+
+    def _hear(self, trace: Trace) -> None:
+        if len(self._ended) < _MOST_ENDED:
+            self._ended.append(trace)
+        else:
+            self._skipped += 1
+
+    def _mark(self) -> _Mark:
+        counts = self._traces.counts.all
+        return _Mark(
+            at=self._clock(),
+            requests=counts.outcomes.total(),
+            failed=counts.outcomes["failed"] + counts.outcomes["refused"],
+            tokens=counts.written + counts.reasoning,
+            hits=counts.cache["exact"] + counts.cache["semantic"],
+            misses=counts.cache["miss"],
+            ttft=tuple(counts.ttft.counts),
+            total=tuple(counts.total.counts),
+        )
+
+    async def _learn_cost(self) -> None:
+        now = self._clock()
+        if self._cost_from is not None and now - self._cost_from < _COST_EVERY:
+            return
+        self._cost_from = now
+        try:
+            self._cost = await self._cost_today()
+        except EnginehouseError as error:
+            log.debug("cost_of_today_unknown", error=error.message)
+
+
+def _rates(before: _Mark, newest: _Mark) -> dict[str, float]:
+    seconds = max(newest.at - before.at, 0.001)
+    return {
+        "requests_per_second": round((newest.requests - before.requests) / seconds, 3),
+        "tokens_per_second": round((newest.tokens - before.tokens) / seconds, 3),
+    }
+
+
+def _window(first: _Mark, newest: _Mark) -> dict[str, Any]:
+    requests, failed = newest.requests - first.requests, newest.failed - first.failed
+    hits, misses = newest.hits - first.hits, newest.misses - first.misses
+    return {
+        "requests": requests,
+        "errors": failed,
+        "error_rate": round(failed / requests, 4) if requests else 0.0,
+        **_rates(first, newest),
+        "ttft_ms": percentiles(_between(first.ttft, newest.ttft)),
+        "latency_ms": percentiles(_between(first.total, newest.total)),
+        "cache_hit_rate": round(hits / (hits + misses), 4) if hits + misses else None,
+    }
+
+
+def _totals(counts: ModelCounts) -> dict[str, Any]:
+    return {
+        "requests": counts.outcomes.total(),
+        **{outcome: counts.outcomes[outcome] for outcome in ("completed", "cancelled", "failed", "refused")},
+        "input_tokens": counts.input + counts.read_again,
+        "output_tokens": counts.written + counts.reasoning,
+        "cost": Decimal(counts.cost).scaleb(-12),
+    }
+
+
+def percentiles(counts: Sequence[int]) -> dict[str, float | None]:
+    """Of a histogram over `SECONDS`, in milliseconds."""
+    found = {name: quantile(SECONDS, counts, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    return {name: None if value is None else round(value * 1000, 2) for name, value in found.items()}
+
+
+def _between(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    return [late - early for early, late in zip(before, after, strict=True)]

@@ -1,0 +1,119 @@
+"""What is kept of one request's way: who asked, what became of it, where its time went, what it took."""
+
+import re
+
+from msgspec import Struct
+
+__all__ = ["OUTCOMES", "PHASES", "Trace", "cause_of", "words_of"]
+
+OUTCOMES = ("completed", "cancelled", "failed", "refused")
+"""How a request may end; refused is one that never came as far as the models."""
+PHASES = ("identity", "limits", "cache", "queue", "load", "upstream", "ledger")
+"""The stays that are told apart, in the usual order."""
+
+_LONGEST = 200
+_WORDS = 500
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-fA-F]{8,}\b|\d+(?:\.\d+)?")
+
+
+class Trace(Struct, frozen=True, kw_only=True, gc=False):
+    """One request, after its end. Times are in microseconds, money in picodollars."""
+
+    id: str
+    """Unique, in the order of time; that of its usage record, where it has one."""
+    time: int
+    """Since 1970, UTC: when it came."""
+    request_id: str
+    trace_id: str = ""
+    """Of the distributed trace it is part of, where it is part of one."""
+    user_id: str = ""
+    key_id: str = ""
+    tenant: str = ""
+    role: str = ""
+    tier: str = ""
+    model: str = ""
+    """Our id of it; empty when none was found by the name."""
+    asked: str = ""
+    """The model as the caller named it."""
+    deployment: str = ""
+    engine: str = ""
+    provider: str = ""
+    face: str = ""
+    path: str = ""
+    operation: str = ""
+    stream: bool = False
+    priority: str = ""
+    status: int = 0
+    """What HTTP was told, 499 for a caller who left; 0 where nothing was said over HTTP."""
+    outcome: str = "completed"
+    error: str = ""
+    """The code of what went wrong."""
+    cause: str = ""
+    """What went wrong without what is particular to this one, so that the like can be counted."""
+    message: str = ""
+    """What went wrong, in words."""
+    cache: str = ""
+    """Where the answer is from: `exact`, `semantic`, `miss` or `bypass`."""
+    guard: str = ""
+    calls: int = 0
+    """How many usage records it has: some routes ask models several times."""
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    cost: int | None = None
+    """None when a price is unknown."""
+    total_us: int = 0
+    ttft_us: int | None = None
+    """From the engine having the request to its first piece, of a stream."""
+    gateway_us: int = 0
+    """What neither the line, nor a load, nor the engine took."""
+    spans: tuple[tuple[str, int, int], ...] = ()
+    """Phase, when it began after the request came, and how long it was."""
+    prompt: str = ""
+    answer: str = ""
+
+    def spent(self, phase: str) -> int | None:
+        """In all stays of this phase; None when there was none."""
+        stays = [took for name, _, took in self.spans if name == phase]
+        return sum(stays) if stays else None
+
+    @property
+    def tokens(self) -> int:
+        """All that were read or written."""
+        return self.input_tokens + self.cached_input_tokens + self.output_tokens + self.reasoning_tokens
+
+    @property
+    def written(self) -> int:
+        """Tokens the model wrote."""
+        return self.output_tokens + self.reasoning_tokens
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds between two tokens of a stream, on the mean; None where that cannot be said."""
+        upstream = self.spent("upstream")
+        if self.ttft_us is None or upstream is None or self.written < 2 or self.is_cached:
+            return None
+        return max(upstream - self.ttft_us, 0) / 1_000_000 / (self.written - 1)
+
+    @property
+    def speed(self) -> float | None:
+        """Tokens that were written a second while the engine was at it; None where it wrote none."""
+        upstream = self.spent("upstream")
+        return self.written * 1_000_000 / upstream if upstream and self.written and not self.is_cached else None
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether it was answered from memory."""
+        return self.cache in ("exact", "semantic")
+
+
+def cause_of(message: str) -> str:
+    """A message without what is particular to one request: names in quotes, numbers, digests."""
+    return _PARTICULAR.sub("…", message)[:_LONGEST]
+
+
+def words_of(message: str) -> str:
+    """A message, no longer than anybody wants to read."""
+    return message[:_WORDS]

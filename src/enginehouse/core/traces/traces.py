@@ -1,0 +1,120 @@
+"""Watches every request to a model, from the door to its record, and keeps what became of the newest."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from enginehouse.core.traces.counts import Counts
+from enginehouse.core.traces.trace import Trace
+from enginehouse.core.traces.way import Spent, Way
+from enginehouse.errors import EnginehouseError
+from enginehouse.types import Principal, Request, Timings
+
+__all__ = ["Traces"]
+
+log = structlog.get_logger()
+
+_SERVICE = "service"
+
+
+class Traces:
+    """Belongs to the event loop; nothing here waits, and nothing that goes wrong here reaches a caller.
+
+    Args:
+        kept: how many of the newest are kept in memory.
+    """
+
+    def __init__(self, kept: int = 1000) -> None:
+        self.counts = Counts()
+        self.recent: deque[Trace] = deque(maxlen=kept)
+        """The newest, the newest last."""
+        self._hear: list[Callable[[Trace], None]] = []
+        self.on_the_way = 0
+        """Requests that have come and not ended."""
+
+    def listen(self, hear: Callable[[Trace], None]) -> None:
+        """Tell this one too of every request that has ended; it must not wait."""
+        self._hear.append(hear)
+
+    def adopt(self, kept: int) -> None:
+        """Keep so many."""
+        if kept != self.recent.maxlen:
+            self.recent = deque(self.recent, kept)
+
+    def find(self, request_id: str) -> Iterator[Trace]:
+        """Those kept ones of this id, ours or the caller's, the newest first."""
+        return (trace for trace in reversed(self.recent) if request_id in (trace.request_id, trace.id))
+
+    # At the door
+
+    def arrived(self, timings: Timings, request_id: str, path: str, began: float) -> Way:
+        """A request to a model has come in.
+
+        Args:
+            began: when, on the event loop's clock.
+        """
+        late = round((asyncio.get_running_loop().time() - began) * 1_000_000)
+        way = Way(timings, request_id, path, time.time_ns() // 1000 - late, began)
+        timings.way = way
+        self._hold(way)
+        return way
+
+    def left(self, way: Way, principal: Principal, status: int, error: BaseException | None) -> None:
+        """The door is done with it; answers that go on without their reader are not over yet."""
+        way.principal, way.status, way.error = principal, status, error
+        self._let_go(way)
+
+    # At the ledger
+
+    def began(self, request: Request) -> None:
+        """It has an entry now; the service's own requests are nobody's."""
+        if request.principal.role == _SERVICE:
+            return
+        way = request.timings.way
+        if not isinstance(way, Way):
+            now = asyncio.get_running_loop().time()
+            way = Way(request.timings, request.request_id, "", time.time_ns() // 1000, now)
+            way.principal = request.principal
+            request.timings.way = way
+        way.asked = request
+        self._hold(way)
+
+    def ended(self, request: Request, record: Spent | None, error: BaseException | None) -> None:
+        """The entry is over.
+
+        Args:
+            record: what it came to.
+            error: with which it ended, if it did.
+        """
+        way = request.timings.way
+        if not isinstance(way, Way):
+            return
+        if record is not None:
+            way.records.append(record)
+        if not way.path and isinstance(error, EnginehouseError):
+            way.error = error
+        self._let_go(way)
+
+    def _hold(self, way: Way) -> None:
+        self.on_the_way += not way.held
+        way.held += 1
+
+    def _let_go(self, way: Way) -> None:
+        way.held -= 1
+        if way.held:
+            return
+        self.on_the_way -= 1
+        way.timings.way = None
+        try:
+            self._keep(way.over(asyncio.get_running_loop().time()))
+        except Exception:
+            log.exception("trace_lost", request_id=way.request_id)
+
+    def _keep(self, trace: Trace) -> None:
+        self.counts.note(trace)
+        self.recent.append(trace)
+        for hear in self._hear:
+            hear(trace)

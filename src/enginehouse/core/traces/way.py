@@ -1,0 +1,172 @@
+"""One request on its way: what is learnt of it as it passes, from the door and from the ledger."""
+
+import os
+from typing import Protocol
+
+from enginehouse.core.traces.trace import Trace, cause_of, words_of
+from enginehouse.errors import CallerGone, EnginehouseError
+from enginehouse.types import Principal, Request, Timings
+
+__all__ = ["Spent", "Way"]
+
+_OTHERS = frozenset({"queue", "load", "upstream"})
+"""Phases whose time is not the service's own doing."""
+
+
+_NOBODY = Principal(user="")
+
+
+class Spent(Protocol):
+    """What the ledger says of a request: `core.ledger.record.UsageRecord`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def deployment(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def input_tokens(self) -> int: ...
+    @property
+    def cached_input_tokens(self) -> int: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def reasoning_tokens(self) -> int: ...
+    @property
+    def estimated(self) -> bool: ...
+    @property
+    def cost(self) -> int | None: ...
+
+
+class Way:
+    """Held by the door and by each of the request's entries in the ledger; over when all have let go.
+
+    Args:
+        time: microseconds since 1970, UTC: when it came.
+        began: the same on the event loop's clock.
+        path: by which it came; empty where it did not come by a route of its own.
+    """
+
+    __slots__ = (
+        "asked",
+        "began",
+        "error",
+        "held",
+        "path",
+        "principal",
+        "records",
+        "request_id",
+        "status",
+        "time",
+        "timings",
+    )
+
+    def __init__(self, timings: Timings, request_id: str, path: str, time: int, began: float) -> None:
+        self.timings = timings
+        self.principal = _NOBODY
+        self.request_id = request_id
+        self.path = path
+        self.time = time
+        self.began = began
+        self.held = 0
+        self.status = 0
+        self.asked: Request | None = None
+        self.error: BaseException | None = None
+        self.records: list[Spent] = []
+
+    def over(self, now: float) -> Trace:
+        """What is kept of it.
+
+        Args:
+            now: on the event loop's clock.
+        """
+        asked, records, timings, principal = self.asked, self.records, self.timings, self.principal
+        last = next((one for one in reversed(records) if one.model), records[-1] if records else None)
+        total = round((now - self.began) * 1_000_000)
+        spans = tuple(
+            (s.name, round((s.began - self.began) * 1_000_000), round(s.seconds * 1_000_000)) for s in timings.spans
+        )
+        code, message = self._failure(last)
+        return Trace(
+            id=records[0].id if records else _new_id(self.time),
+            time=self.time,
+            request_id=self.request_id,
+            user_id=principal.user,
+            key_id=principal.key,
+            tenant=principal.tenant,
+            role=principal.role,
+            tier=principal.tier,
+            model=last.model if last else "",
+            asked=asked.model[:200] if asked else "",
+            deployment=last.deployment if last else "",
+            engine=last.engine if last else "",
+            provider=last.provider if last else "",
+            face=asked.face if asked else "",
+            path=self.path,
+            operation=asked.operation.value if asked else "",
+            stream=asked.stream if asked else False,
+            priority=asked.priority.value if asked else "",
+            status=499 if code == CallerGone.code and self.path else self.status,
+            outcome=self._outcome(code),
+            error=code,
+            cause=cause_of(message) if message else "",
+            message=words_of(message) if message else "",
+            cache=timings.cache if asked else "",
+            guard=timings.guard or "",
+            calls=len(records),
+            input_tokens=sum([one.input_tokens for one in records]),
+            cached_input_tokens=sum([one.cached_input_tokens for one in records]),
+            output_tokens=sum([one.output_tokens for one in records]),
+            reasoning_tokens=sum([one.reasoning_tokens for one in records]),
+            estimated=any(one.estimated for one in records),
+            cost=_cost(records),
+            total_us=total,
+            ttft_us=None if timings.ttft is None else round(timings.ttft * 1_000_000),
+            gateway_us=_own(total, spans),
+            spans=spans,
+        )
+
+    def _failure(self, last: Spent | None) -> tuple[str, str]:
+        """Code and words; what the door saw comes first, since some errors of the ledger's were mended."""
+        error = self.error
+        if isinstance(error, EnginehouseError):
+            return error.code, error.message
+        if error is not None:
+            return last.error if last and last.error else EnginehouseError.code, type(error).__name__
+        if last is not None and last.outcome != "completed" and not self.path:
+            return last.error, ""
+        return "", ""
+
+    def _outcome(self, code: str) -> str:
+        if code == CallerGone.code:
+            return "cancelled"
+        if not code:
+            return "completed"
+        return "failed" if self.records else "refused"
+
+
+def _own(total: int, spans: tuple[tuple[str, int, int], ...]) -> int:
+    """What others did not take; the ledger has its turn while the engine's answer is still open."""
+    others = sum([took for name, _, took in spans if name in _OTHERS])
+    inside = sum([took for name, _, took in spans if name == "ledger"]) if others else 0
+    return max(0, total - others + inside)
+
+
+def _cost(records: list[Spent]) -> int | None:
+    costs = [one.cost for one in records]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _new_id(time: int) -> str:
+    """As those of usage records: the milliseconds since 1970 in 12 hex digits, and 20 random ones."""
+    return f"{time // 1000:012x}{os.urandom(10).hex()}"
