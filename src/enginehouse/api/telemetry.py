@@ -14,7 +14,7 @@ from enginehouse.api.bodies import updated
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.api.openapi import EVENTS, Responses
 from enginehouse.core.listing import Listed
-from enginehouse.core.traces.pulse import Ended, Pulse, Queues
+from enginehouse.core.traces.pulse import Ended, Measured, Pulse, Queues
 from enginehouse.core.traces.reports import Question, Reports
 from enginehouse.core.traces.told import told
 from enginehouse.errors import InvalidRequest, PermissionDenied
@@ -140,15 +140,19 @@ def events_router(
         return frame(events, entry.number, name, body) if body else b""
 
     def measured(entry: Entry[Any]) -> bytes:
-        if not isinstance(entry.event, dict):
+        event = entry.event
+        if not isinstance(event, Measured):
             return b""
-        return frame(events, entry.number, "metrics", _encode(entry.event))
+        return frame(events, entry.number, "metrics", _encode(event.figures))
 
     @router.get("/v1/events", response_class=Response, responses=EVENTS)
     async def event_stream(request: Request, last_event_id: LastEventId = None) -> Response:
-        """`full_status` with models, queues, figures and their last five minutes; then `model_update` on every
-        change of a model, `queue_update`, `requests` for those that have ended, `figures` once a second. After `Last-Event-ID` what
-        was missed comes first, if it is kept."""
+        """What happens, as it happens.
+
+        First `full_status` with models, queues, figures and their last five minutes; then `model_update` on every
+        change of a model, `queue_update` when lines have moved, `requests` for those that have ended, and `figures`
+        once a second. After `Last-Event-ID` what was missed comes first, if it is kept.
+        """
         principal: Principal = request.state.principal
         render = partial(happened, principal)
         place = events.place(last_event_id)
@@ -180,8 +184,8 @@ def _event(
         mine = [told(trace) for trace in event.traces if admin or trace.user_id == principal.user]
         body = {"requests": mine, "skipped": event.skipped if admin else 0}
         return "requests", _encode(body) if mine else None
-    if isinstance(event, dict):
-        return "figures", _encode(event)
+    if isinstance(event, Measured):
+        return "figures", _encode(event.figures)
     if isinstance(event, Queues):
         queues = {model: line for model, line in event.by_model.items() if may_hear(principal, model)}
         return "queue_update", _encode({"queues": queues}) if queues else None

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 from enginehouse.api.anthropic import anthropic_faces
@@ -24,6 +25,7 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
 from enginehouse.api.standing import standing_router
+from enginehouse.api.telemetry import events_router, telemetry_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
@@ -39,6 +41,10 @@ from enginehouse.core.predictions import Predictions
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.structured import Structured
+from enginehouse.core.traces import Traces
+from enginehouse.core.traces.pulse import Pulse, Surroundings
+from enginehouse.core.traces.reports import Reports
+from enginehouse.core.usable import may_hear_of
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
@@ -47,6 +53,7 @@ from enginehouse.settings.schema import (
     AuthSettings,
     GuardSettings,
     PredictionSettings,
+    PriceSettings,
     ResidencySettings,
     RoutingSettings,
     ServerSettings,
@@ -85,8 +92,22 @@ class Door:
     """What a test talks to."""
 
     def __init__(
-        self, app, engine, launcher, residency, rest, changes, stopping, catalogue, registry, machine, books, onnx
+        self,
+        app,
+        engine,
+        launcher,
+        residency,
+        rest,
+        changes,
+        stopping,
+        catalogue,
+        registry,
+        machine,
+        books,
+        onnx,
+        pulse=None,
     ):
+        self.pulse, self.traces = pulse, app._traces
         self.app, self.engine, self.launcher, self.residency = app, engine, launcher, residency
         self.rest, self.changes, self.stopping = rest, changes, stopping
         self.catalogue, self.registry, self.machine = catalogue, registry, machine
@@ -117,6 +138,7 @@ async def open_door(
     gpus=(),
     offloaded=None,
     guard=None,
+    callers=None,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
@@ -136,7 +158,9 @@ async def open_door(
         gates = Admission(admission or AdmissionSettings())
         copies = Copies(gates, residency, limits)
         books = FakeBooks()
-        ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices({}, ())))
+        traces = Traces(20)
+        prices = Prices({"tiny": PriceSettings(input_per_1k="1", output_per_1k="2")}, ())
+        ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), prices, witness=traces))
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(), clock, lambda: 1.0)
         seats = Seats(catalogue, gates, residency, copies)
@@ -164,6 +188,12 @@ async def open_door(
         )
         if folder is not None:
             await registry.open()
+        watch = Watch(stopping=stopping, ping_interval=15)
+
+        async def spent():
+            return Decimal(7)
+
+        pulse = Pulse(traces, Surroundings, spent, kept=50, clock=clock)
         metrics = Metrics()
         metrics.add(model_cache_metrics(catalogue, residency, holdings, cleanup))
         metrics.add(guard_metrics(guarding, remembered))
@@ -174,9 +204,9 @@ async def open_door(
                 vram_router(catalogue, holdings),
                 model_cache_router(catalogue, residency, copies, holdings, warm_ups, cleanup, remembered),
                 queue_router(catalogue, gates),
-                residents_router(
-                    catalogue, residency, copies, gates, changes, Watch(stopping=stopping, ping_interval=15)
-                ),
+                telemetry_router(Reports(traces)),
+                events_router(pulse, lambda _: {}, lambda p, name: may_hear_of(p, catalogue, name), watch),
+                residents_router(catalogue, residency, copies, gates, changes, watch),
                 models_router(catalogue, copies),
                 ollama_router(catalogue, copies),
                 llm_router(catalogue),
@@ -186,8 +216,8 @@ async def open_door(
             ],
             hot,
         )
-        identity = Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
-        door = FrontDoor(hot, rest, identity, ServerSettings(**server))
+        identity = callers or Identity(AuthSettings.model_validate({"api_keys": list(keys)}))
+        door = FrontDoor(hot, rest, identity, ServerSettings(**server), traces=traces)
         async with warm_ups:
             yield Door(
                 door,
@@ -202,4 +232,5 @@ async def open_door(
                 machine,
                 books,
                 onnx,
+                pulse,
             )

@@ -1,4 +1,4 @@
-"""What is told of the whole once a second, and of every request soon after its end: one stream for all who watch."""
+"""What is told of the whole once a second, and of requests soon after their end: one stream for all who watch."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from enginehouse.errors import EnginehouseError
 from enginehouse.telemetry.events import EventStream
 from enginehouse.telemetry.histograms import SECONDS, quantile
 
-__all__ = ["Ended", "Figures", "Pulse", "Queues", "Surroundings"]
+__all__ = ["Ended", "Figures", "Measured", "Pulse", "Queues", "Surroundings"]
 
 log = structlog.get_logger()
 
@@ -65,6 +65,12 @@ class Queues(Struct, frozen=True):
     by_model: Mapping[str, Mapping[str, Any]]
 
 
+class Measured(Struct, frozen=True):
+    """A second has passed."""
+
+    figures: Figures
+
+
 class _Mark(Struct, frozen=True, gc=False):
     """The counters at one instant."""
 
@@ -100,7 +106,7 @@ class Pulse:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events: EventStream[Any] = EventStream(kept=kept)
-        """`Figures` and `Ended`, and what else happens in the house."""
+        """`Measured`, `Ended` and `Queues`, and what else happens in the house."""
         self.history: deque[Figures] = deque(maxlen=_HISTORY)
         """The last five minutes, the newest last."""
         self._traces = traces
@@ -136,7 +142,7 @@ class Pulse:
             self.events.publish(Queues(around.queues))
         figures = self.figures(around)
         self.history.append(figures)
-        self.events.publish(figures)
+        self.events.publish(Measured(figures))
 
     def figures(self, around: Surroundings | None = None) -> Figures:
         """As they are now."""

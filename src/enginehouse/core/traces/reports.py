@@ -152,8 +152,8 @@ class Reports:
                 return await self._archive.newest(question, limit), "database"
             except StoreError:
                 pass  # memory knows the newest of them
-        fitting = (trace for trace in reversed(self._traces.recent) if question.fits(trace))
-        return [trace for trace, _ in zip(fitting, range(limit), strict=False)], "memory"
+        fitting = [trace for trace in self._traces.recent if question.fits(trace)]
+        return sorted(fitting, key=lambda trace: trace.id, reverse=True)[:limit], "memory"
 
 
 def _span(question: Question, found: Sequence[Trace], now: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A request as people and programs are told of it: one shape for pages, for its own page and for the event stream."""
+"""A request as people and programs are told of it: one shape for lists, for its own page and for the stream."""
 
 from datetime import UTC, datetime
 from typing import Any

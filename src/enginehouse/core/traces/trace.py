@@ -20,7 +20,7 @@ class Trace(Struct, frozen=True, kw_only=True, gc=False):
     """One request, after its end. Times are in microseconds, money in picodollars."""
 
     id: str
-    """Unique, in the order of time; that of its usage record, where it has one."""
+    """Unique, in the order of time: the microseconds in 14 hex digits, and 12 random ones."""
     time: int
     """Since 1970, UTC: when it came."""
     request_id: str

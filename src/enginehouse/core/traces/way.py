@@ -20,8 +20,6 @@ class Spent(Protocol):
     """What the ledger says of a request: `core.ledger.record.UsageRecord`."""
 
     @property
-    def id(self) -> str: ...
-    @property
     def model(self) -> str: ...
     @property
     def deployment(self) -> str: ...
@@ -97,7 +95,7 @@ class Way:
         )
         code, message = self._failure(last)
         return Trace(
-            id=records[0].id if records else _new_id(self.time),
+            id=f"{self.time:014x}{os.urandom(6).hex()}",
             time=self.time,
             request_id=self.request_id,
             user_id=principal.user,
@@ -165,8 +163,3 @@ def _cost(records: list[Spent]) -> int | None:
     costs = [one.cost for one in records]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None
-
-
-def _new_id(time: int) -> str:
-    """As those of usage records: the milliseconds since 1970 in 12 hex digits, and 20 random ones."""
-    return f"{time // 1000:012x}{os.urandom(10).hex()}"
