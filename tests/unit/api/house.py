@@ -139,6 +139,7 @@ async def open_door(
     offloaded=None,
     guard=None,
     callers=None,
+    prices=None,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
@@ -159,8 +160,8 @@ async def open_door(
         copies = Copies(gates, residency, limits)
         books = FakeBooks()
         traces = Traces(20)
-        prices = Prices({"tiny": PriceSettings(input_per_1k="1", output_per_1k="2")}, ())
-        ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), prices, witness=traces))
+        costs = {name: PriceSettings(**price) for name, price in (prices or {}).items()}
+        ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices(costs, ()), witness=traces))
         clock = asyncio.get_running_loop().time
         routes = Routes(catalogue, RoutingSettings(), clock, lambda: 1.0)
         seats = Seats(catalogue, gates, residency, copies)

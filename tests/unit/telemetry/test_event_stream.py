@@ -1,4 +1,4 @@
-"""The stream of all events: what happens to models and requests, the figures of every second, and to whom it is told."""
+"""The stream of all events: models, requests and the figures of every second, and to whom they are told."""
 
 import asyncio
 import json

@@ -18,6 +18,7 @@ DONE = (
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
     b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}}\n\ndata: [DONE]\n\n'
 )
+PRICES = {"tiny": {"input_per_1k": "1", "output_per_1k": "2"}}
 PEOPLE = {
     "ann": Principal(user="ann", key="k1"),
     "bob": Principal(user="bob"),
@@ -57,7 +58,7 @@ async def listed(door, query="", who="boss"):
     return answer.json()["data"]
 
 
-@at_the_door(chunks=[1.0, TEXT, 2.0, DONE], load_seconds=4)
+@at_the_door(chunks=[1.0, TEXT, 2.0, DONE], load_seconds=4, prices=PRICES)
 async def test_one_request_is_told_with_all_its_phases_and_what_it_took(door):
     await door.post(CHAT, STREAM, x_request_id="mine", x_request_priority="low")
     (one,) = await listed(door)
@@ -199,7 +200,7 @@ async def test_filters_and_pages(door):
     assert (wrong.status, wrong.json()["error"]["param"]) == (400, "since")
 
 
-@at_the_door(chunks=[1.0, TEXT, 1.0, DONE])
+@at_the_door(chunks=[1.0, TEXT, 1.0, DONE], prices=PRICES)
 async def test_the_summary_adds_up(door):
     for _ in range(4):
         await door.post(CHAT, STREAM)
