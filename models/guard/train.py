@@ -1,28 +1,38 @@
-"""Trains what reads the encoder's features, and the word pairs beside it; a few minutes on one core.
+"""Trains the upper layers of the encoder, the head and the word pairs; some minutes on two cores.
 
-Both halves learn alone and together, so that neither leans on the other. The encoder stays as it was published.
+The head and the pairs learn alone and together, so that neither leans on the other. The lower layers stay as they
+were published, so what they say of every text is computed once.
 """
 
 import argparse
-import io
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from models.guard.data import SEED
-from models.guard.features import RUNS, stored
+from models.guard.data import SEED, load
 from models.guard.labels import BENIGN, LABELS
-from models.guard.network import Guard, pretrained
+from models.guard.network import FROZEN, LAYERS, Guard, pretrained
+from models.guard.packages import WHEELS
+from models.guard.tokens import read, windows
 
-__all__ = ["main"]
+__all__ = ["RUNS", "main"]
 
-BATCH = 128
+RUNS = WHEELS.parent / "runs"
+"""Where candidates are kept."""
+
+WINDOWS = 2
+"""Windows of one text that are learnt from; of what is measured, all are read."""
+BATCH_TOKENS = 2048
 DROPPED = 0.1
 """Share of tokens that the pairs do not see while learning, so that no single word decides."""
 PAIRS_WEIGHT = 1e-4
@@ -30,28 +40,59 @@ PAIRS_WEIGHT = 1e-4
 
 
 class Set(NamedTuple):
-    """What is learnt from, or checked with."""
+    """Windows of texts: what the lower layers say of them, their token ids, their labels."""
 
-    features: Tensor
-    ids: Tensor
+    states: Sequence[Tensor]
+    ids: Sequence[Tensor]
     labels: Tensor
 
     @classmethod
-    def of(cls, split: str) -> "Set":
-        """All of a split that is there."""
-        found = stored(split)
-        return cls(
-            torch.tensor(found["features"].astype(np.float32)),
-            torch.tensor(found["ids"].astype(np.int64)),
-            torch.tensor(found["labels"].astype(np.int64)),
-        )
+    def of(cls, split: str, guard: Guard) -> "Set":
+        """A whole split."""
+        rows = load(split)
+        pieces = [
+            (torch.tensor(window), LABELS.index(row.label))
+            for row, ids in zip(rows, read([row.text for row in rows]), strict=True)
+            for window in windows(ids)[:WINDOWS]
+        ]
+        ids = [window for window, _ in pieces]
+        return cls(_lower(guard, ids), ids, torch.tensor([label for _, label in pieces]))
 
-    def batches(self, chance: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """In another order each time; ids are cut to the longest of a batch."""
-        for places in torch.randperm(len(self.labels), generator=chance).split(BATCH):
-            ids = self.ids[places]
-            width = int((ids != 0).sum(1).max())
-            yield self.features[places], ids[:, :width], self.labels[places]
+    def batches(self, chance: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """States, ids, mask and labels; texts of like length together, in another order each time."""
+        groups = _groups([len(ids) for ids in self.ids], chance)
+        for group in groups:
+            ids = pad_sequence([self.ids[place] for place in group], batch_first=True)
+            states = pad_sequence([self.states[place] for place in group], batch_first=True)
+            yield states.float(), ids, (ids != 0).float(), self.labels[group]
+
+
+def _lower(guard: Guard, ids: Sequence[Tensor]) -> list[Tensor]:
+    """States after the layers that do not learn, in half precision."""
+    states: list[Tensor] = [torch.empty(0)] * len(ids)
+    guard.eval()
+    with torch.no_grad():
+        for group in _groups([len(one) for one in ids], None):
+            padded = pad_sequence([ids[place] for place in group], batch_first=True)
+            found = guard.lower(padded, (padded != 0).float()).half()
+            for place, rows in zip(group, found, strict=True):
+                states[place] = rows[: len(ids[place])].clone()
+    return states
+
+
+def _groups(lengths: Sequence[int], chance: torch.Generator | None) -> list[list[int]]:
+    """Places of windows that run together; lengths are shaken a little where there is chance."""
+    shaken = torch.tensor(lengths, dtype=torch.float)
+    if chance is not None:
+        shaken = shaken * (1 + 0.2 * torch.rand(len(lengths), generator=chance))
+    groups: list[list[int]] = [[]]
+    for place in shaken.argsort().tolist():
+        if groups[-1] and (len(groups[-1]) + 1) * lengths[place] > BATCH_TOKENS:
+            groups.append([])
+        groups[-1].append(place)
+    if chance is None:
+        return groups
+    return [groups[place] for place in torch.randperm(len(groups), generator=chance)]
 
 
 def weights(labels: Tensor) -> Tensor:
@@ -63,30 +104,38 @@ def weights(labels: Tensor) -> Tensor:
 
 
 def scaled(guard: Guard, learnt: Set) -> None:
-    """Let the head read features of mean 0 and spread 1: that is laid into its first layer, not into the graph."""
-    guard.centre.copy_(learnt.features.mean(0))
-    guard.spread.copy_(learnt.features.std(0) + 1e-3)
+    """Let the head read features of mean 0 and spread 1 to begin with; seen at every tenth batch."""
+    guard.eval()
+    with torch.no_grad():
+        seen = [guard.upper(states, mask) for states, _, mask, _ in list(learnt.batches(None))[::10]]
+    features = torch.cat(seen)
+    guard.centre.copy_(features.mean(0))
+    guard.spread.copy_(features.std(0) + 1e-3)
 
 
 def learn(guard: Guard, learnt: Set, epochs: int) -> None:
-    """Adam, slower and slower."""
+    """Adam, faster at first and then slower and slower."""
     chance = torch.Generator().manual_seed(SEED)
     weight = weights(learnt.labels)
-    steps = epochs * -(-len(learnt.labels) // BATCH)
-    optimiser = torch.optim.Adam(
+    steps = epochs * len(_groups([len(ids) for ids in learnt.ids], None))
+    upper = [*guard.layers[guard.frozen :].parameters()]
+    optimiser = torch.optim.AdamW(
         [
-            {"params": [*guard.hidden.parameters(), *guard.head.parameters()], "lr": 1e-3},
-            {"params": [guard.pairs.weight], "lr": 2e-2},
+            {"params": upper, "lr": 8e-5, "weight_decay": 0.01},
+            {"params": [*guard.hidden.parameters(), *guard.head.parameters()], "lr": 1e-3, "weight_decay": 0.0},
+            {"params": [guard.pairs.weight], "lr": 2e-2, "weight_decay": 0.0},
         ]
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(1 - step / steps, 0.01))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / (0.06 * steps), max(1 - step / steps, 0.01))
+    )
     guard.train()
-    for _ in range(epochs):
-        for features, ids, labels in learnt.batches(chance):
-            seen = (ids != 0).float()
-            kept = seen * (torch.rand(ids.shape, generator=chance) >= DROPPED)
+    for epoch in range(epochs):
+        began, total = time.monotonic(), 0.0
+        for states, ids, mask, labels in learnt.batches(chance):
+            kept = mask * (torch.rand(ids.shape, generator=chance) >= DROPPED)
             kept[:, 0] = 1.0
-            meaning, pairs = guard.by_features(features), guard.by_pairs(ids, kept)
+            meaning, pairs = guard.by_features(guard.upper(states, mask)), guard.by_pairs(ids, kept)
             loss = sum(
                 (
                     share * functional.cross_entropy(logits, labels, weight=weight, label_smoothing=0.02)
@@ -96,39 +145,60 @@ def learn(guard: Guard, learnt: Set, epochs: int) -> None:
             )
             optimiser.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(upper, 1.0)
             optimiser.step()
             schedule.step()
+            total += loss.item()
+        print(f"epoch {epoch + 1}: loss {total * epochs / steps:.3f}, {time.monotonic() - began:.0f} s", flush=True)
 
 
-def accuracy(guard: Guard, checked: Set) -> dict[str, float]:
-    """Share of windows whose label is found, by each half and by both."""
+def checked(guard: Guard, split: str) -> dict[str, float]:
+    """Macro-F1 over windows, of each half and of both."""
     guard.eval()
+    found: dict[str, list[Tensor]] = {"meaning": [], "pairs": [], "both": []}
+    truth: list[Tensor] = []
     with torch.no_grad():
-        meaning = guard.by_features(checked.features)
-        pairs = guard.by_pairs(checked.ids, (checked.ids != 0).float())
-    found = {"meaning": meaning, "pairs": pairs, "both": meaning + pairs}
-    return {name: float((logits.argmax(1) == checked.labels).float().mean()) for name, logits in found.items()}
+        for states, ids, mask, labels in Set.of(split, guard).batches(None):
+            meaning, pairs = guard.by_features(guard.upper(states, mask)), guard.by_pairs(ids, mask)
+            truth.append(labels)
+            for name, logits in zip(found, (meaning, pairs, meaning + pairs), strict=True):
+                found[name].append(logits.argmax(1))
+    right = torch.cat(truth).numpy()
+    return {
+        name: round(float(np.mean(f1_score(right, torch.cat(said).numpy(), average=None))), 3)
+        for name, said in found.items()
+    }
 
 
 def main() -> None:
-    """Learn, and keep the weights."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--epochs", type=int, default=12)
+    """Learn, and keep the weights of one candidate."""
+    arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--name", default="guard")
+    arguments.add_argument("--layers", type=int, default=LAYERS)
+    arguments.add_argument("--frozen", type=int, default=FROZEN)
+    arguments.add_argument("--epochs", type=int, default=3)
     options = arguments.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     torch.manual_seed(SEED)
-    learnt = Set.of("train")
-    guard = pretrained()
+    began = time.monotonic()
+    guard = pretrained(options.layers, options.frozen)
+    learnt = Set.of("train", guard)
+    print(
+        f"{len(learnt.ids)} windows, {sum(map(len, learnt.ids))} tokens, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     scaled(guard, learnt)
     learn(guard, learnt, options.epochs)
-    told: dict[str, Any] = {"windows": len(learnt.labels)}
-    if list(RUNS.glob("validation-*.npz")):
-        told |= accuracy(guard, Set.of("validation"))
-    print(json.dumps(told))
-    buffer = io.BytesIO()
-    torch.save(guard.state_dict(), buffer)
-    (RUNS / f"{options.name}.pt").write_bytes(buffer.getvalue())
+    told = {**vars(options), "windows": len(learnt.ids), "seconds": round(time.monotonic() - began)}
+    print(json.dumps({**told, "validation": checked(guard, "validation")}), flush=True)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {"layers": options.layers, "frozen": options.frozen, "weights": guard.state_dict()}, _file(options.name)
+    )
+
+
+def _file(name: str) -> Path:
+    return RUNS / f"{name}.pt"
 
 
 if __name__ == "__main__":

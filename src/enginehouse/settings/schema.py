@@ -754,8 +754,8 @@ class Settings(Section):
     anthropic: ProviderSettings = ProviderSettings()
     ollama: OllamaSettings = OllamaSettings()
     default_models: bool = True
-    """Whether the default models (`smollm2`, `minilm`, `guard` and the classifiers to be pulled) are in the
-    catalogue."""
+    """Whether the default models (`smollm2`, `minilm`, `guard`, `nanoguard` and the classifiers to be pulled) are
+    in the catalogue."""
     default_chat_model: str | None = None
     """Model that answers where a chat may name none: in kept conversations, and in `enginehouse chat`."""
     models: dict[ModelId, ModelSettings] = {}

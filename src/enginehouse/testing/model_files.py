@@ -117,6 +117,7 @@ def write_classifier_folder(
     *,
     labels: Sequence[str] = LABELS,
     opset: int = 17,
+    length: int | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """A classifier: kings and queens are royal, cars and roads are traffic, and what is neither is benign.
@@ -125,10 +126,11 @@ def write_classifier_folder(
         path: the folder, made if need be.
         labels: what `config.json` says of them; the graph always has three outputs.
         opset: version of the operators that the graph says it wants.
+        length: tokens that every row has to have; any number will do when left out.
         config: further keys of `config.json`.
     """
     path.mkdir(parents=True, exist_ok=True)
-    (path / "model.onnx").write_bytes(classifier_model(opset))
+    (path / "model.onnx").write_bytes(classifier_model(opset, length))
     write_tokenizer(path / "tokenizer.json", None)
     named = {str(number): label for number, label in enumerate(labels)}
     (path / "config.json").write_bytes(msgspec.json.encode({"id2label": named, **(config or {})}))
@@ -179,7 +181,7 @@ def onnx_model(positions: int, inputs: Sequence[str], output: str) -> bytes:
     return model_of(nodes, constants, takes, gives)
 
 
-def classifier_model(opset: int) -> bytes:
+def classifier_model(opset: int, length: int | None = None) -> bytes:
     """A graph that adds up what every token says for each label."""
     says = np.zeros((len(WORDS), len(LABELS)), dtype=np.float32)
     says[WORDS.index("[CLS]")] = (0, 0, 2)
@@ -191,7 +193,7 @@ def classifier_model(opset: int) -> bytes:
         node("Squeeze", ["summed", "tokens"], "logits"),
     ]
     constants = [tensor("says", says), tensor("tokens", np.array([1], dtype=np.int64))]
-    takes = [value(name, INT64, ["batch", "sequence"]) for name in ("input_ids", "attention_mask")]
+    takes = [value(name, INT64, ["batch", length or "sequence"]) for name in ("input_ids", "attention_mask")]
     gives = [value("logits", FLOAT, ["batch", len(LABELS)])]
     return model_of(nodes, constants, takes, gives, opset=opset)
 

@@ -44,9 +44,10 @@ def test_the_defaults_are_there_and_complete():
 
 def test_classifiers_are_there_too_and_those_on_the_hub_wait_to_be_pulled():
     models = {model.id: model for model in from_settings(Settings()) if model.kind is Kind.CLASSIFIER}
-    guard = models.pop("guard")
-    assert Path(guard.deployments[0].source).is_dir()
-    assert guard.deployments[0].slots > 1
+    for name in ("guard", "nanoguard"):
+        [place] = models.pop(name).deployments
+        assert Path(place.source).is_dir()
+        assert place.slots > 1
     assert models.keys() == {
         f"{name}_pretrained"
         for name in ("deberta-v3-base", "roberta-base", "bert-base-uncased", "distilbert-base-uncased")

@@ -52,6 +52,14 @@ async def test_a_long_text_is_read_in_windows_and_one_word_anywhere_counts(class
     assert answer.truncated == ()
 
 
+async def test_a_graph_that_insists_on_a_length_gets_it(tmp_path):
+    async with open_classifier(write_classifier_folder(tmp_path / "twelve", length=12)) as classifier:
+        answer = await classifier.classify(["king", "car road " * 3, "x " * 30 + "king"])
+        assert [label_of(answer, index) for index in range(3)] == ["royal", "traffic", "royal"]
+        assert (classifier.max_length, answer.truncated) == (12, ())
+        assert await classifier.healthy()
+
+
 async def test_without_a_neutral_label_the_surest_window_counts(tmp_path):
     folder = write_classifier_folder(tmp_path / "tiny", labels=("a", "b", "c"))
     async with open_classifier(folder) as classifier:

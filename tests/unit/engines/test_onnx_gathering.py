@@ -61,6 +61,12 @@ async def test_only_texts_of_like_length_share_a_batch_and_none_is_too_large(wor
         assert max(batch) <= min(batch) * 1.25 + 8
 
 
+async def test_where_short_pieces_cost_as_much_as_long_ones_fewer_share_a_batch(workers):
+    model = Model()
+    await Gathering(model, workers, tokens=100, width=40).rows([[1] * length for length in (1, 2, 3, 4, 30)])
+    assert [len(batch) for batch in model.batches] == [2, 2, 1]
+
+
 async def test_a_thousand_texts_of_one_do_not_keep_the_one_of_another(workers):
     gathering = Gathering(model := Model(), workers, tokens=64)
     model.gate.clear()

@@ -66,6 +66,14 @@ DEFAULT_MODELS = {
         source=str(_SHIPPED / "guard"),
         capabilities=("classification",),
     ),
+    # 17 MB, MIT: the weights of the package metatronnanoguard, converted by the script under models/nanoguard.
+    "nanoguard": ModelSettings(
+        name="NanoGuard",
+        kind=Kind.CLASSIFIER,
+        engine=EngineName.ONNX,
+        source=str(_SHIPPED / "nanoguard"),
+        capabilities=("classification",),
+    ),
     "deberta-v3-base_pretrained": _on_the_hub("DeBERTa v3 base", "deberta-v3-base"),
     "roberta-base_pretrained": _on_the_hub("RoBERTa base", "roberta-base"),
     "bert-base-uncased_pretrained": _on_the_hub("BERT base, uncased", "bert-base-uncased"),

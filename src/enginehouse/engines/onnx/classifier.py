@@ -15,7 +15,7 @@ from enginehouse.engines.base import Classification
 from enginehouse.engines.onnx.folder import OnnxFolder, Problem, read_folder
 from enginehouse.engines.onnx.gathering import Gathering, Row
 from enginehouse.engines.onnx.memory import return_memory
-from enginehouse.engines.onnx.network import Head, open_head
+from enginehouse.engines.onnx.network import OpenHead, open_head
 from enginehouse.engines.onnx.pooling import Floats, Ints
 from enginehouse.engines.onnx.vocabulary import Vocabulary
 from enginehouse.engines.onnx.workers import Workers, answers
@@ -50,17 +50,18 @@ class OnnxClassifier:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, head: Head, folder: OnnxFolder, labels: tuple[str, ...], workers: int
+        self, vocabulary: Vocabulary, head: OpenHead, folder: OnnxFolder, labels: tuple[str, ...], workers: int
     ) -> None:
         self.labels = labels
         self._vocabulary = vocabulary
-        self._head = head
+        self._head = head.score
+        self._width = head.length or 0
         self._several = folder.problem is Problem.ANY_LABELS or len(labels) == 1
         self._neutral = neutral_of(folder, labels)
         self._threshold = folder.threshold
         self._workers = Workers(workers)
         self._reader = Workers(1)
-        self._gathering = Gathering(self._run, self._workers, at_once=workers)
+        self._gathering = Gathering(self._run, self._workers, at_once=workers, width=self._width)
 
     @classmethod
     def load(cls, path: Path, threads: int, workers: int, max_length: int | None) -> "OnnxClassifier":
@@ -78,8 +79,10 @@ class OnnxClassifier:
         folder = read_folder(path)
         if folder.problem is Problem.NUMBER:
             raise ModelLoadFailed(f"{path.name}/config.json says problem_type regression; only classes are scored.")
-        vocabulary = Vocabulary.load(folder, min(max_length or folder.max_length, folder.max_length))
-        classifier = cls(vocabulary, open_head(folder.model, threads=threads), folder, folder.labels, workers)
+        head = open_head(folder.model, threads=threads)
+        limits = (max_length, folder.max_length, head.length)
+        vocabulary = Vocabulary.load(folder, min(limit for limit in limits if limit))
+        classifier = cls(vocabulary, head, folder, folder.labels, workers)
         return_memory()
         classifier._try(path)
         return classifier
@@ -142,7 +145,7 @@ class OnnxClassifier:
         return read
 
     def _run(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
-        shape = (len(batch), max(len(ids) for ids in batch))
+        shape = (len(batch), max(self._width, *map(len, batch)))
         ids = np.full(shape, self._vocabulary.pad_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         for row, given in enumerate(batch):

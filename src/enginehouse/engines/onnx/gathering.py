@@ -42,13 +42,17 @@ class Gathering:
         workers: the threads.
         at_once: batches that run at the same time.
         tokens: most tokens of a batch, padding included.
+        width: tokens that every piece costs at least, where the model reads no shorter ones.
     """
 
-    def __init__(self, run: Run, workers: Workers, *, at_once: int = 1, tokens: int = BATCH_TOKENS) -> None:
+    def __init__(
+        self, run: Run, workers: Workers, *, at_once: int = 1, tokens: int = BATCH_TOKENS, width: int = 0
+    ) -> None:
         self._run = run
         self._workers = workers
         self._at_once = at_once
         self._tokens = tokens
+        self._width = width
         self._waiting: list[_Piece] = []
         self._running = 0
         self._expected = 0
@@ -67,7 +71,7 @@ class Gathering:
         mine: list[_Piece] = []
         turn = self._turn
         for ids in pieces:
-            turn += len(ids)
+            turn += self._cost(ids)
             mine.append(_Piece(turn, ids, loop.create_future()))
             bisect.insort(self._waiting, mine[-1], key=lambda piece: piece.turn)
         try:
@@ -94,7 +98,10 @@ class Gathering:
 
     def _is_full(self) -> bool:
         """Whether those who wait fill a batch."""
-        return sum(len(piece.ids) for piece in self._waiting[: self._tokens]) >= self._tokens
+        return sum(self._cost(piece.ids) for piece in self._waiting[: self._tokens]) >= self._tokens
+
+    def _cost(self, ids: Sequence[int]) -> int:
+        return max(len(ids), self._width)
 
     def _withdraw(self, pieces: Sequence[_Piece]) -> None:
         left = [piece for piece in pieces if not piece.row.done()]
@@ -121,11 +128,12 @@ class Gathering:
         """Who is first, and those near in length who come soonest after."""
         first = self._waiting[0]
         self._turn = first.turn
-        shortest = longest = len(first.ids)
+        shortest = longest = self._cost(first.ids)
         batch: list[_Piece] = []
         left: list[_Piece] = []
         for piece in self._waiting:
-            low, high = min(shortest, len(piece.ids)), max(longest, len(piece.ids))
+            cost = self._cost(piece.ids)
+            low, high = min(shortest, cost), max(longest, cost)
             if not batch or fits(low, high, len(batch) + 1, self._tokens):
                 batch.append(piece)
                 shortest, longest = low, high

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import onnxruntime
@@ -11,7 +11,7 @@ from enginehouse.engines.onnx.folder import Pooling
 from enginehouse.engines.onnx.pooling import Floats, Ints, normalise, pool
 from enginehouse.errors import ModelLoadFailed, UpstreamRefused
 
-__all__ = ["Head", "Network", "open_head", "open_network"]
+__all__ = ["Head", "Network", "OpenHead", "open_head", "open_network"]
 
 Network: TypeAlias = Callable[[Ints, Ints], Floats]
 """Ids and mask, both `[text, token]`, to unit vectors `[text, size]`. May be called from several threads.
@@ -26,6 +26,14 @@ Head: TypeAlias = Callable[[Ints, Ints, Ints], Floats]
 Raises:
     UpstreamRefused: the runtime could not run the graph.
 """
+
+
+class OpenHead(NamedTuple):
+    """A head in memory, and the tokens that every row has to have, where the graph insists on a number of them."""
+
+    score: Head
+    length: int | None
+
 
 FATAL = 4
 """The runtime's quietest log level: what goes wrong comes back as an exception, not on stderr as well."""
@@ -60,7 +68,7 @@ def open_network(file: Path, *, threads: int, pooling: Sequence[Pooling], extra_
     return network
 
 
-def open_head(file: Path, *, threads: int) -> Head:
+def open_head(file: Path, *, threads: int) -> OpenHead:
     """Load a graph with a classification head. Blocks for as long as the weights take.
 
     Raises:
@@ -75,7 +83,7 @@ def open_head(file: Path, *, threads: int) -> Head:
         feeds = {name: values[name].astype(kind, copy=False) for name, kind in kinds.items()}
         return run(session, output, feeds, file)
 
-    return head
+    return OpenHead(head, fixed_length(session))
 
 
 def open_session(file: Path, threads: int) -> Any:
@@ -120,6 +128,12 @@ def input_types(session: Any, file: Path) -> dict[str, Any]:
             f"{IDS}, {MASK} and {TYPES} are what a text gives."
         )
     return {name: INTEGERS[kind] for name, kind in inputs.items()}
+
+
+def fixed_length(session: Any) -> int | None:
+    """How many tokens a row has to have; None where any number will do."""
+    [shape] = [given.shape for given in session.get_inputs() if str(given.name) == IDS]
+    return shape[1] if len(shape) == TEXT_VECTORS and isinstance(shape[1], int) else None
 
 
 def pick_output(session: Any, file: Path) -> tuple[str, int]:

@@ -41,7 +41,7 @@ class OnnxReranker:
         if folder.kind is not Kind.RERANK:
             raise ModelLoadFailed(f"{path.name} ranks nothing: its config.json names no head with one label.")
         vocabulary = Vocabulary.load(folder, max_length or folder.max_length)
-        reranker = cls(vocabulary, open_head(folder.model, threads=threads), workers=workers)
+        reranker = cls(vocabulary, open_head(folder.model, threads=threads).score, workers=workers)
         return_memory()
         try:
             reranker._run(vocabulary.pairs("a", ["a"]))
