@@ -9,8 +9,10 @@ import { iconButton, loading, trouble } from "./ui/page.js";
 
 /** Name → title, icon, whether it is for admins, and the group it stands in. */
 const PAGES = {
+  overview: { title: "Overview", group: "Watch" },
   models: { title: "Models", group: "Watch" },
   queue: { title: "Queue", group: "Watch" },
+  requests: { title: "Requests", group: "Watch" },
   playground: { title: "Playground", group: "Try" },
   sessions: { title: "Sessions", group: "Try" },
   usage: { title: "Usage & cost", group: "Manage" },
@@ -18,7 +20,7 @@ const PAGES = {
   cache: { title: "Cache", group: "Manage" },
   settings: { title: "Settings", group: "Manage", admin: true },
 };
-const FIRST = "models";
+const FIRST = "overview";
 
 const root = document.getElementById("app");
 const main = h("main", { id: "main" });

@@ -2,11 +2,28 @@
 
 import { events } from "./api.js";
 
-const STREAM = "v1/models/status/stream";
+const STREAM = "v1/events";
 const PAUSES = [500, 1000, 2000, 5000, 10_000];
+const SECONDS = 300;
 
 /** "off", "opening", "live" or "broken"; tells "change" when it changes. */
 export const link = Object.assign(new EventTarget(), { state: "off" });
+
+/** How things stand, as far as the stream has told: models and queues by id, the figures of now and of the last five
+ *  minutes, the oldest first. */
+export const now = { models: {}, queues: {}, figures: null, history: [] };
+
+/** What each event changes of that. */
+const LEARNS = {
+  full_status: (told) => Object.assign(now, told),
+  model_update: (told) => (now.models[told.model_id] = told),
+  queue_update: (told) => Object.assign(now.queues, told.queues),
+  figures(told) {
+    now.figures = told;
+    now.history.push(told);
+    now.history.splice(0, now.history.length - SECONDS);
+  },
+};
 
 const readers = new Map();
 let running = null;
@@ -27,6 +44,7 @@ export function listen() {
 export function hangUp() {
   running?.abort();
   running = null;
+  Object.assign(now, { models: {}, queues: {}, figures: null, history: [] });
   become("off");
 }
 
@@ -41,8 +59,7 @@ async function open() {
         become("live");
         failures = 0;
         last = id ?? last;
-        const told = JSON.parse(data);
-        for (const listener of readers.get(event) ?? []) listener(told);
+        tell(event, JSON.parse(data));
       }
     } catch (error) {
       if (mine.signal.aborted || error.status === 401 || error.status === 403) break;
@@ -50,6 +67,11 @@ async function open() {
     await new Promise((resolve) => setTimeout(resolve, PAUSES[Math.min(failures, PAUSES.length - 1)]));
   }
   if (running === mine) hangUp();
+}
+
+function tell(name, told) {
+  LEARNS[name]?.(told);
+  for (const listener of readers.get(name) ?? []) listener(told);
 }
 
 function become(state) {

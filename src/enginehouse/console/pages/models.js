@@ -144,7 +144,7 @@ export async function open(view) {
   await look();
   hear("full_status", view.signal, (told) => ((page.states = told.models), draw()));
   hear("model_update", view.signal, (told) => ((page.states[told.model_id] = told), draw(), lookSoon()));
-  view.every(3000, look);
+  view.every(5000, look);
 }
 
 /** The engine's last lines and every new one, followed as long as the reader stands at the end. */

@@ -1,6 +1,7 @@
 /** Queue: who waits for which model, by priority, and how long those before them did. */
 
 import { call } from "../api.js";
+import { hear } from "../events.js";
 import { h } from "../ui/dom.js";
 import { count, milliseconds, percent } from "../ui/format.js";
 import { tick } from "../ui/forms.js";
@@ -55,5 +56,6 @@ export async function open(view) {
   }
 
   await look();
-  view.every(1500, look);
+  hear("queue_update", view.signal, (told) => (Object.assign(queues, told.queues), draw()));
+  view.every(5000, look);
 }
