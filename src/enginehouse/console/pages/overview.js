@@ -10,6 +10,7 @@ import { card, empty, figure, head, loading } from "../ui/page.js";
 import { requestTable } from "../ui/requests.js";
 
 const SHOWN = 8;
+const SPAN = 300_000;
 
 export async function open(view) {
   let vram = null;
@@ -27,7 +28,7 @@ export async function open(view) {
     const { figures } = now;
     const minute = figures.last_minute;
     return h(
-      "div.figures",
+      "div.figures.four",
       { key: "figures" },
       tile("Requests a second", rate(minute.requests_per_second), (one) => one.requests_per_second, `${count(minute.requests)} in the last minute`),
       tile("Tokens a second", rate(minute.tokens_per_second), (one) => one.tokens_per_second, "written in the last minute"),
@@ -44,16 +45,16 @@ export async function open(view) {
     h(
       "div.columns",
       { key: "charts" },
-      card("Requests a second", {}, lines([{ name: "requests", tone: "1", points: over((one) => one.requests_per_second) }], { label: "Requests a second", write: rate })),
-      card("Tokens a second", {}, lines([{ name: "tokens", tone: "2", points: over((one) => one.tokens_per_second) }], { label: "Tokens a second", write: rate, least: 10 })),
+      card("Requests a second", {}, lines([{ name: "requests", tone: "1", points: over((one) => one.requests_per_second) }], { label: "Requests a second", write: rate, span: SPAN })),
+      card("Tokens a second", {}, lines([{ name: "tokens", tone: "2", points: over((one) => one.tokens_per_second) }], { label: "Tokens a second", write: rate, least: 10, span: SPAN })),
       card("Time to first token", {}, lines([
         { name: "p50", tone: "1", points: over((one) => one.last_minute.ttft_ms.p50) },
         { name: "p95", tone: "3", points: over((one) => one.last_minute.ttft_ms.p95) },
-      ], { label: "Time to first token", write: milliseconds, least: 10 })),
+      ], { label: "Time to first token", write: milliseconds, least: 10, span: SPAN })),
       card("At work", {}, lines([
         { name: "running", tone: "1", points: over((one) => one.active) },
         { name: "waiting", tone: "3", points: over((one) => one.queued) },
-      ], { label: "Requests at work", write: count, least: 4 })),
+      ], { label: "Requests at work", write: count, least: 4, span: SPAN })),
     );
 
   function models() {

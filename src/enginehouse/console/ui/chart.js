@@ -7,13 +7,13 @@ const HEIGHT = 132;
 
 /** Lines over time.
  *  @param {{name: string, tone: string, points: [number, number|null][]}[]} series times in milliseconds
- *  @param {{label: string, write: function, least?: number}} how what it shows, how values are written, and the least
- *      value that the top of the chart stands for */
-export function lines(series, { label, write, least = 1 }) {
+ *  @param {{label: string, write: function, least?: number, span?: number}} how what it shows, how values are written,
+ *      the least value that the top of the chart stands for, and how many milliseconds are shown at least */
+export function lines(series, { label, write, least = 1, span = 1 }) {
   const times = series.flatMap((one) => one.points.map(([at]) => at));
   const values = series.flatMap((one) => one.points.map(([, value]) => value ?? 0));
-  const from = Math.min(...times);
-  const to = Math.max(...times, from + 1);
+  const to = times.length ? Math.max(...times) : Date.now();
+  const from = Math.min(...times, to - span);
   const top = nice(Math.max(least, ...values));
   const x = (at) => ((at - from) / (to - from)) * WIDTH;
   const y = (value) => HEIGHT - (value / top) * HEIGHT;
@@ -22,7 +22,7 @@ export function lines(series, { label, write, least = 1 }) {
     h("path", { class: `chart-line t${one.tone}`, d: path(one.points, x, y) }),
   ]);
   const latest = series.map((one) => `${one.name}: ${write(one.points.at(-1)?.[1])}`).join(", ");
-  return frame(`${label}. Now ${latest}`, drawn, top, write, times.length ? [clock(from), clock(to)] : ["", ""], legend(series, write));
+  return frame(`${label}. Now ${latest}`, drawn, top, write, [clock(from), clock(to)], legend(series, write));
 }
 
 /** Bars side by side, one a day or hour, made of parts.
@@ -97,7 +97,7 @@ const area = (points, x, y) => {
 function nice(value) {
   if (!(value > 0)) return 0;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value * 0.999) * power;
+  return [1, 2, 4, 6, 8, 10].find((step) => step * power >= value * 0.999) * power;
 }
 
 const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
