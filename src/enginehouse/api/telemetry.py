@@ -125,7 +125,7 @@ def events_router(
     may_hear: Callable[[Principal, str], bool],
     watch: Watch,
 ) -> APIRouter:
-    """`GET /v1/events`, and `GET /metrics/stream` for the figures alone.
+    """`GET /v1/events`; `GET /metrics/stream` and `GET /api/v1/metrics` for the figures alone.
 
     Args:
         pulse: what is told.
@@ -170,6 +170,11 @@ def events_router(
             return Feed(events.subscribe(place), measured, watch)
         opening = frame(events, events.last, "metrics", _encode(pulse.figures()))
         return Feed(events.subscribe(), measured, watch, opening=opening)
+
+    @router.get("/api/v1/metrics")
+    async def metrics_json() -> Response:
+        """How the service does, since its start and within the last minute."""
+        return _json(pulse.overall())
 
     return router
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
+from prometheus_client import ProcessCollector
 
 from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.cache import cache_router
@@ -19,6 +20,7 @@ from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.keys import keys_router
 from enginehouse.api.llm import llm_faces, llm_router
+from enginehouse.api.meters import house_metrics, model_metrics, queue_metrics, request_metrics, router_metrics
 from enginehouse.api.metrics import guard_metrics, metrics_router, model_cache_metrics, open_paths
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
@@ -64,7 +66,13 @@ def front_door(
     access = rooms.ground.access
     hot = _hot(rooms)
     watch = Watch(stopping=stopping, ping_interval=settings.ping_interval)
-    routers = [*_operation(rooms), *_telemetry(rooms, pulse, watch), *_models(rooms, watch), *_records(rooms)]
+    metrics = _metrics(rooms, sockets, pulse)
+    routers = [
+        *_operation(rooms, metrics),
+        *_telemetry(rooms, pulse, watch),
+        *_models(rooms, watch),
+        *_records(rooms),
+    ]
     return FrontDoor(
         hot,
         framework_app(routers, hot),
@@ -103,12 +111,23 @@ def _kept(face: Face, rooms: Rooms) -> Face:
     return face
 
 
-def _operation(rooms: Rooms) -> Sequence[APIRouter]:
-    """How it does."""
-    on = rooms.ground
-    metrics = Metrics()
+def _metrics(rooms: Rooms, sockets: Sockets, pulse: Pulse) -> Metrics:
+    """Every room's readers."""
+    on, metrics = rooms.ground, Metrics()
+    metrics.registry.register(ProcessCollector(registry=None))
     metrics.add(model_cache_metrics(on.catalogue, on.residency, rooms.holdings, rooms.cleanup))
     metrics.add(guard_metrics(rooms.guarding, rooms.predictions.cache))
+    metrics.add(router_metrics(on.traces, on.catalogue, rooms.holdings, on.admission))
+    metrics.add(request_metrics(on.traces))
+    metrics.add(queue_metrics(on.catalogue, on.admission, rooms.routes))
+    metrics.add(model_metrics(on.catalogue, rooms.holdings))
+    metrics.add(house_metrics(on.ledger, pulse, sockets, rooms.answers, rooms.vectors.points))
+    return metrics
+
+
+def _operation(rooms: Rooms, metrics: Metrics) -> Sequence[APIRouter]:
+    """How it does."""
+    on = rooms.ground
     return [
         metrics_router(metrics),
         health_router(on.catalogue, on.residency, rooms.holdings, rooms.cleanup, on.dependencies),

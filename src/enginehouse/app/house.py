@@ -12,7 +12,7 @@ from enginehouse.app.doors import front_door
 from enginehouse.app.ground import Ground, open_ground
 from enginehouse.app.rooms import Rooms
 from enginehouse.app.side_tasks import side_tasks
-from enginehouse.app.surroundings import cost_today, surroundings
+from enginehouse.app.surroundings import slowly, surroundings
 from enginehouse.core.identity import check_exposure
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -34,9 +34,7 @@ class House:
         self.stopping = ground.stopping
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
-        self.pulse = Pulse(
-            ground.traces, surroundings(self.rooms, self.sockets), lambda: cost_today(self.rooms.usage)
-        )
+        self.pulse = Pulse(ground.traces, surroundings(self.rooms, self.sockets), lambda: slowly(self.rooms))
         self.asgi = front_door(self.rooms, self.sockets, self.pulse, settings.server, self.stopping)
 
     async def adopt(self, settings: Settings) -> None:

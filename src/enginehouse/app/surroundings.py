@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 from enginehouse.api.queue import line_of
 from enginehouse.app.rooms import Rooms
-from enginehouse.core.ledger.usage import Question, UsageReports
-from enginehouse.core.traces.pulse import Surroundings
+from enginehouse.core.ledger.usage import Question
+from enginehouse.core.traces.pulse import Slow, Surroundings
 
-__all__ = ["cost_today", "surroundings"]
+__all__ = ["slowly", "surroundings"]
 
 
 def surroundings(rooms: Rooms, sockets: Sized) -> Callable[[], Surroundings]:
@@ -33,18 +32,16 @@ def surroundings(rooms: Rooms, sockets: Sized) -> Callable[[], Surroundings]:
     return look
 
 
-async def cost_today(
-    reports: UsageReports, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Decimal | None:
-    """What all requests of this day (UTC) have cost, in dollars; None where no price is known.
+async def slowly(rooms: Rooms, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Slow:
+    """What the database has to be asked for.
 
     Raises:
-        StoreUnavailable: the database is away.
+        StoreUnavailable: it is away.
     """
     begun = now().replace(hour=0, minute=0, second=0, microsecond=0)
     day = Question(start=int(begun.timestamp()), end=int((begun + timedelta(days=1)).timestamp()))
-    summary = await reports.summary(day)
-    return summary["total_cost"]
+    summary = await rooms.usage.summary(day)
+    return Slow(cost_today=summary["total_cost"], sessions=await rooms.archive.how_many())
 
 
 def _memory(rooms: Rooms) -> Mapping[str, Mapping[str, int]]:

@@ -71,6 +71,10 @@ class Figures:
         """What the engine took for all of them."""
         self.warm_up: WarmUp | None = None
         """The last one of this life in memory."""
+        self.estimated = 0
+        """Bytes that its files let expect, when it was last loaded; 0 when nobody knows."""
+        self.measured = 0
+        """Bytes that it was then seen to take; 0 when nobody could tell."""
         self.times: deque[float] = deque(maxlen=_WINDOW)
         """Seconds of the newest answers."""
 
@@ -91,6 +95,11 @@ class Figures:
     def hit_rate(self) -> float | None:
         """Which share of the requests found it in memory; None before the first."""
         return self.found / self.asked if self.asked else None
+
+    @property
+    def estimate_error(self) -> float | None:
+        """By which share of what was measured the estimate was above it; None before something was measured."""
+        return self.estimated / self.measured - 1 if self.estimated and self.measured else None
 
     @property
     def mean(self) -> float | None:
@@ -131,6 +140,8 @@ class Figures:
         self.last_asked = _newer(self.last_asked, other.last_asked)
         self.loaded_at = _newer(self.loaded_at, other.loaded_at)
         self.warm_up = self.warm_up or other.warm_up
+        self.estimated = self.estimated or other.estimated
+        self.measured = self.measured or other.measured
         self.times.extend(other.times)
 
 

@@ -101,6 +101,7 @@ class Lifecycle:
         """Bytes it needs; files are fetched to know that, for as long as they keep coming."""
         async with self._progressing(resident, None):
             estimate = await self._estimate(resident, deployment)
+        resident.figures.estimated, resident.figures.measured = estimate.total, 0
         known = self._footprints.known(deployment)
         # What was measured with GPUs says little of a machine without, and the other way round.
         if known is not None and bool(known.vram) == bool(estimate.vram):
@@ -201,6 +202,7 @@ class Lifecycle:
             gpus = await self._measured_on_gpus(pid, deployment)
             self._room.ledger.settle(deployment.id, footprint_of(deployment, ram, gpus))
             size = Weight(ram=ram, vram=sum(gpus.values()))
+            resident.figures.measured = resident.figures.measured or size.total
             await asyncio.to_thread(self._footprints.remember, deployment, size)
             self._room.relieve(deployment.id)
             self._room.review()

@@ -13,6 +13,7 @@ from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
 from enginehouse.api.inference import InferenceFace
 from enginehouse.api.llm import llm_faces, llm_router
+from enginehouse.api.meters import house_metrics, model_metrics, queue_metrics, request_metrics, router_metrics
 from enginehouse.api.metrics import guard_metrics, metrics_router, model_cache_metrics
 from enginehouse.api.model_cache import model_cache_router
 from enginehouse.api.models import models_router
@@ -42,7 +43,7 @@ from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.structured import Structured
 from enginehouse.core.traces import Traces
-from enginehouse.core.traces.pulse import Pulse, Surroundings
+from enginehouse.core.traces.pulse import Pulse, Slow, Surroundings
 from enginehouse.core.traces.reports import Reports
 from enginehouse.core.usable import may_hear_of
 from enginehouse.core.warmups import WarmUps
@@ -192,12 +193,17 @@ async def open_door(
         watch = Watch(stopping=stopping, ping_interval=15)
 
         async def spent():
-            return Decimal(7)
+            return Slow(cost_today=Decimal(7), sessions=2)
 
         pulse = Pulse(traces, Surroundings, spent, kept=50, clock=clock)
         metrics = Metrics()
         metrics.add(model_cache_metrics(catalogue, residency, holdings, cleanup))
         metrics.add(guard_metrics(guarding, remembered))
+        metrics.add(router_metrics(traces, catalogue, holdings, gates))
+        metrics.add(request_metrics(traces))
+        metrics.add(queue_metrics(catalogue, gates, routes))
+        metrics.add(model_metrics(catalogue, holdings))
+        metrics.add(house_metrics(ledger, pulse, (), (), {"written": 1}))
         rest = framework_app(
             [
                 metrics_router(metrics),

@@ -55,6 +55,10 @@ class Answers:
         self._tasks = asyncio.TaskGroup()
         self.adopt(chat, limits)
 
+    def __len__(self) -> int:
+        """How many are being given."""
+        return len(self._running)
+
     def adopt(self, chat: ChatSettings, limits: LimitSettings) -> None:
         """New settings count for the next question."""
         self._settings = chat

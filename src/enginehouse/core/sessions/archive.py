@@ -110,6 +110,14 @@ class Archive:
         self._database, self._hot, self._settings = database, hot, settings
         self._check_model, self._forget, self._clock = check_model, forget, clock
 
+    async def how_many(self) -> int:
+        """Sessions that are kept, of everybody.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        return await self._database.read(sql.how_many_in_all)
+
     async def create(self, principal: Principal, session_id: str | None, changes: Changes) -> Session:
         """A new session, before anything is said in it.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from enginehouse.errors import EnginehouseError
 from enginehouse.telemetry.events import EventStream
 from enginehouse.telemetry.histograms import SECONDS, quantile
 
-__all__ = ["Ended", "Figures", "Measured", "Pulse", "Queues", "Surroundings"]
+__all__ = ["Ended", "Figures", "Measured", "Pulse", "Queues", "Slow", "Surroundings"]
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ _SPAN = 60
 """Seconds over which rates and percentiles are taken."""
 _HISTORY = 300
 _MOST_ENDED = 50
-_COST_EVERY = 15.0
+_ASK_EVERY = 15.0
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -57,6 +57,15 @@ class Ended(Struct, frozen=True):
     traces: tuple[Trace, ...]
     skipped: int
     """How many more there were than anybody could read."""
+
+
+class Slow(Struct, frozen=True, kw_only=True):
+    """What the database has to be asked for."""
+
+    cost_today: Decimal | None = None
+    """What all requests of this day (UTC) have cost, in dollars; None where no price is known."""
+    sessions: int | None = None
+    """Conversations that are kept."""
 
 
 class Queues(Struct, frozen=True):
@@ -90,8 +99,7 @@ class Pulse:
     Args:
         traces: what is counted.
         around: how the rest of the house is.
-        cost_today: what all requests of this day (UTC) have cost, in dollars, None where no price is known; asked
-            now and then.
+        ask: what the database knows; asked now and then.
         kept: how many events are kept for readers that come back.
         clock: seconds.
     """
@@ -100,7 +108,7 @@ class Pulse:
         self,
         traces: Traces,
         around: Callable[[], Surroundings],
-        cost_today: Callable[[], Awaitable[Decimal | None]],
+        ask: Callable[[], Awaitable[Slow]],
         *,
         kept: int = 1000,
         clock: Callable[[], float] = time.monotonic,
@@ -111,16 +119,21 @@ class Pulse:
         """The last five minutes, the newest last."""
         self._traces = traces
         self._around = around
-        self._cost_today = cost_today
+        self._ask = ask
         self._queues: Mapping[str, Mapping[str, Any]] = {}
-        self._cost: Decimal | None = None
-        self._cost_from: float | None = None
+        self._slow = Slow()
+        self._asked: float | None = None
         self._ended: list[Trace] = []
         self._skipped = 0
         self._clock = clock
         self._began = clock()
         self._marks: deque[_Mark] = deque([self._mark()], maxlen=_SPAN + 1)
         traces.listen(self._hear)
+
+    @property
+    def sessions(self) -> int | None:
+        """Conversations that are kept, a moment ago."""
+        return self._slow.sessions
 
     async def run(self) -> None:
         """Once a second, for ever."""
@@ -130,7 +143,7 @@ class Pulse:
 
     async def beat(self) -> None:
         """Tell what there is to tell now."""
-        await self._learn_cost()
+        await self._learn()
         self._marks.append(self._mark())
         if self._ended:
             traces, skipped = tuple(self._ended), self._skipped
@@ -157,11 +170,25 @@ class Pulse:
             "on_the_way": self._traces.on_the_way,
             "last_minute": _window(first, newest),
             "totals": _totals(counts),
-            "cost_today": self._cost,
+            "cost_today": self._slow.cost_today,
             "models": dict(around.models),
             "memory": {name: dict(pool) for name, pool in around.memory.items()},
             "sockets": around.sockets,
+            "sessions": self._slow.sessions,
             "ledger_backlog": around.waiting_records,
+        }
+
+    def overall(self) -> dict[str, Any]:
+        """The figures, and since the start: how long requests took, what the cache did, and every model."""
+        counts = self._traces.counts
+        return {
+            **self.figures(),
+            "latency_ms": percentiles(counts.all.total.counts),
+            "ttft_ms": percentiles(counts.all.ttft.counts),
+            "queue_wait_ms": percentiles(counts.all.queue.counts),
+            "cache": _cache(counts.all),
+            "errors": _by_code(counts.errors),
+            "by_model": {name or "unknown": _of_model(of) for name, of in counts.models.items()},
         }
 
     def _hear(self, trace: Trace) -> None:
@@ -183,15 +210,15 @@ class Pulse:
             total=tuple(counts.total.counts),
         )
 
-    async def _learn_cost(self) -> None:
+    async def _learn(self) -> None:
         now = self._clock()
-        if self._cost_from is not None and now - self._cost_from < _COST_EVERY:
+        if self._asked is not None and now - self._asked < _ASK_EVERY:
             return
-        self._cost_from = now
+        self._asked = now
         try:
-            self._cost = await self._cost_today()
+            self._slow = await self._ask()
         except EnginehouseError as error:
-            log.debug("cost_of_today_unknown", error=error.message)
+            log.debug("figures_out_of_date", error=error.message)
 
 
 def _rates(before: _Mark, newest: _Mark) -> dict[str, float]:
@@ -230,6 +257,28 @@ def percentiles(counts: Sequence[int]) -> dict[str, float | None]:
     """Of a histogram over `SECONDS`, in milliseconds."""
     found = {name: quantile(SECONDS, counts, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
     return {name: None if value is None else round(value * 1000, 2) for name, value in found.items()}
+
+
+def _cache(counts: ModelCounts) -> dict[str, Any]:
+    hits, misses = counts.cache["exact"] + counts.cache["semantic"], counts.cache["miss"]
+    return {
+        "l1_hits": counts.cache["exact"],
+        "l2_hits": counts.cache["semantic"],
+        "misses": misses,
+        "bypassed": counts.cache["bypass"],
+        "hit_rate": round(hits / (hits + misses), 4) if hits + misses else 0.0,
+    }
+
+
+def _by_code(errors: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    told: Counter[str] = Counter()
+    for (_, code), count in errors.items():
+        told[code] += count
+    return dict(told.most_common())
+
+
+def _of_model(of: ModelCounts) -> dict[str, Any]:
+    return {**_totals(of), "latency_ms": percentiles(of.total.counts), "ttft_ms": percentiles(of.ttft.counts)}
 
 
 def _between(before: Sequence[int], after: Sequence[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -96,6 +97,8 @@ class Vectors:
 
     def __init__(self, store: VectorStore, embed: Embed, max_payload: int) -> None:
         self._store, self._embed, self._max_payload = store, embed, max_payload
+        self.points: Counter[str] = Counter(written=0, found=0, deleted=0)
+        """How many points were written, found and deleted."""
 
     async def create(self, new: New, asker: Asker) -> State:
         """Make a collection.
@@ -157,6 +160,7 @@ class Vectors:
         points = batch.points()
         if points:
             await self._store.collection(_key(asker.principal, name)).upsert(points)
+        self.points["written"] += len(points)
         return len(points), tokens
 
     async def search(self, name: str, query: Query, asker: Asker) -> tuple[list[Hit], int]:
@@ -183,6 +187,7 @@ class Vectors:
             ef=query.ef,
         )
         found = await self._store.collection(key).search(find)
+        self.points["found"] += len(found)
         return [_hit(point, query.payload) for point in found], tokens
 
     async def page(self, principal: Principal, name: str, pages: Pages) -> tuple[list[Hit], NativeId | None]:
@@ -241,11 +246,15 @@ class Vectors:
             raise InvalidRequest("Give either ids or a filter.", param="ids")
         collection = self._collection(principal, name)
         if ids is None:
-            return await collection.delete(checked_filter(where))
+            return self._deleted(await collection.delete(checked_filter(where)))
         if len(ids) > MAX_LIMIT:
             raise InvalidRequest(f"ids: a call may name {MAX_LIMIT} at most.", param="ids")
         natives = [native(id_, f"ids[{index}]") for index, id_ in enumerate(ids)]
-        return await collection.delete(list(dict.fromkeys(natives)))
+        return self._deleted(await collection.delete(list(dict.fromkeys(natives))))
+
+    def _deleted(self, count: int) -> int:
+        self.points["deleted"] += count
+        return count
 
     def _collection(self, principal: Principal, name: str) -> Collection:
         return self._store.collection(_key(principal, name))

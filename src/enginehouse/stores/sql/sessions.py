@@ -186,6 +186,11 @@ def how_many(connection: Connection, tenant: str, user: str) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
+def how_many_in_all(connection: Connection) -> int:
+    """Sessions of everybody."""
+    return int(connection.execute(select(func.count()).select_from(SESSIONS)).scalar_one())
+
+
 def stale(connection: Connection, before: int, now: int, limit: int) -> list[Row]:
     """Sessions that were last changed before a time, and in which nobody has a turn."""
     busy = select(TURNS.c.place).where(TURNS.c.session == SESSIONS.c.key, TURNS.c.lease > now)
