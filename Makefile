@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test kills outage stops check format bench bench-cache bench-classify soak docs lock clean
+.PHONY: help setup run test kills outage stops check format bench bench-cache bench-classify soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-classify: setup ## Measure the shipped classifier: load, warm-up, latency,
 soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
 	SOAK_EVENTS=100000 $(BIN)/pytest -s --timeout 3600 tests/unit/core/test_soak.py > .soak.log || { tail -n 60 .soak.log; exit 1; }
 	@grep -E "^SOAK_SEED|^\{|passed" .soak.log; rm .soak.log
+
+screenshots: setup ## Look at the console in a real browser and write docs/images (two minutes; wants Debian's chromium)
+	$(BIN)/python -m tests.integration.screenshots
 
 docs: $(VENV)/.local ## Renew the pages that are made from the code
 	$(BIN)/enginehouse config reference > docs/configuration.md

@@ -145,6 +145,7 @@ async function show() {
   closeMenu();
   document.title = `${PAGES[name].title} · Enginehouse`;
   if (shown !== name || !main.firstChild) main.replaceChildren(h("div.page", {}, loading()));
+  main.setAttribute("aria-busy", "true");
   shown = name;
   try {
     const { open } = await import(`./pages/${name}.js`);
@@ -152,6 +153,10 @@ async function show() {
   } catch (error) {
     if (!mine.signal.aborted) render(main.firstChild, trouble(error instanceof ApiError ? error : new ApiError(0, "", `This page broke: ${error.message}`), show));
     if (!(error instanceof ApiError) && error.name !== "AbortError") console.error(error);
+  }
+  if (!mine.signal.aborted) {
+    main.dataset.at = location.hash;
+    main.removeAttribute("aria-busy");
   }
 }
 

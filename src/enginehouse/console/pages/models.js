@@ -140,28 +140,28 @@ export async function open(view) {
     );
   }
 
-  if (view.admin && page.chosen) page.log = tail(path(page.chosen, "logs/stream"), view.signal);
+  if (view.admin && page.chosen) page.log = logBox();
   await look();
+  if (page.log) tail(page.log, path(page.chosen, "logs/stream"), view.signal);
   hear("full_status", view.signal, (told) => ((page.states = told.models), draw()));
   hear("model_update", view.signal, (told) => ((page.states[told.model_id] = told), draw(), lookSoon()));
   view.every(5000, look);
 }
 
+const logBox = () => h("pre.log", { keep: true, tabindex: "0", role: "log", "aria-label": "Engine log" }, "It has written nothing yet.");
+
 /** The engine's last lines and every new one, followed as long as the reader stands at the end. */
-function tail(path, signal) {
+async function tail(log, path, signal) {
   const lines = [];
-  const log = h("pre.log", { keep: true, tabindex: "0", role: "log", "aria-label": "Engine log" });
-  const show = (text) => render(log, text || "It has written nothing yet.");
-  const follow = async () => {
+  try {
     for await (const { data } of events(`${path}?lines=200`, { signal })) {
       const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
       lines.push(JSON.parse(data).line);
       lines.splice(0, lines.length - MOST_LINES);
-      show(lines.join("\n"));
+      render(log, lines.join("\n"));
       if (atEnd) log.scrollTop = log.scrollHeight;
     }
-  };
-  show("");
-  follow().catch((error) => error.name !== "AbortError" && show(error.message));
-  return log;
+  } catch (error) {
+    if (error.name !== "AbortError") render(log, error.message);
+  }
 }

@@ -3,7 +3,7 @@
 import { call, segment } from "../api.js";
 import { hear } from "../events.js";
 import { h } from "../ui/dom.js";
-import { count, milliseconds, money, NONE, percent, rate, when, words } from "../ui/format.js";
+import { count, engine, milliseconds, money, NONE, percent, rate, when, words } from "../ui/format.js";
 import { attempt, choice, field, input } from "../ui/forms.js";
 import { button, card, empty, facts, figure, head, table, tabs } from "../ui/page.js";
 import { outcome, requestTable, tier, waterfall } from "../ui/requests.js";
@@ -94,7 +94,7 @@ async function one(view, id) {
       {},
       figure("Outcome", outcome(told), told.status ? `status ${told.status}` : null),
       figure("In all", milliseconds(timings.total), `${milliseconds(timings.gateway)} of it our own`),
-      figure("First token", milliseconds(timings.ttft), "from asking the engine on"),
+      figure("First token", milliseconds(timings.ttft), "after the engine was asked"),
       figure("Tokens", count(usage.total_tokens), `${count(usage.input_tokens + usage.cached_input_tokens)} in · ${count(usage.output_tokens)} out`),
       figure("Speed", told.tokens_per_second === null ? NONE : rate(told.tokens_per_second), "tokens a second"),
       figure("Cost", told.cost === null ? NONE : money(told.cost), told.cost === null ? "no price is known" : null),
@@ -105,7 +105,7 @@ async function one(view, id) {
       ["Came", when(told.timestamp)],
       ["Model", told.model ?? told.requested_model],
       ["Deployment", told.deployment],
-      ["Engine", told.engine],
+      ["Engine", told.engine && engine(told.engine)],
       ["Caller", told.user_id],
       ["Key", told.key_id],
       ["Tenant", told.tenant],

@@ -1,0 +1,108 @@
+"""Writes the pictures of the console that the documentation shows: `make screenshots`.
+
+A real service with some traffic is looked at in a real browser; what is seen is what readers will see.
+"""
+
+import random
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.integration.service import Service
+from tests.integration.upstream import Upstream
+from tests.integration.visitor import CHAT, PHONE, ROOT, Visitor, ask, chat, chromium, furnish, furnished
+
+FOLDER = Path(__file__).parents[2] / "docs" / "images"
+LARGEST = 150 * 1024
+TRAFFIC_SECONDS = 75
+QUESTIONS = ["What is a lease?", "What is a slot?", "Who waits?", "What is a tenant?", "What is a resident?"]
+
+
+def main() -> None:
+    """All of them."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, Upstream() as upstream, chromium() as browser:
+        with furnished(Path(folder), upstream, hostile=False) as service:
+            furnish(service)
+            ask(service, CHAT, chat("smollm2", "Say hello.", max_tokens=8))
+            busy(service)
+            for scheme in ("light", "dark"):
+                with Visitor(browser, service, scheme=scheme) as visitor:
+                    for name, look in LOOKS.items():
+                        look(visitor)
+                        take(visitor, f"console-{name}-{scheme}")
+            with Visitor(browser, service, viewport=PHONE) as visitor:
+                for name in ("overview", "models", "playground"):
+                    LOOKS[name](visitor)
+                    take(visitor, f"console-{name}-phone")
+
+
+def busy(service: Service) -> None:
+    """Let there be something in the charts: requests that come and go for a while."""
+    end = time.monotonic() + TRAFFIC_SECONDS
+    people = [threading.Thread(target=caller, args=(service, end, seed)) for seed in range(3)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+
+
+def caller(service: Service, end: float, seed: int) -> None:
+    chance = random.Random(seed)
+    while time.monotonic() < end:
+        text = chance.choice(QUESTIONS) if chance.random() < 0.4 else f"Question {chance.random():.3f}?"
+        service.call(CHAT, chat("echo", text, stream=chance.random() < 0.7), {"X-API-Key": ROOT})
+        time.sleep(chance.expovariate(1.0 + 0.8 * seed))
+
+
+def page(where: str):
+    return lambda visitor: visitor.go(where)
+
+
+def one_model(visitor: Visitor) -> None:
+    expect(visitor.go("models/smollm2").get_by_role("log", name="Engine log")).to_contain_text("model loaded")
+
+
+def conversation(visitor: Visitor) -> None:
+    tab = visitor.go("playground")
+    tab.get_by_label("Model").select_option("smollm2")
+    tab.get_by_label("Most tokens").fill("40")
+    tab.get_by_label("Temperature").fill("0")
+    tab.get_by_label("Message").fill("What is a locomotive? Answer in one sentence.")
+    tab.get_by_label("Message").press("Enter")
+    expect(tab.locator(".turn-foot")).to_contain_text("tokens", timeout=90_000)
+
+
+def one_request(visitor: Visitor) -> None:
+    newest = ask(visitor.service, "/v1/telemetry/requests?model=smollm2&cache=miss&limit=1")["data"][0]
+    visitor.go(f"requests/{newest['id']}")
+
+
+LOOKS = {
+    "overview": page("overview"),
+    "models": one_model,
+    "queue": page("queue"),
+    "playground": conversation,
+    "requests": page("requests"),
+    "request": one_request,
+    "usage": page("usage"),
+    "keys": page("keys"),
+    "cache": page("cache"),
+    "settings": page("settings"),
+}
+
+
+def take(visitor: Visitor, name: str) -> None:
+    """One picture, small enough to be kept with the code."""
+    visitor.page.wait_for_timeout(1200)
+    file = FOLDER / f"{name}.png"
+    visitor.page.screenshot(path=file)
+    print(f"{file.stat().st_size / 1024:6.0f} KB  {file.name}")
+    assert file.stat().st_size <= LARGEST, f"{file} is too large"
+
+
+if __name__ == "__main__":
+    main()
