@@ -24,20 +24,24 @@ QUESTIONS = ["What is a lease?", "What is a slot?", "Who waits?", "What is a ten
 def main() -> None:
     """All of them."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, Upstream() as upstream, chromium() as browser:
-        with furnished(Path(folder), upstream, hostile=False) as service:
-            furnish(service)
-            ask(service, CHAT, chat("smollm2", "Say hello.", max_tokens=8))
-            busy(service)
-            for scheme in ("light", "dark"):
-                with Visitor(browser, service, scheme=scheme) as visitor:
-                    for name, look in LOOKS.items():
-                        look(visitor)
-                        take(visitor, f"console-{name}-{scheme}")
-            with Visitor(browser, service, viewport=PHONE) as visitor:
-                for name in ("overview", "models", "playground"):
-                    LOOKS[name](visitor)
-                    take(visitor, f"console-{name}-phone")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Upstream() as upstream,
+        chromium() as browser,
+        furnished(Path(folder), upstream, hostile=False) as service,
+    ):
+        furnish(service)
+        ask(service, CHAT, chat("smollm2", "Say hello.", max_tokens=8))
+        busy(service)
+        for scheme in ("light", "dark"):
+            with Visitor(browser, service, scheme=scheme) as visitor:
+                for name, look in LOOKS.items():
+                    look(visitor)
+                    take(visitor, f"console-{name}-{scheme}")
+        with Visitor(browser, service, viewport=PHONE) as visitor:
+            for name in ("overview", "models", "playground"):
+                LOOKS[name](visitor)
+                take(visitor, f"console-{name}-phone")
 
 
 def busy(service: Service) -> None:

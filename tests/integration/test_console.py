@@ -34,6 +34,7 @@ PAGES = {
     "settings": "Settings",
 }
 FIRST_PAINT = 300 * 1024
+TEXTS = ["The cat sleeps on the sofa.", "The stock market fell today.", "A lion hunts at night."]
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +135,10 @@ def test_the_cache_agrees(visit, service):
 def test_settings_are_in_force_and_hold_no_secret(visit):
     visitor = visit("settings")
     visitor.page.get_by_label("Find").fill("auth.api_keys")
-    expect(visitor.row("auth.api_keys")).to_contain_text("***")
+    expect(visitor.setting("auth.api_keys")).to_contain_text("***")
     visitor.page.get_by_label("Find").fill("cache.enabled")
-    expect(visitor.row("cache.enabled")).to_contain_text("true")
-    expect(visitor.row("cache.enabled")).to_contain_text("file")
+    expect(visitor.setting("cache.enabled")).to_contain_text("true")
+    expect(visitor.setting("cache.enabled")).to_contain_text("file")
     assert ROOT not in visitor.page.content()
 
 
@@ -176,7 +177,7 @@ def test_a_chat_with_the_real_model_tells_its_tier_and_times(visit, service):
     visitor = visit("playground")
     page = visitor.page
     page.get_by_label("Model").select_option("smollm2")
-    page.get_by_label("Most tokens").fill("8")
+    page.get_by_label("Most tokens").fill("4")
     page.get_by_label("Temperature").fill("0")
     say(page, "Say hello.")
     foot = page.locator(".turn-foot")
@@ -186,7 +187,7 @@ def test_a_chat_with_the_real_model_tells_its_tier_and_times(visit, service):
     assert page.locator(".turn.assistant .turn-text").inner_text().strip()
 
 
-def test_a_repeat_is_said_to_come_from_the_cache_and_why(visit):
+def test_a_repeat_is_said_to_come_from_the_cache_and_why(visit, service):
     visitor = visit("playground")
     page = visitor.page
     page.get_by_label("Model").select_option("echo")
@@ -196,6 +197,7 @@ def test_a_repeat_is_said_to_come_from_the_cache_and_why(visit):
         page.get_by_role("button", name="New conversation").click()
     say(page, "the same again")
     expect(page.locator(".turn-foot")).to_contain_text("cache: exact")
+    assert ask(service, "/v1/telemetry/requests?limit=1")["data"][0]["outcome"] == "completed"
     page.get_by_role("link", name="why?").click()
     expect(page.get_by_text("It was answered from the exact cache.")).to_be_visible()
     page.get_by_role("button", name="That answer was wrong").click()
@@ -239,7 +241,7 @@ def test_a_text_is_classified(visit):
     page = visit("playground/classify").page
     page.get_by_label("Classifier").select_option("guard")
     page.get_by_role("button", name="Classify").click()
-    expect(page.locator(".bars .bar-row").first).to_contain_text("prompt injection")
+    expect(page.locator(".bars .bar-row").first).to_contain_text("system extraction")
     page.get_by_role("button", name="Classify").click()
     expect(page.get_by_text("remembered")).to_be_visible()
 
@@ -249,7 +251,7 @@ def test_texts_are_found_by_their_meaning(visit):
     page.get_by_role("button", name="New collection").click()
     page.get_by_role("dialog").get_by_label("Name").fill("animals")
     page.get_by_role("button", name="Make it").click()
-    page.get_by_label("Texts").fill("The cat sleeps on the sofa.\nThe stock market fell today.\nA lion hunts at night.")
+    page.get_by_role("textbox", name="Texts").fill("\n".join(TEXTS))
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_text("3 points")).to_be_visible()
     page.get_by_label("Question").fill("a kitten takes a nap")
@@ -284,7 +286,7 @@ def test_a_conversation_is_gone_on_with_renamed_and_deleted(visit, service):
 
 
 def test_a_key_is_made_shown_once_used_changed_rotated_and_revoked(visit, service):
-    visitor = visit("keys")
+    visitor = visit("keys", refusals=[400])
     page = visitor.page
     page.get_by_role("button", name="New key").click()
     page.get_by_role("dialog").get_by_label("Name").fill("robot")
@@ -321,7 +323,7 @@ def test_requests_are_narrowed_and_one_shows_its_way(visit, service):
     visitor = visit("requests")
     page = visitor.page
     page.get_by_label("Outcome").select_option("failed")
-    expect(page.locator("tbody tr").first).to_contain_text("upstream")
+    expect(page.locator("tbody tr").first).to_contain_text("invalid_request_error")
     expect(visitor.row("completed")).to_have_count(0)
     page.get_by_label("Outcome").select_option("")
     page.get_by_label("Cache").select_option("exact")
@@ -331,7 +333,7 @@ def test_requests_are_narrowed_and_one_shows_its_way(visit, service):
     told = ask(service, "/v1/telemetry/requests?cache=exact")["data"][0]
     expect(page.locator("main code").first).to_have_text(told["request_id"])
     visitor.go("requests/errors")
-    expect(page.locator("tbody")).to_contain_text("upstream")
+    expect(page.locator("tbody")).to_contain_text("You asked for it.")
 
 
 def test_the_cache_is_purged_when_somebody_is_sure(visit, service):
@@ -397,15 +399,17 @@ def test_users_see_their_own_and_manage_nothing(visit, service):
 
 
 def test_without_keys_nobody_is_asked_and_the_first_key_is_warned_of(browser, tmp_path):
-    with Service(tmp_path, {"data_dir": str(tmp_path / "data")}) as opened:
-        with Visitor(browser, opened, key=None) as visitor:
-            page = visitor.go("keys")
-            page.get_by_role("button", name="New key").click()
-            expect(page.get_by_role("dialog")).to_contain_text("This is the first key")
-            page.get_by_role("button", name="Make it").click()
-            page.get_by_role("button", name="I have kept it").click()
-            expect(page.locator("tbody tr")).to_have_count(1)
-            expect(page.get_by_role("button", name="Sign out")).to_have_count(1)
+    with (
+        Service(tmp_path, {"data_dir": str(tmp_path / "data")}) as opened,
+        Visitor(browser, opened, key=None) as visitor,
+    ):
+        page = visitor.go("keys")
+        page.get_by_role("button", name="New key").click()
+        expect(page.get_by_role("dialog")).to_contain_text("This is the first key")
+        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="I have kept it").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        expect(page.get_by_role("button", name="Sign out")).to_have_count(1)
 
 
 # Hostile texts
@@ -430,7 +434,7 @@ def test_hostile_names_are_names_everywhere(visit, service):
 
 
 def test_markup_cannot_be_made_of_text_at_all(visit):
-    page = visit("queue").page
+    page = visit("queue", forgiven="TrustedHTML").page
     tried = "() => { try { document.body.innerHTML = '<b>x</b>'; return 'made' } catch (e) { return e.name } }"
     assert page.evaluate(tried) == "TypeError"
 
@@ -449,12 +453,14 @@ def test_nothing_serious_stands_in_anybodys_way(browser, service, scheme):
     # The auditor is injected into the page, which the policy rightly forbids.
     with Visitor(browser, service, scheme=scheme, bypass_csp=True) as visitor:
         found = {}
+        # What is dark has the same structure, and other colours.
+        rules = {"resultTypes": ["violations"], **({"runOnly": ["color-contrast"]} if scheme == "dark" else {})}
         for where in PAGES:
             page = visitor.go(where)
-            violations = Axe().run(page).response["violations"]
+            violations = Axe().run(page, options=rules).response["violations"]
             serious = [v for v in violations if v["impact"] in {"serious", "critical"}]
-            found |= {where: [(v["id"], [node["html"][:120] for node in v["nodes"]]) for v in serious]} if serious else {}
-        assert not found, json.dumps(found, indent=1)
+            found |= {(where, v["id"]): [node["html"][:120] for node in v["nodes"]] for v in serious}
+        assert not found, found
 
 
 def test_nothing_is_wider_than_a_phone(visit):
@@ -473,6 +479,7 @@ def test_the_menu_of_a_phone(visit):
 
 
 def test_the_keyboard_is_enough(visit, service):
+    ask(service, "/v1/models/nanoguard/unload", {})
     visitor = visit("queue")
     page = visitor.page
     page.keyboard.press("Tab")
@@ -481,9 +488,9 @@ def test_the_keyboard_is_enough(visit, service):
     page.keyboard.press("Enter")
     expect(page.locator("main h1")).to_have_text("Models")
     expect(page.locator("main h1")).to_be_focused()
-    tab_to(page, "Load minilm")
+    tab_to(page, "Load nanoguard")
     page.keyboard.press("Enter")
-    expect(visitor.row("minilm")).to_contain_text("ready")
+    expect(visitor.row("nanoguard")).to_contain_text("ready")
     visitor.go("cache")
     tab_to(page, "Purge")
     page.keyboard.press("Enter")
@@ -517,20 +524,27 @@ def test_light_and_dark_are_kept(visit):
 
 
 def test_it_is_there_at_once_and_weighs_little(browser, service):
-    tries = []
-    for _ in range(3):  # others may work on this machine: the best of three says what it takes
-        with Visitor(browser, service) as visitor:
-            answers = []
-            visitor.page.on("response", answers.append)
-            began = time.monotonic()
-            visitor.page.goto(f"{service.url}/console")
-            expect(visitor.page.locator(".figure").first).to_be_visible()
-            tries.append(time.monotonic() - began)
-            files = [answer for answer in answers if "/console" in answer.url]
-            weight = sum(len(answer.body()) for answer in files)
-            assert weight <= FIRST_PAINT
-            assert len(files) > 5
-    assert min(tries) < 2
+    # Others may work on this machine: the best of three says what it takes.
+    assert min(first_paint(browser, service) for _ in range(3)) < 2
+
+
+def first_paint(browser, service):
+    """Seconds until an empty browser shows figures; all files that takes are light together."""
+    files = []
+
+    def note(answer):
+        if "/console" in answer.url:
+            files.append(answer)
+
+    with Visitor(browser, service) as visitor:
+        visitor.page.on("response", note)
+        began = time.monotonic()
+        visitor.page.goto(f"{service.url}/console")
+        expect(visitor.page.locator(".figure").first).to_be_visible()
+        took = time.monotonic() - began
+        assert len(files) > 5
+        assert sum(len(file.body()) for file in files) <= FIRST_PAINT
+    return took
 
 
 def test_a_file_that_is_known_is_not_sent_again(browser, service):

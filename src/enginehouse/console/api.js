@@ -13,7 +13,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Hears "unauthorized" when a key is wanted. */
+/** Tells "unauthorized" when a key is wanted, and "key" when another one is used. */
 export const door = new EventTarget();
 
 export const key = () => sessionStorage.getItem(KEY);
@@ -22,6 +22,7 @@ export const key = () => sessionStorage.getItem(KEY);
 export function keep(text) {
   if (text) sessionStorage.setItem(KEY, text);
   else sessionStorage.removeItem(KEY);
+  door.dispatchEvent(new Event("key"));
 }
 
 /** An address below the service's own. */
@@ -42,7 +43,8 @@ export async function ask(path, { method, body, headers = {}, signal, as, answer
       body: body === undefined ? undefined : JSON.stringify(body),
       headers: all,
       signal,
-      cache: "no-store",
+      // Only for what is read: with a body, a browser would ask the service not to answer from its cache either.
+      cache: body === undefined ? "no-store" : "default",
       credentials: "omit",
     });
   } catch (error) {

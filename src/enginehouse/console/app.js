@@ -5,7 +5,7 @@ import { hangUp, link, listen } from "./events.js";
 import { h, render } from "./ui/dom.js";
 import { field, input, say } from "./ui/forms.js";
 import { icon } from "./ui/icons.js";
-import { iconButton, loading, trouble } from "./ui/page.js";
+import { head, iconButton, loading, trouble } from "./ui/page.js";
 
 /** Name → title, icon, whether it is for admins, and the group it stands in. */
 const PAGES = {
@@ -121,7 +121,7 @@ function state() {
 function place() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, ...rest] = path.split("/");
-  const known = PAGES[name] && (!PAGES[name].admin || me?.role === "admin");
+  const known = Object.hasOwn(PAGES, name) && (!PAGES[name].admin || me?.role === "admin");
   const at = known ? name : FIRST;
   return { name: at, rest: known ? decode(rest.join("/")) : "", query: new URLSearchParams(query ?? "") };
 }
@@ -151,7 +151,7 @@ async function show() {
     const { open } = await import(`./pages/${name}.js`);
     if (!mine.signal.aborted) await open(view(main.firstChild, mine, rest, query));
   } catch (error) {
-    if (!mine.signal.aborted) render(main.firstChild, trouble(error instanceof ApiError ? error : new ApiError(0, "", `This page broke: ${error.message}`), show));
+    if (!mine.signal.aborted) render(main.firstChild, head(PAGES[name].title), trouble(error instanceof ApiError ? error : new ApiError(0, "", `This page broke: ${error.message}`), show));
     if (!(error instanceof ApiError) && error.name !== "AbortError") console.error(error);
   }
   if (!mine.signal.aborted) {
@@ -217,5 +217,11 @@ addEventListener("hashchange", async () => {
   if (me) main.querySelector("h1")?.focus({ preventScroll: true });
 });
 door.addEventListener("unauthorized", () => me && signIn("The key does not count any more."));
+door.addEventListener("key", async () => {
+  if (!me || !key()) return;
+  me = await call("v1/me");
+  frame();
+  drawNav();
+});
 link.addEventListener("change", drawTools);
 start();

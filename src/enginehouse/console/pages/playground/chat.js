@@ -144,7 +144,7 @@ async function listen(request, turn, signal, draw) {
     const answer = await ask("v1/chat/completions", { ...request, signal });
     Object.assign(turn, { tier: tier(answer), phases: phases(answer), id: answer.headers.get("X-Request-ID") });
     for await (const { data } of framesOf(answer)) {
-      if (data === "[DONE]") break;
+      if (data === "[DONE]") continue; // hanging up here would be leaving before the end
       hear(JSON.parse(data), turn, began);
       draw();
     }
