@@ -22,5 +22,6 @@ PROTOTYPES = {
     "c": Prototype("routed", "Starlette route, aiohttp client"),
     "d": Prototype("mounted", "as a, in front of a mounted FastAPI"),
     "e": Prototype("httpx", "as a, with the httpx client"),
+    "f": Prototype("pooled", "as a, with our own pool of connections"),
 }
 """By the letter under which they are asked for (`--gateway prototype:a`)."""

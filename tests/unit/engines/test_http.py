@@ -1,23 +1,33 @@
-"""What a server may send at most."""
+"""What a server may send at most, and by which way it is asked."""
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
 from enginehouse.engines.http import HttpReply
+from enginehouse.engines.http.server import is_plain
 from enginehouse.errors import UpstreamDied
 
 CHUNK = bytes(16 * 1024 * 1024)
 
 
-def read(chunks):
-    async def content():
-        for _ in range(chunks):
+class Told(HttpReply):
+    """A reply of so many chunks."""
+
+    def __init__(self, chunks):
+        super().__init__(200, {})
+        self._chunks = chunks
+
+    async def frames(self):
+        for _ in range(self._chunks):
             yield CHUNK
 
-    response = SimpleNamespace(status=200, headers={}, content=SimpleNamespace(iter_any=content))
-    return asyncio.run(HttpReply(response).read())
+    def leave(self):
+        pass
+
+
+def read(chunks):
+    return asyncio.run(Told(chunks).read())
 
 
 def test_a_body_is_read_whole():
@@ -27,3 +37,30 @@ def test_a_body_is_read_whole():
 def test_a_body_without_end_is_not_kept():
     with pytest.raises(UpstreamDied, match="256 MiB"):
         read(10_000)
+
+
+@pytest.mark.parametrize(
+    "root", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1/below", "http://ollama.lan:11434"]
+)
+def test_plain_addresses_go_by_our_own_pool(root):
+    assert is_plain(root)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "https://api.example",
+        "http://user:word@host",
+        "http://bücher.example",
+        "http://host/?key=1",
+        "http://host#part",
+        "http://host:port",
+        "http://host:99999",
+        "http://ho st",
+        "http://",
+        "host:80",
+        "unix:///run/engine",
+    ],
+)
+def test_others_by_the_library(root):
+    assert not is_plain(root)

@@ -1,0 +1,10 @@
+"""Servers asked over HTTP: the server as engines see it, and the two clients that can carry a request there.
+
+`server` chooses: `pool` speaks plain HTTP/1.1 over connections of our own (`connection`), `library` is aiohttp, for
+TLS and for addresses that want more than a host and a port. Both give a `reply`; one suite of tests runs over both.
+"""
+
+from enginehouse.engines.http.reply import HttpReply, events_of_stream, streamed, taken
+from enginehouse.engines.http.server import HttpServer, address_of
+
+__all__ = ["HttpReply", "HttpServer", "address_of", "events_of_stream", "streamed", "taken"]

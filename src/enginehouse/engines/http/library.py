@@ -1,0 +1,127 @@
+"""Requests by aiohttp: for TLS, and for addresses with credentials or names that are not plain."""
+
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any, ClassVar, Self
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.connector import Connection
+
+from enginehouse.engines.http.asking import Patience, Request
+from enginehouse.engines.http.reply import HttpReply
+from enginehouse.errors import UpstreamDied, UpstreamTimeout
+
+__all__ = ["Library"]
+
+
+class Library:
+    """A client of aiohttp; satisfies `Client`. Limits are admission's business, not the pool's.
+
+    Args:
+        root: the server's address.
+        patience: how long it is waited for.
+        keep_alive: whether connections are used again.
+    """
+
+    def __init__(self, root: str, patience: Patience, *, keep_alive: bool) -> None:
+        self._root = root
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.silence)
+        self._keep_alive = keep_alive
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=0, force_close=not self._keep_alive),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, request: Request) -> HttpReply:
+        """As `Client` says."""
+        with _Translated():
+            return _LibraryReply(await self._send(request))
+
+    async def _send(self, request: Request) -> aiohttp.ClientResponse:
+        assert self._session is not None, "the engine is used outside its context"
+        limits = aiohttp.ClientTimeout(total=request.total) if request.total else self._timeout
+        for last in (False, True):
+            _reused.set(False)
+            try:
+                return await self._session.request(
+                    request.method,
+                    self._root + request.path,
+                    data=request.body,
+                    headers=request.headers,
+                    timeout=limits,
+                    allow_redirects=False,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if last or not _reused.get() or isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+        raise AssertionError("the second try either answers or raises")
+
+
+class _LibraryReply(HttpReply):
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        super().__init__(response.status, response.headers)
+        self._response = response
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        chunks = self._response.content.iter_any()
+        while True:
+            with _Translated():
+                try:
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    return
+            yield chunk
+
+    def leave(self) -> None:
+        response = self._response
+        response.release() if response.content.at_eof() else response.close()
+
+
+_reused = ContextVar("_reused", default=False)
+"""Whether this task's request goes out on a connection that had been used before."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes which connections were used before; aiohttp's own tracing costs a twentieth of a request."""
+
+    _seen: ClassVar[WeakSet[Any]] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _reused.set(connection.protocol in self._seen)
+        self._seen.add(connection.protocol)
+        return connection
+
+
+class _Translated:
+    """aiohttp's errors become ours, once, here."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        match error:
+            case TimeoutError():
+                raise UpstreamTimeout(
+                    "The engine was silent for too long; raise admission.request_timeout."
+                ) from error
+            case aiohttp.ClientConnectorError():
+                raise UpstreamDied("The engine refused the connection.") from error
+            case aiohttp.ClientError() | ConnectionError():
+                raise UpstreamDied(f"The connection to the engine broke ({type(error).__name__}).") from error
+            case _:
+                return

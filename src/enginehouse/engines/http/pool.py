@@ -1,0 +1,146 @@
+"""Connections of our own to one server: what became free last is used first, and one sweeper minds them all.
+
+A request costs a fraction of what it costs with a library (ADR 5), for it needs no session, no request object, no
+timer and no task. What is not plain HTTP to a plain address goes by the library instead.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Self
+from urllib.parse import urlsplit
+
+from enginehouse.engines.http.asking import Patience, Request
+from enginehouse.engines.http.connection import Connection, Unheard
+from enginehouse.engines.http.reply import HttpReply
+from enginehouse.errors import UpstreamDied, UpstreamTimeout
+
+__all__ = ["Pool"]
+
+_IDLE = 15.0
+"""Seconds for which a free connection is kept; servers keep them longer."""
+_SWEEP = 0.25
+"""Seconds between two looks of the sweeper, at most."""
+_SMALL = 16 * 1024
+"""Bytes of a body that are cheaper to copy behind the head than to send by themselves."""
+
+
+class Pool:
+    """A client for one plain address; satisfies `Client`. Limits are admission's business, not the pool's.
+
+    Args:
+        root: `http://host[:port][/path]`.
+        patience: how long the server is waited for.
+        keep_alive: whether connections are used again.
+    """
+
+    def __init__(self, root: str, patience: Patience, *, keep_alive: bool) -> None:
+        url = urlsplit(root)
+        self._host = url.hostname or ""
+        self._port = url.port or 80
+        self._path = url.path
+        self._fixed = [f"Host: {url.netloc}", "Accept-Encoding: identity"]
+        if not keep_alive:
+            self._fixed.append("Connection: close")
+        self._patience = patience
+        self._pause = min(_SWEEP, patience.silence / 4)
+        self._keep_alive = keep_alive
+        self._free: dict[Connection, None] = {}
+        self._all: set[Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        """Nothing is opened before it is needed."""
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Cut every connection, and let the loop see to it."""
+        for connection in list(self._all):
+            connection.cut()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        await asyncio.sleep(0)
+
+    async def send(self, request: Request) -> HttpReply:
+        """As `Client` says."""
+        message = self._written(request)
+        connection = self._take() or await self._connect()
+        try:
+            await connection.ask(message, request.total)
+        except Unheard:
+            if not connection.used:
+                raise
+            connection = await self._connect()  # whoever closed this one has closed the others as well
+            await connection.ask(message, request.total)
+        return _PooledReply(connection, self)
+
+    def done(self, connection: Connection) -> None:
+        """Take a connection back, if it may be used again."""
+        if not self._keep_alive:
+            connection.cut()
+        elif connection.finish():
+            self._free[connection] = None
+
+    def _take(self) -> Connection | None:
+        while self._free:
+            connection, _ = self._free.popitem()
+            if connection.idle:
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._patience.connect):
+                _, connection = await self._loop.create_connection(self._fresh, self._host, self._port)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The engine did not take the connection in time.") from error
+        except OSError as error:
+            raise UpstreamDied("The engine refused the connection.") from error
+        if connection.idle:  # and not lost again already
+            self._all.add(connection)
+            self._sweeping = self._sweeping or self._loop.call_later(self._pause, self._sweep)
+        return connection
+
+    def _fresh(self) -> Connection:
+        return Connection(self._patience.silence, self._loop.time, self._forget)
+
+    def _forget(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        self._free.pop(connection, None)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in list(self._all):
+            connection.look(now)
+        for connection in [free for free in self._free if free.since + _IDLE < now]:
+            connection.cut()
+        self._sweeping = self._loop.call_later(self._pause, self._sweep) if self._all else None
+
+    def _written(self, request: Request) -> list[bytes]:
+        """Head and body as they go over the wire."""
+        body = request.body or b""
+        lines = [
+            f"{request.method} {self._path}{request.path} HTTP/1.1",
+            *self._fixed,
+            *[f"{name}: {value}" for name, value in request.headers.items()],
+            f"Content-Length: {len(body)}",
+        ]
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
+            raise ValueError("A header or path with a line break in it would be two.")
+        encoded = f"{head}\r\n\r\n".encode()
+        return [encoded + body] if len(body) <= _SMALL else [encoded, body]
+
+
+class _PooledReply(HttpReply):
+    def __init__(self, connection: Connection, pool: Pool) -> None:
+        super().__init__(connection.status, connection.headers)
+        self._connection = connection
+        self._pool = pool
+
+    def frames(self) -> AsyncIterator[bytes]:
+        return self._connection.pieces()
+
+    def leave(self) -> None:
+        self._pool.done(self._connection)
