@@ -1,4 +1,4 @@
-"""What is shown of our own connections holds on both event loops: asyncio's and, where the service has it, uvloop."""
+"""What is shown of our connections holds on both event loops: asyncio's and, where the service has it, uvloop."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
 """Connections of our own to one server: what became free last is used first, and one sweeper minds them all.
 
-A request costs a fraction of what it costs with a library (ADR 5), for it needs no session, no request object, no
+A request costs a fraction of what it costs with a library (ADR 7), for it needs no session, no request object, no
 timer and no task. What is not plain HTTP to a plain address goes by the library instead.
 """
 
