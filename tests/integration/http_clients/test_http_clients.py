@@ -23,7 +23,7 @@ class Server:
         self.acts = list(acts)
         self.asked = []
         self.connections = 0
-        self.hung_up = asyncio.Event()
+        self.heard, self.hung_up = asyncio.Event(), asyncio.Event()
         self._serving = set()
 
     async def _serve(self, reader, writer):
@@ -35,6 +35,7 @@ class Server:
                 length = _LENGTH.search(head)
                 body = await reader.readexactly(int(length[1])) if length else b""
                 self.asked.append((head, body))
+                self.heard.set()
                 act = self.acts.pop(0)
                 if isinstance(act, bytes):
                     writer.write(act)
@@ -326,7 +327,7 @@ async def test_who_gives_up_waiting_is_noticed(client_of):
     server = Server(stays_silent, OK)
     async with server() as root, client_of(root) as client:
         asking = asyncio.get_running_loop().create_task(whole(client, get()))
-        await asyncio.sleep(0.05)
+        await server.heard.wait()
         asking.cancel()
         async with asyncio.timeout(2):
             await server.hung_up.wait()
