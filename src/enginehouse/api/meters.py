@@ -153,13 +153,21 @@ def model_metrics(catalogue: Catalogue, holdings: Holdings) -> Reader:
     return read
 
 
-def house_metrics(ledger: Ledger, pulse: Pulse, sockets: Sized, chats: Sized, vectors: Mapping[str, int]) -> Reader:
+def house_metrics(
+    ledger: Ledger,
+    pulse: Pulse,
+    sockets: Sized,
+    chats: Sized,
+    vectors: Mapping[str, int],
+    dropped: Callable[[], int],
+) -> Reader:
     """The rest of the house.
 
     Args:
         sockets: those that are open.
         chats: answers in conversations that are being given.
         vectors: how many points were written, found and deleted.
+        dropped: how many requests the database does not know of.
     """
 
     def read() -> Iterator[Metric]:
@@ -186,6 +194,7 @@ def house_metrics(ledger: Ledger, pulse: Pulse, sockets: Sized, chats: Sized, ve
         for what, count in vectors.items():
             points.add_metric([what], count)
         yield points
+        yield counter("enginehouse_telemetry_dropped_total", "Requests the database does not know of", dropped())
 
     return read
 

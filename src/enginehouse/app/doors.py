@@ -121,7 +121,9 @@ def _metrics(rooms: Rooms, sockets: Sockets, pulse: Pulse) -> Metrics:
     metrics.add(request_metrics(on.traces))
     metrics.add(queue_metrics(on.catalogue, on.admission, rooms.routes))
     metrics.add(model_metrics(on.catalogue, rooms.holdings))
-    metrics.add(house_metrics(on.ledger, pulse, sockets, rooms.answers, rooms.vectors.points))
+    metrics.add(
+        house_metrics(on.ledger, pulse, sockets, rooms.answers, rooms.vectors.points, lambda: on.keeper.dropped)
+    )
     return metrics
 
 

@@ -26,14 +26,15 @@ from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.listing import Update
-from enginehouse.core.traces import Traces
+from enginehouse.core.traces import Listening, Traces
+from enginehouse.core.traces.keeping import Keeper, Keeping
 from enginehouse.engines.encodings import Encodings
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import SettingsError
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.machine import Machine, this_machine
 from enginehouse.residency.manager import Residency
-from enginehouse.settings.schema import Settings
+from enginehouse.settings.schema import Settings, TelemetrySettings
 from enginehouse.stores.artifacts import Artifacts
 from enginehouse.stores.kv import RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
@@ -41,9 +42,10 @@ from enginehouse.stores.sql import Database, database_url, open_database, prepar
 from enginehouse.stores.vectors.base import VectorStore
 from enginehouse.stores.vectors.opening import open_vectors, server_url
 from enginehouse.telemetry.events import EventStream
+from enginehouse.telemetry.redaction import Redactor
 from enginehouse.types import Model
 
-__all__ = ["Ground", "ReadModels", "open_ground", "prices_of"]
+__all__ = ["Ground", "ReadModels", "keeping", "listening", "open_ground", "prices_of"]
 
 ReadModels: TypeAlias = Callable[[Settings], Awaitable[tuple[Model, ...]]]
 """From settings to models, with what their files say."""
@@ -78,6 +80,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     residency: Residency
     encodings: Encodings
     traces: Traces
+    keeper: Keeper
     ledger: Ledger
     cache: Cache
     dependencies: Mapping[str, Ask]
@@ -112,7 +115,9 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         residency = await stack.enter_async_context(
             make_residency(settings, launchers, catalogue, machine, changes)
         )
-        traces = Traces(settings.telemetry.kept)
+        traces = Traces(settings.telemetry.kept, listening(settings.telemetry))
+        keeper = await stack.enter_async_context(Keeper(database, keeping(settings.telemetry)))
+        traces.listen(keeper.hear)
         ledger = await stack.enter_async_context(_ledger(settings, database, stopping, traces))
         meaning = await stack.enter_async_context(_meaning(settings, catalogue, residency, store))
         cache = await stack.enter_async_context(_cache(settings, database, store, meaning))
@@ -133,10 +138,21 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             residency=residency,
             encodings=Encodings(environ),
             traces=traces,
+            keeper=keeper,
             ledger=ledger,
             cache=cache,
             dependencies=_dependencies(settings, store, access, vectors),
         )
+
+
+def keeping(settings: TelemetrySettings) -> Keeping:
+    """What the database keeps of requests."""
+    return Keeping(enabled=settings.database, retention=settings.retention)
+
+
+def listening(settings: TelemetrySettings) -> Listening | None:
+    """What is kept of what is said, if anything is."""
+    return Listening(most=settings.content_chars, redact=Redactor(settings.redact)) if settings.content else None
 
 
 def prices_of(settings: Settings) -> Prices:

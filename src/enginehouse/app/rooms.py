@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from enginehouse.app.ground import Ground, prices_of
+from enginehouse.app.ground import Ground, keeping, listening, prices_of
 from enginehouse.core.chat import Answers
 from enginehouse.core.copies import Copies
 from enginehouse.core.embedding import Embedder
@@ -75,7 +75,7 @@ class Rooms:
         )
         self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits)
         self.usage = UsageReports(ground.database)
-        self.reports = Reports(ground.traces)
+        self.reports = Reports(ground.traces, ground.keeper)
         self.savings = _savings(ground, settings)
         self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
 
@@ -93,7 +93,8 @@ class Rooms:
         self.predictions.cache.adopt(settings.predictions)
         ground.access.adopt(settings)
         ground.cache.adopt(settings.cache)
-        ground.traces.adopt(settings.telemetry.kept)
+        ground.traces.adopt(settings.telemetry.kept, listening(settings.telemetry))
+        ground.keeper.adopt(keeping(settings.telemetry))
         self.sessions.adopt(settings.sessions)
         self.answers.adopt(settings.chat, settings.limits)
 

@@ -19,6 +19,7 @@ from enginehouse.settings.values import (
     Flag,
     Fraction,
     ModelId,
+    Pattern,
     PositiveSeconds,
     RatesText,
     Reading,
@@ -164,6 +165,18 @@ class TelemetrySettings(Section):
 
     kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Requests that are kept in memory, the newest."""
+    database: bool = True
+    """Whether requests are kept in the database too, a moment after their end."""
+    retention: PositiveSeconds = 7 * 86_400.0
+    """Seconds for which the database keeps them."""
+    content: bool = False
+    """Whether prompts (what is new in them) and answers are kept with requests, redacted. Their owners and admins
+    can read them."""
+    content_chars: Annotated[int, Field(gt=0)] = 16_384
+    """Most characters of a prompt, and of an answer."""
+    redact: tuple[Pattern, ...] = ()
+    """Regular expressions of what else is taken out of prompts and answers. Keys, tokens, e-mail addresses and card
+    numbers always are."""
 
 
 class SourceSettings(Section):

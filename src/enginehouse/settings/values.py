@@ -1,5 +1,6 @@
 """The types of single values: how a word, a price, a flag or a secret is read."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +17,7 @@ __all__ = [
     "Flag",
     "Fraction",
     "ModelId",
+    "Pattern",
     "PositiveSeconds",
     "RatesText",
     "Reading",
@@ -72,6 +74,14 @@ def _not_reserved(value: str) -> str:
     return value
 
 
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression: {error}") from None
+    return value
+
+
 def _rates(value: str) -> str:
     return str(Rates.of(value))
 
@@ -106,6 +116,8 @@ Flag = Annotated[
 ]
 RatesText = Annotated[str, AfterValidator(_rates)]
 """`100/hour, 5000 tokens/minute, 3 at once`, or `unlimited`."""
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A regular expression, as Python reads it."""
 ModelId = Annotated[str, AfterValidator(_not_reserved)]
 Secret = Annotated[SecretStr, Field(min_length=1), BeforeValidator(_dereferenced)]
 """Never shown; may be written as `file:PATH` or `env:NAME`."""

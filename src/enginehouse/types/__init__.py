@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from enginehouse.types.engines import EngineName
-from enginehouse.types.phases import Phase, Span
+from enginehouse.types.phases import Phase, Said, Span
 
 __all__ = [
     "Allowance",
@@ -344,6 +344,8 @@ class Timings(Struct, kw_only=True):
     """Its stays in phases, in the order in which they ended."""
     way: object | None = None
     """What telemetry knows it by."""
+    said: Said | None = None
+    """What is said, where that is kept."""
 
     def phase(self, name: str) -> Phase:
         """A context that is one stay in a phase."""

@@ -1,10 +1,11 @@
 """What a request passes through, and for how long: written down as it happens, at next to no cost."""
 
 import asyncio
+from collections.abc import Iterable
 
 from msgspec import Struct
 
-__all__ = ["Phase", "Span"]
+__all__ = ["Phase", "Said", "Span"]
 
 
 class Span(Struct, frozen=True, gc=False):
@@ -15,6 +16,39 @@ class Span(Struct, frozen=True, gc=False):
     began: float
     """Seconds, on the event loop's clock."""
     seconds: float
+
+
+class Said:
+    """What was said, for services that keep it: what is new in a prompt, and the answer.
+
+    Args:
+        most: characters of each.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.prompt = ""
+        self._most = most
+        self._answer: list[str] = []
+        self._left = most
+
+    @property
+    def answer(self) -> str:
+        """As far as it is kept."""
+        return "".join(self._answer)
+
+    def asked(self, texts: Iterable[str]) -> None:
+        """This was asked."""
+        self.prompt = "\n".join(texts)[: self._most]
+
+    def begin(self) -> None:
+        """Of an earlier try nothing was passed on."""
+        self._answer, self._left = [], self._most
+
+    def note(self, text: str) -> None:
+        """This was answered next."""
+        if self._left > 0:
+            self._answer.append(text[: self._left])
+            self._left -= len(text)
 
 
 class Phase:

@@ -42,7 +42,7 @@ from enginehouse.core.predictions import Predictions
 from enginehouse.core.registration import Registry, RegistryFile
 from enginehouse.core.routes import Routes
 from enginehouse.core.structured import Structured
-from enginehouse.core.traces import Traces
+from enginehouse.core.traces import Listening, Traces
 from enginehouse.core.traces.pulse import Pulse, Slow, Surroundings
 from enginehouse.core.traces.reports import Reports
 from enginehouse.core.usable import may_hear_of
@@ -62,6 +62,7 @@ from enginehouse.settings.schema import (
 )
 from enginehouse.telemetry.events import EventStream
 from enginehouse.telemetry.metrics import Metrics
+from enginehouse.telemetry.redaction import Redactor
 from enginehouse.testing import (
     Caller,
     FakeBooks,
@@ -141,6 +142,7 @@ async def open_door(
     guard=None,
     callers=None,
     prices=None,
+    heard=False,
     **server,
 ):
     engine = FakeEngine(chunks, status=status)
@@ -160,7 +162,7 @@ async def open_door(
         gates = Admission(admission or AdmissionSettings())
         copies = Copies(gates, residency, limits)
         books = FakeBooks()
-        traces = Traces(20)
+        traces = Traces(20, Listening(most=100, redact=Redactor(["[Zz]ebra"])) if heard else None)
         costs = {name: PriceSettings(**price) for name, price in (prices or {}).items()}
         ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices(costs, ()), witness=traces))
         clock = asyncio.get_running_loop().time
@@ -203,7 +205,7 @@ async def open_door(
         metrics.add(request_metrics(traces))
         metrics.add(queue_metrics(catalogue, gates, routes))
         metrics.add(model_metrics(catalogue, holdings))
-        metrics.add(house_metrics(ledger, pulse, (), (), {"written": 1}))
+        metrics.add(house_metrics(ledger, pulse, (), (), {"written": 1}, lambda: 0))
         rest = framework_app(
             [
                 metrics_router(metrics),

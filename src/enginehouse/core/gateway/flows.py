@@ -98,7 +98,7 @@ class Events:
     async def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[Event]:
         """Its events."""
         assert isinstance(answer, Answer), "generations have answers"
-        events = retold(answer)
+        events = _told_again(answer, entry)
         await entry.settled()
         async for event in at_pace(events, pace if self._request.stream else None):
             yield event
@@ -151,7 +151,7 @@ class Frames:
     async def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[bytes]:
         """The frames of a stream, or one body, as the caller's dialect writes them."""
         assert isinstance(answer, Answer), "generations have answers"
-        events = retold(answer)
+        events = _told_again(answer, entry)
         await entry.settled()
         if not self._request.stream:
             yield self._wording.whole(events)
@@ -254,12 +254,17 @@ class _Metered(Meter):
         self._noted = heard
         if heard is not None:
             heard.begin()
+        self._said = entry.said
+        if self._said is not None:
+            self._said.begin()
 
     def note(self, event: Event) -> None:
         """The next event."""
         super().note(event)
         if self._noted is not None:
             self._noted.events.append(event)
+        if self._said is not None and isinstance(event, TextDelta):
+            self._said.note(event.text)
 
     async def __aenter__(self) -> Self:
         self._entry.running()
@@ -299,6 +304,16 @@ async def _generated(request: Request, seat: Seat, generation: Generation) -> As
         raise InvalidRequest(f"The model {seat.model.id!r} cannot do this.", param="model")
     async with seat.engine.generate(generation, request_id=request.request_id) as events:
         yield events
+
+
+def _told_again(answer: Answer, entry: Entry) -> Sequence[Event]:
+    """The events of a kept answer."""
+    events = retold(answer)
+    if entry.said is not None:
+        for event in events:
+            if isinstance(event, TextDelta):
+                entry.said.note(event.text)
+    return events
 
 
 async def at_pace(events: Sequence[Event], pace: float | None) -> AsyncGenerator[Event]:

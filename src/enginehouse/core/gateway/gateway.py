@@ -24,7 +24,7 @@ from msgspec import Struct
 from enginehouse.core.cache.answers import Vectors
 from enginehouse.core.cache.questions import Question, Texts
 from enginehouse.core.gateway.flows import Cached, Events, Flow, Frames, asked_of
-from enginehouse.core.gateway.guarding import Guarding, Watch
+from enginehouse.core.gateway.guarding import Guarding, Says, Watch
 from enginehouse.core.gateway.labelling import Labels
 from enginehouse.core.gateway.meter import Heard, guessed_tokens
 from enginehouse.core.gateway.ranking import Scores, Scoring
@@ -227,6 +227,8 @@ class Gateway:
         async with self._ledger.record(request, request.face) as entry, AsyncExitStack() as whole:
             entry.digest = self._digests.of(request.principal, flow.question)
             whole.enter_context(_told_apart(request))
+            if entry.said is not None and isinstance(flow, Says):
+                entry.said.asked(flow.said())
             if cached is not None and self._recall is not None and self._recall.on:
                 model = self._seats.resolve(request, request.model)
                 found = await whole.enter_async_context(self._recall.recalled(request, model, cached, entry))

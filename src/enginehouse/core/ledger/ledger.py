@@ -17,6 +17,7 @@ from enginehouse.core.ledger.summing import Summing
 from enginehouse.core.ledger.writer import Backlog, Writer
 from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown
 from enginehouse.types import Deployment, Model, Request, Usage
+from enginehouse.types.phases import Said
 
 __all__ = ["Entry", "Ledger", "LedgerStats", "Recording", "Witness"]
 
@@ -76,6 +77,11 @@ class Entry:
         self._began = time.perf_counter()
         self._ran_from: float | None = None
         self._durable: asyncio.Future[None] | None = None
+
+    @property
+    def said(self) -> Said | None:
+        """What is said, where that is kept."""
+        return self._request.timings.said
 
     @property
     def is_resolved(self) -> bool:

@@ -68,7 +68,12 @@ class Question(Struct, frozen=True, kw_only=True):
 
 
 class Archive(Protocol):
-    """Where requests are kept for longer than memory holds them."""
+    """Where requests are kept for longer than memory holds them: `core.traces.keeping.Keeper`."""
+
+    @property
+    def on(self) -> bool:
+        """Whether they are."""
+        ...
 
     async def newest(self, question: Question, limit: int) -> Sequence[Trace]:
         """The newest so many of those, the newest first.
@@ -147,7 +152,7 @@ class Reports:
         }
 
     async def _newest(self, question: Question, limit: int) -> tuple[Sequence[Trace], str]:
-        if self._archive is not None:
+        if self._archive is not None and self._archive.on:
             try:
                 return await self._archive.newest(question, limit), "database"
             except StoreError:

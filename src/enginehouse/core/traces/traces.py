@@ -6,18 +6,29 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 import structlog
+from msgspec import Struct, structs
 
 from enginehouse.core.traces.counts import Counts
 from enginehouse.core.traces.trace import Trace
 from enginehouse.core.traces.way import Spent, Way
 from enginehouse.errors import EnginehouseError
 from enginehouse.types import Principal, Request, Timings
+from enginehouse.types.phases import Said
 
-__all__ = ["Traces"]
+__all__ = ["Listening", "Traces"]
 
 log = structlog.get_logger()
 
 _SERVICE = "service"
+
+
+class Listening(Struct, frozen=True, kw_only=True):
+    """How prompts and answers are kept."""
+
+    most: int
+    """Characters of each."""
+    redact: Callable[[str], str]
+    """Takes out what nobody needs to read again."""
 
 
 class Traces:
@@ -25,9 +36,11 @@ class Traces:
 
     Args:
         kept: how many of the newest are kept in memory.
+        listening: what is kept of what is said; nothing when left out.
     """
 
-    def __init__(self, kept: int = 1000) -> None:
+    def __init__(self, kept: int = 1000, listening: Listening | None = None) -> None:
+        self._listening = listening
         self.counts = Counts()
         self.recent: deque[Trace] = deque(maxlen=kept)
         """The newest, the newest last."""
@@ -39,8 +52,9 @@ class Traces:
         """Tell this one too of every request that has ended; it must not wait."""
         self._hear.append(hear)
 
-    def adopt(self, kept: int) -> None:
-        """Keep so many."""
+    def adopt(self, kept: int, listening: Listening | None = None) -> None:
+        """Keep so many, and of what is said as much, from the next request on."""
+        self._listening = listening
         if kept != self.recent.maxlen:
             self.recent = deque(self.recent, kept)
 
@@ -80,6 +94,8 @@ class Traces:
             way.principal = request.principal
             request.timings.way = way
         way.asked = request
+        if self._listening is not None:
+            request.timings.said = request.timings.said or Said(self._listening.most)
         self._hold(way)
 
     def ended(self, request: Request, record: Spent | None, error: BaseException | None) -> None:
@@ -109,9 +125,17 @@ class Traces:
         self.on_the_way -= 1
         way.timings.way = None
         try:
-            self._keep(way.over(asyncio.get_running_loop().time()))
+            self._keep(self._heard(way, way.over(asyncio.get_running_loop().time())))
         except Exception:
             log.exception("trace_lost", request_id=way.request_id)
+
+    def _heard(self, way: Way, trace: Trace) -> Trace:
+        """With what was said, as far as that may be kept."""
+        said, listening = way.timings.said, self._listening
+        if said is None or listening is None:
+            return trace
+        redact = listening.redact
+        return structs.replace(trace, prompt=redact(said.prompt), answer=redact(said.answer))
 
     def _keep(self, trace: Trace) -> None:
         self.counts.note(trace)

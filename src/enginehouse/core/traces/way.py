@@ -5,6 +5,7 @@ from typing import Protocol
 
 from enginehouse.core.traces.trace import Trace, cause_of, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
+from enginehouse.telemetry.redaction import scrubbed
 from enginehouse.types import Principal, Request, Timings
 
 __all__ = ["Spent", "Way"]
@@ -137,7 +138,7 @@ class Way:
         """Code and words; what the door saw comes first, since some errors of the ledger's were mended."""
         error = self.error
         if isinstance(error, EnginehouseError):
-            return error.code, error.message
+            return error.code, scrubbed(error.message)
         if error is not None:
             return last.error if last and last.error else EnginehouseError.code, type(error).__name__
         if last is not None and last.outcome != "completed" and not self.path:

@@ -1,0 +1,213 @@
+"""Keeps requests in the database for some days: written a moment after their end, and never waited for."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from operator import attrgetter
+from typing import Any, Self
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from enginehouse.core.traces.reports import Question
+from enginehouse.core.traces.trace import Trace
+from enginehouse.errors import StoreError
+from enginehouse.stores.sql import Database, traces
+
+__all__ = ["Keeper", "Keeping"]
+
+log = structlog.get_logger()
+
+_GATHERING = 1.0
+"""Seconds for which requests gather."""
+_AT_ONCE = 100
+"""Rows of one transaction: few enough for who wants to write a usage record meanwhile."""
+_MOST_WAITING = 10_000
+_MOST_REFUSED = 10
+"""Of what was refused at the door, so many a second are written: strangers shall not fill the disk."""
+_SWEEP_EVERY = 600.0
+_SWEPT_AT_ONCE = 500
+_RETRY = 5.0
+_LAST_WORDS = 5.0
+"""Seconds that the end of the service waits for what is not written yet."""
+
+_SPANS = traces.COLUMNS.index("spans")
+_values_of = attrgetter(*traces.COLUMNS)
+_read_spans = msgspec.json.Decoder(tuple[tuple[str, int, int], ...]).decode
+_EQUAL = {
+    "user": "user_id",
+    "key": "key_id",
+    **{name: name for name in ("model", "outcome", "status", "error", "face", "cache")},
+}
+"""What a question asks for exactly → column."""
+
+
+class Keeping(Struct, frozen=True, kw_only=True):
+    """What is kept, and for how long."""
+
+    enabled: bool = True
+    retention: float = 7 * 86_400.0
+    """Seconds."""
+
+
+class Keeper:
+    """Hears of every request that has ended; use as a context, whose end writes what is left.
+
+    Args:
+        database: where they are kept.
+        keeping: whether, and for how long.
+        pause: how to wait; `asyncio.sleep`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keeping: Keeping,
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._database = database
+        self._pause = pause
+        self._keeping = keeping
+        self._waiting: deque[Trace] = deque()
+        self._refused = 0
+        self._refused_in = 0
+        self._swept = 0.0
+        self._stack = AsyncExitStack()
+        self.dropped = 0
+        """Requests that were not written: too many at once, while the database was away, or refused at the door."""
+
+    @property
+    def on(self) -> bool:
+        """Whether requests are kept."""
+        return self._keeping.enabled
+
+    def adopt(self, keeping: Keeping) -> None:
+        """New settings count for the next request."""
+        self._keeping = keeping
+
+    def hear(self, trace: Trace) -> None:
+        """A request has ended."""
+        if not self._keeping.enabled:
+            return
+        if len(self._waiting) >= _MOST_WAITING or (trace.outcome == "refused" and self._too_many(trace)):
+            self.dropped += 1
+        else:
+            self._waiting.append(trace)
+
+    async def __aenter__(self) -> Self:
+        """Begin to write."""
+        await self._stack.enter_async_context(self._writing())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what is left, and end."""
+        await self._stack.aclose()
+
+    async def newest(self, question: Question, limit: int) -> Sequence[Trace]:
+        """The newest so many of those, the newest first; what is not written yet is among them.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        fresh = {trace.id: trace for trace in self._waiting if question.fits(trace)}
+        asked = partial(traces.newest, **_asked(question), limit=limit)
+        kept = [_trace(row) for row in await self._database.read(asked)]
+        every = {**fresh, **{trace.id: trace for trace in kept}}
+        return sorted(every.values(), key=lambda trace: trace.id, reverse=True)[:limit]
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncGenerator[None]:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._run(), name="telemetry")
+            try:
+                yield
+            finally:
+                task.cancel()
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._write()
+        except (StoreError, TimeoutError) as error:
+            log.warning("telemetry_not_kept", requests=len(self._waiting), error=str(error))
+
+    async def _run(self) -> None:
+        while True:
+            await self._pause(_GATHERING)
+            try:
+                await self._write()
+                await self._sweep()
+            except StoreError as error:
+                log.warning("telemetry_waits", requests=len(self._waiting), error=error.message)
+                await self._pause(_RETRY)
+            except Exception:
+                log.exception("telemetry_not_kept")
+                await self._pause(_RETRY)
+
+    async def _write(self) -> None:
+        """All that waits, a few at a time; those that are being written wait on until they are."""
+        while self._waiting:
+            batch = [self._waiting[number] for number in range(min(_AT_ONCE, len(self._waiting)))]
+            rows = [_row(trace) for trace in batch]
+            await self._database.write(lambda connection, rows=rows: traces.insert(connection, rows))
+            for _ in batch:
+                self._waiting.popleft()
+
+    async def _sweep(self) -> None:
+        """Forget what is too old, now and then, and a little at a time."""
+        now = time.time()
+        if now - self._swept < _SWEEP_EVERY:
+            return
+        oldest = _first_id(int((now - self._keeping.retention) * 1_000_000))
+        forget = partial(traces.forget, before=oldest, most=_SWEPT_AT_ONCE)
+        while await self._database.write(forget) == _SWEPT_AT_ONCE:  # others want to write too
+            await self._pause(_GATHERING / 10)
+        self._swept = now
+
+    def _too_many(self, trace: Trace) -> bool:
+        second = trace.time // 1_000_000
+        if second != self._refused_in:
+            self._refused_in, self._refused = second, 0
+        self._refused += 1
+        return self._refused > _MOST_REFUSED
+
+
+def _row(trace: Trace) -> tuple[Any, ...]:
+    row = list(_values_of(trace))
+    row[_SPANS] = msgspec.json.encode(trace.spans).decode()
+    return tuple(_clean(value) if isinstance(value, str) else value for value in row)
+
+
+def _trace(row: Mapping[str, Any]) -> Trace:
+    fields: dict[str, Any] = {**row, "spans": _read_spans(row["spans"])}
+    return Trace(**fields)
+
+
+def _asked(question: Question) -> dict[str, Any]:
+    """The question in the table's words."""
+    equal = {_EQUAL[name]: value for name in _EQUAL if (value := getattr(question, name)) is not None}
+    until = None if question.until is None else _first_id(question.until)
+    ends = [end for end in (question.before, until) if end is not None]
+    return {
+        "equal": equal,
+        "named": question.request_id,
+        "since": None if question.since is None else _first_id(question.since),
+        "before": min(ends) if ends else None,
+        "slower_than": question.slower_than,
+        "failed": question.failed,
+    }
+
+
+def _first_id(time: int) -> str:
+    """What stands before every id of this microsecond and later."""
+    return f"{max(time, 0):014x}"
+
+
+def _clean(text: str) -> str:
+    """PostgreSQL takes no NUL, and neither takes half a character."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,98 @@
+"""The table of what became of requests, and every statement on it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Boolean, Column, ColumnElement, Connection, Index, Integer, Table, delete, or_, select
+
+from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
+
+__all__ = ["COLUMNS", "TRACES", "forget", "insert", "newest"]
+
+TRACES = Table(
+    "telemetry_requests",
+    METADATA,
+    Column("id", WORDS, primary_key=True, comment="time-ordered, so that a range of ids is one of time"),
+    Column("time", COUNT, nullable=False, comment="microseconds since 1970, UTC: when it came"),
+    *(Column(n, WORDS, nullable=False) for n in ("request_id", "trace_id", "user_id", "key_id", "tenant", "role")),
+    *(Column(n, WORDS, nullable=False) for n in ("tier", "model", "asked", "deployment", "engine", "provider")),
+    *(Column(n, WORDS, nullable=False) for n in ("face", "path", "operation")),
+    Column("stream", Boolean(create_constraint=False), nullable=False),
+    Column("priority", WORDS, nullable=False),
+    Column("status", Integer, nullable=False),
+    *(Column(n, WORDS, nullable=False) for n in ("outcome", "error", "cause", "message", "cache", "guard")),
+    Column("calls", Integer, nullable=False),
+    *(Column(n, COUNT, nullable=False) for n in ("input_tokens", "cached_input_tokens")),
+    *(Column(n, COUNT, nullable=False) for n in ("output_tokens", "reasoning_tokens")),
+    Column("estimated", Boolean(create_constraint=False), nullable=False),
+    Column("cost", COUNT, comment="picodollars"),
+    Column("total_us", COUNT, nullable=False),
+    Column("ttft_us", COUNT),
+    Column("gateway_us", COUNT, nullable=False),
+    Column("spans", WORDS, nullable=False, comment="JSON: phase, beginning, length in microseconds"),
+    Column("prompt", WORDS, nullable=False),
+    Column("answer", WORDS, nullable=False),
+)
+Index(None, TRACES.c.user_id, TRACES.c.id)
+Index(None, TRACES.c.request_id)
+
+COLUMNS = tuple(column.name for column in TRACES.columns)
+
+_PLACES = ", ".join("?" * len(COLUMNS))
+_INSERT = f"INSERT OR IGNORE INTO telemetry_requests ({', '.join(COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608
+
+
+def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Keep requests.
+
+    Args:
+        rows: values in the order of the table's columns.
+    """
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection  # many rows, and SQLAlchemy would take longer
+        driver.executemany(_INSERT, rows)
+    else:
+        connection.execute(TRACES.insert(), [dict(zip(COLUMNS, row, strict=True)) for row in rows])
+
+
+def newest(
+    connection: Connection,
+    *,
+    equal: Mapping[str, Any],
+    named: str | None = None,
+    since: str | None = None,
+    before: str | None = None,
+    slower_than: int | None = None,
+    failed: bool = False,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """The newest so many, the newest first.
+
+    Args:
+        equal: what columns have to hold.
+        named: our id of one, or the caller's.
+        since: no id below this.
+        before: only ids below this.
+        slower_than: microseconds that they took at least.
+        failed: only those that went wrong.
+    """
+    of = TRACES.c
+    wanted: list[ColumnElement[bool]] = [of[name] == value for name, value in equal.items()]
+    if named is not None:
+        wanted.append(or_(of.id == named, of.request_id == named))
+    if since is not None:
+        wanted.append(of.id >= since)
+    if before is not None:
+        wanted.append(of.id < before)
+    if slower_than is not None:
+        wanted.append(of.total_us >= slower_than)
+    if failed:
+        wanted.append(of.error != "")
+    statement = select(TRACES).where(*wanted).order_by(of.id.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def forget(connection: Connection, before: str, most: int) -> int:
+    """Delete the oldest so many with ids below this; how many there were."""
+    oldest = select(TRACES.c.id).where(TRACES.c.id < before).order_by(TRACES.c.id).limit(most).scalar_subquery()
+    return connection.execute(delete(TRACES).where(TRACES.c.id.in_(oldest))).rowcount
