@@ -6,8 +6,10 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import enginehouse
+from bench.random_bert import write_random_bert
 from enginehouse.core.prediction_cache import PredictionCache, Remembered
 from enginehouse.engines.onnx import open_classifier
 from enginehouse.engines.onnx.classifier import OnnxClassifier
@@ -16,7 +18,8 @@ from enginehouse.types import Deployment, EngineName, Kind, Model
 
 __all__ = ["main"]
 
-GUARD = Path(enginehouse.__file__).parent / "models" / "guard"
+MODELS = Path(enginehouse.__file__).parent / "models"
+TOKENS, TIMED, WARM_UP = 128, 100, 10
 CALLERS, ROUNDS = 32, 8
 ASKED, TEXTS = 100_000, 5_000
 """Requests of the replay, and different texts in it."""
@@ -37,35 +40,47 @@ async def one_by_one(classifier: OnnxClassifier, text: str, count: int) -> list[
     return times
 
 
-async def loads(folder: Path, tokens: int) -> None:
-    """Load, warm-up of ten, and then the time of a text of so many tokens."""
+async def loads(folder: Path, word: str) -> None:
+    """Load, warm-up of ten, and then the time of a text of 128 tokens and the gain of batches.
+
+    Args:
+        folder: the model.
+        word: one token of its vocabulary.
+    """
     began = time.perf_counter()
     async with open_classifier(folder) as classifier:
         loaded = time.perf_counter()
-        await one_by_one(classifier, "hello " * 20, 10)
+        await one_by_one(classifier, f"{word} " * 20, WARM_UP)
         warmed = time.perf_counter()
-        times = await one_by_one(classifier, "hello " * (tokens - 2), 60)
-        print(f"load {loaded - began:.2f} s, warm-up of 10 {warmed - loaded:.2f} s")
+        asked = await classifier.classify([f"{word} " * (TOKENS - 2)])
+        times = await one_by_one(classifier, f"{word} " * (TOKENS - 2), TIMED)
+        print(f"{folder.name}: load {loaded - began:.2f} s, warm-up of {WARM_UP} {warmed - loaded:.2f} s")
         print(
-            f"{tokens} tokens: p50 {percentile(times, 0.5):.1f} ms, p95 {percentile(times, 0.95):.1f} ms, "
+            f"  {asked.tokens} tokens: p50 {percentile(times, 0.5):.1f} ms, p95 {percentile(times, 0.95):.1f} ms, "
             f"mean {statistics.mean(times) * 1000:.1f} ms"
         )
-        await gains(classifier)
+        await gains(classifier, word)
 
 
-async def gains(classifier: OnnxClassifier) -> None:
-    """Texts a second of 32 callers: in turn, and at the same time."""
-    texts = [f"what is the capital of country number {number}" for number in range(CALLERS)]
-    began = time.perf_counter()
+async def gains(classifier: OnnxClassifier, word: str) -> None:
+    """Texts a second of 32 callers of ten words each: in turn, and at the same time."""
+    alone: list[float] = []
+    together: list[float] = []
     for _ in range(ROUNDS):
-        for text in texts:
-            await classifier.classify([text])
-    alone = CALLERS * ROUNDS / (time.perf_counter() - began)
-    began = time.perf_counter()
-    for _ in range(ROUNDS):
-        await asyncio.gather(*(classifier.classify([text]) for text in texts))
-    together = CALLERS * ROUNDS / (time.perf_counter() - began)
-    print(f"{CALLERS} callers: {alone:.0f} texts/s in turn, {together:.0f} at once ({together / alone:.1f} times)")
+        alone.append(sum(await one_by_one(classifier, f"{word} " * 10, CALLERS)))
+        began = time.perf_counter()
+        await asyncio.gather(*(classifier.classify([f"{word} " * 10]) for _ in range(CALLERS)))
+        together.append(time.perf_counter() - began)
+    slow, fast = CALLERS / statistics.median(alone), CALLERS / statistics.median(together)
+    print(f"  {CALLERS} callers: {slow:.0f} texts/s in turn, {fast:.0f} at once ({fast / slow:.1f} times)")
+
+
+async def large() -> None:
+    """The same of a model of a hundred million numbers, which mean nothing."""
+    with TemporaryDirectory() as folder:
+        numbers = write_random_bert(path := Path(folder) / "random-bert")
+        print(f"random-bert has {numbers / 1e6:.0f} million numbers")
+        await loads(path, "king")
 
 
 def replay() -> None:
@@ -84,7 +99,8 @@ def replay() -> None:
 
 def main() -> None:
     """Print every figure."""
-    asyncio.run(loads(GUARD, 128))
+    asyncio.run(loads(MODELS / "guard", "hello"))
+    asyncio.run(large())
     replay()
 
 

@@ -29,6 +29,8 @@ __all__ = ["Lifecycle"]
 
 log = structlog.get_logger()
 
+_REFRESH_AHEAD = 0.1
+"""Share of its TTL that a preloaded model has left when it is refreshed."""
 _UNANSWERED = 3
 """Health checks in a row that an engine may leave unanswered."""
 _MIB = 1024 * 1024
@@ -252,6 +254,8 @@ class Lifecycle:
             if resident.state is ResidentState.DRAINING and not resident.leases:
                 return "It was asked to, and its last request has ended."
             left = resident.idle_left()
+            if left is not None and resident.terms.refreshed:
+                left -= _REFRESH_AHEAD * resident.ttl
             if left is not None and left <= 0 and resident.terms.refreshed:
                 await self._ask_how_it_is(resident)
                 resident.refreshed_at = now()

@@ -28,6 +28,9 @@ __all__ = [
 Footprint: TypeAlias = Mapping[str, int]
 """How much of each axis something takes; an axis that is not named is not touched."""
 
+QUICK = 2.0
+"""Seconds of loading below which models are not told apart by what they cost, but by how long they are unused."""
+
 _RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 
 
@@ -286,7 +289,7 @@ def _is_spare(resident: Standing, rules: Rules, now: float) -> bool:
 
 def _worth(resident: Standing) -> tuple[bool, int, float, float, str]:
     """Least first: idle, low class, cheap to bring back for what it is asked, longest unused."""
-    cost = resident.reload_seconds * resident.demand
+    cost = resident.reload_seconds * resident.demand if resident.reload_seconds >= QUICK else 0.0
     return resident.busy, _RANK[resident.priority], cost, resident.last_used, resident.id
 
 

@@ -28,6 +28,7 @@ LABELS = ("royal", "traffic", "benign")
 
 INT64, FLOAT = 7, 1
 """ONNX's numbers for types."""
+KINDS = {"float32": FLOAT, "uint8": 2, "int8": 3, "int32": 6, "int64": INT64}
 
 
 def write_gguf(
@@ -118,6 +119,7 @@ def write_classifier_folder(
     labels: Sequence[str] = LABELS,
     opset: int = 17,
     length: int | None = None,
+    weights: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """A classifier: kings and queens are royal, cars and roads are traffic, and what is neither is benign.
@@ -127,10 +129,13 @@ def write_classifier_folder(
         labels: what `config.json` says of them; the graph always has three outputs.
         opset: version of the operators that the graph says it wants.
         length: tokens that every row has to have; any number will do when left out.
+        weights: a file beside the graph that holds its numbers, as large models have it; written here as well.
         config: further keys of `config.json`.
     """
     path.mkdir(parents=True, exist_ok=True)
-    (path / "model.onnx").write_bytes(classifier_model(opset, length))
+    (path / "model.onnx").write_bytes(classifier_model(opset, length, weights))
+    if weights is not None:
+        (path / weights).write_bytes(classifier_weights().tobytes())
     write_tokenizer(path / "tokenizer.json", None)
     named = {str(number): label for number, label in enumerate(labels)}
     (path / "config.json").write_bytes(msgspec.json.encode({"id2label": named, **(config or {})}))
@@ -181,18 +186,24 @@ def onnx_model(positions: int, inputs: Sequence[str], output: str) -> bytes:
     return model_of(nodes, constants, takes, gives)
 
 
-def classifier_model(opset: int, length: int | None = None) -> bytes:
-    """A graph that adds up what every token says for each label."""
+def classifier_weights() -> npt.NDArray[np.float32]:
+    """What every word says for each label."""
     says = np.zeros((len(WORDS), len(LABELS)), dtype=np.float32)
     says[WORDS.index("[CLS]")] = (0, 0, 2)
     says[WORDS.index("king")] = says[WORDS.index("queen")] = (4, 0, 0)
     says[WORDS.index("car")] = says[WORDS.index("road")] = (0, 4, 0)
+    return says
+
+
+def classifier_model(opset: int, length: int | None = None, weights: str | None = None) -> bytes:
+    """A graph that adds up what every token says for each label."""
+    says = classifier_weights()
     nodes = [
         node("Gather", ["says", "input_ids"], "said"),
         node("ReduceSum", ["said", "tokens"], "summed"),
         node("Squeeze", ["summed", "tokens"], "logits"),
     ]
-    constants = [tensor("says", says), tensor("tokens", np.array([1], dtype=np.int64))]
+    constants = [tensor("says", says, weights), tensor("tokens", np.array([1], dtype=np.int64))]
     takes = [value(name, INT64, ["batch", length or "sequence"]) for name in ("input_ids", "attention_mask")]
     gives = [value("logits", FLOAT, ["batch", len(LABELS)])]
     return model_of(nodes, constants, takes, gives, opset=opset)
@@ -234,23 +245,30 @@ def onnx_scorer() -> bytes:
     return model_of(nodes, constants, takes, [value("logits", FLOAT, ["batch", 1])])
 
 
-def node(operation: str, inputs: Sequence[str], output: str, *attributes: bytes) -> bytes:
+def node(operation: str, inputs: Sequence[str], output: str | Sequence[str], *attributes: bytes) -> bytes:
     """One step of the graph."""
     takes = b"".join(field(1, name.encode()) for name in inputs)
+    outputs = [output] if isinstance(output, str) else output
+    gives = b"".join(field(2, name.encode()) for name in outputs)
     said = b"".join(field(5, given) for given in attributes)
-    return takes + field(2, output.encode()) + field(4, operation.encode()) + said
+    return takes + gives + field(4, operation.encode()) + said
 
 
-def attribute(name: str, content: int) -> bytes:
-    """A whole number that a step is told."""
-    return field(1, name.encode()) + number(3, content) + number(20, 2)
+def attribute(name: str, content: int | Sequence[int]) -> bytes:
+    """A whole number that a step is told, or several."""
+    if isinstance(content, int):
+        return field(1, name.encode()) + number(3, content) + number(20, 2)
+    return field(1, name.encode()) + b"".join(number(8, one) for one in content) + number(20, 7)
 
 
-def tensor(name: str, values: npt.NDArray[Any]) -> bytes:
-    """A constant."""
-    kind = INT64 if values.dtype == np.int64 else FLOAT
+def tensor(name: str, values: npt.NDArray[Any], place: str | None = None) -> bytes:
+    """A constant; its numbers are in the graph, or in a file of that name."""
+    kind = KINDS[values.dtype.name]
     sizes = b"".join(number(1, size) for size in values.shape)
-    return sizes + number(2, kind) + field(8, name.encode()) + field(9, values.tobytes())
+    head = sizes + number(2, kind) + field(8, name.encode())
+    if place is None:
+        return head + field(9, values.tobytes())
+    return head + field(13, field(1, b"location") + field(2, place.encode())) + number(14, 1)
 
 
 def value(name: str, kind: int, shape: Sequence[str | int]) -> bytes:

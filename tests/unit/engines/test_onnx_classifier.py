@@ -135,6 +135,14 @@ async def test_a_file_that_is_not_all_there(tmp_path):
     assert (await refusal(folder)).startswith("model.onnx could not be loaded: ")
 
 
+async def test_numbers_may_be_in_a_file_beside_the_graph_but_nowhere_else(tmp_path):
+    folder = write_classifier_folder(tmp_path / "beside", weights="model.onnx_data")
+    async with open_classifier(folder) as classifier:
+        assert label_of(await classifier.classify(["king"])) == "royal"
+    stranger = write_classifier_folder(tmp_path / "outside", weights="../secrets")
+    assert (await refusal(stranger)).startswith("model.onnx could not be loaded: ")
+
+
 async def test_an_embedder_is_no_classifier(tmp_path):
     assert "has no classification head" in await refusal(write_onnx_folder(tmp_path / "e"))
 

@@ -50,6 +50,15 @@ def test_what_is_cheap_to_bring_back_leaves_before_what_is_dear_and_in_demand():
     assert leaving(decide([want()], standing)) == ["cheap"]
 
 
+def test_of_those_that_load_in_a_moment_the_one_used_longest_ago_leaves():
+    standing = [
+        idle("old", last_used=1, reload_seconds=1.9, demand=50),
+        idle("new", last_used=2, reload_seconds=0.1, demand=1),
+        idle("slow", last_used=0, reload_seconds=2.1, demand=1),
+    ]
+    assert leaving(decide([want()], standing)) == ["old"]
+
+
 def test_a_higher_class_never_leaves_for_a_lower_one():
     standing = [idle("high", priority=Priority.HIGH)]
     assert not decide([want(since=0)], standing).evictions

@@ -50,6 +50,30 @@ def test_a_refresh_asks_the_engine_and_replaces_one_that_is_silent():
     simulate(main())
 
 
+class Counting(FakeEngine):
+    """Counts how often it is asked how it is."""
+
+    asked = 0
+
+    async def healthy(self):
+        self.asked += 1
+        return await super().healthy()
+
+
+def test_it_is_refreshed_before_its_time_is_up():
+    async def main():
+        engine = Counting()
+        async with loaded(FakeLauncher(engine), refreshed=True):
+            await asyncio.sleep(8.9)
+            assert engine.asked == 0
+            await asyncio.sleep(0.2)
+            assert engine.asked == 1
+            await asyncio.sleep(9)
+            assert engine.asked == 2
+
+    simulate(main())
+
+
 def test_idle_seconds_go_on_counting_and_unload_still_unloads():
     async def main():
         launcher = FakeLauncher()
