@@ -1,5 +1,6 @@
 """The one place that touches onnxruntime: a loaded graph that turns token ids into vectors or scores."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -35,6 +36,7 @@ class OpenHead(NamedTuple):
     length: int | None
 
 
+PATH = re.compile(r"(?<![\w.])(?:/[^/\s\"']+)*/([^/\s\"']+)")
 FATAL = 4
 """The runtime's quietest log level: what goes wrong comes back as an exception, not on stderr as well."""
 
@@ -113,9 +115,9 @@ def run(session: Any, output: str, feeds: dict[str, Ints], file: Path) -> Floats
 
 
 def last_line(error: Exception, file: Path) -> str:
-    """What the runtime said last, without the file's place on this machine."""
+    """What the runtime said last, without places on this machine: of a path it names, only the end is told."""
     lines = str(error).replace(str(file), file.name).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+    return PATH.sub(lambda path: path[1], lines[-1]) if lines else type(error).__name__
 
 
 def input_types(session: Any, file: Path) -> dict[str, Any]:
