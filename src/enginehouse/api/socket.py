@@ -181,9 +181,10 @@ class Socket:
         self._read(self._answers.start(asked, named=True), 0)
 
     async def _attach(self, wanted: _Attach) -> None:
-        answer = self._answers.find(await self._knows(), wanted.request_id)
+        if wanted.request_id not in self._reading:
+            self._check_room()
+        answer = await self._answers.find(await self._knows(), wanted.request_id)
         self._leave(wanted.request_id)
-        self._check_room()
         self._read(answer, wanted.index)
 
     async def _stop(self, request_id: str | None) -> None:
@@ -192,7 +193,7 @@ class Socket:
             for reader, _ in self._reading.values():
                 reader.answer.stop()
         else:
-            self._answers.find(await self._knows(), request_id).stop()
+            await self._answers.stop(await self._knows(), request_id)
 
     def _check_room(self) -> None:
         if len(self._reading) >= self._settings.max_chats:

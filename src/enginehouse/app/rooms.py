@@ -27,7 +27,7 @@ from enginehouse.core.vectors.vectors import Vectors
 from enginehouse.core.warmups import WarmUps
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.settings.schema import SessionSettings, Settings
-from enginehouse.stores.kv import HotCopies, MemoryCopies, RedisCopies
+from enginehouse.stores.kv import HotCopies, MemoryCopies, RedisCopies, RedisPost
 
 __all__ = ["Rooms"]
 
@@ -73,7 +73,8 @@ class Rooms:
             check_model=lambda principal, name: rulers.of(principal, name, ""),
             forget=[lambda session: ground.cache.rulings.purge(tag=session.tag)],
         )
-        self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits)
+        post = None if ground.store is None else RedisPost(ground.store)
+        self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits, post)
         self.usage = UsageReports(ground.database)
         self.reports = Reports(ground.traces, ground.keeper)
         self.savings = _savings(ground, settings)

@@ -112,7 +112,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(engine=None, *, slots=1, chat=None, limits=None, admission=None, server=None, identity=None):
+async def open_house(
+    engine=None, *, slots=1, chat=None, limits=None, admission=None, server=None, identity=None, post=None
+):
     engine = engine or Speaker()
     deployment = Deployment(id="tiny", model="tiny", kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, slots=slots)
     catalogue = Catalogue([Model(id="tiny", kind=Kind.CHAT, deployments=(deployment,))])
@@ -126,7 +128,7 @@ async def open_house(engine=None, *, slots=1, chat=None, limits=None, admission=
         copies = Copies(gates, residency, ResidencySettings())
         routes = Routes(catalogue, RoutingSettings(), asyncio.get_running_loop().time, lambda: 1.0)
         gateway = Gateway(Seats(catalogue, gates, residency, copies), routes, ledger)
-        answers = await stack.enter_async_context(Answers(gateway, sessions, chat, settings))
+        answers = await stack.enter_async_context(Answers(gateway, sessions, chat, settings, post))
         known, counted = identity or Known(), Limits(settings, MemoryTallies())
         sockets = await stack.enter_async_context(Sockets(answers, counted, chat, stopping))
         door = FrontDoor(

@@ -8,16 +8,19 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Self, TypeAlias
+from typing import Self
 
 import structlog
 
 from enginehouse.core.chat.events import End, Failed
 from enginehouse.core.chat.giving import Asked, Converses, Giving
+from enginehouse.core.chat.letters import Name
 from enginehouse.core.chat.live import LiveAnswer
+from enginehouse.core.chat.relay import Relay
 from enginehouse.core.gateway import Gateway
 from enginehouse.errors import Conflict, EnginehouseError, NotFound, ShuttingDown
 from enginehouse.settings.schema import ChatSettings, LimitSettings
+from enginehouse.stores.kv import Post
 from enginehouse.types import Principal, Queueing, Timings
 
 __all__ = ["Answers"]
@@ -31,9 +34,6 @@ _SHARE = 20
 _LINE = "conversations"
 """All of them are one tenant of a line: first come, first served, whoever asks."""
 
-Name: TypeAlias = tuple[str, str, str]
-"""Tenant, user and the request's id."""
-
 
 class Answers:
     """All answers that are being given; use as a context, whose end ends them.
@@ -43,11 +43,20 @@ class Answers:
         sessions: the conversations, and what a model is told of them.
         chat: how long answers may be and go on unread.
         limits: how many may wait.
+        post: between replicas, where there are several; without it answers are found by their own alone.
     """
 
-    def __init__(self, gateway: Gateway, sessions: Converses, chat: ChatSettings, limits: LimitSettings) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        sessions: Converses,
+        chat: ChatSettings,
+        limits: LimitSettings,
+        post: Post | None = None,
+    ) -> None:
         self._gateway = gateway
         self._sessions = sessions
+        self._relay = None if post is None else Relay(post, self._given_here)
         self._named: dict[Name, LiveAnswer] = {}
         self._running: dict[LiveAnswer, Timings] = {}
         self._somebody = asyncio.Event()
@@ -66,6 +75,8 @@ class Answers:
 
     async def __aenter__(self) -> Self:
         """Begin to take questions."""
+        if self._relay is not None:
+            await self._stack.enter_async_context(self._relay)
         await self._stack.enter_async_context(self._serving())
         return self
 
@@ -94,20 +105,40 @@ class Answers:
         )
         self._running[answer] = asked.request.timings
         self._somebody.set()
-        task = self._tasks.create_task(self._give(giving, answer), name="answer")
+        claimed = name if named else None
+        task = self._tasks.create_task(self._give(giving, answer, claimed), name="answer")
         task.add_done_callback(partial(self._given, name, answer))
         return answer
 
-    def find(self, principal: Principal, request_id: str) -> LiveAnswer:
-        """An answer that is being given, or was a moment ago.
+    async def find(self, principal: Principal, request_id: str) -> LiveAnswer:
+        """An answer that is being given, or was a moment ago, by whichever replica; who reads it begins at once.
 
         Raises:
             NotFound: this caller has none of this name.
+            StoreUnavailable: it is not this replica's, and the others cannot be asked.
+            UpstreamDied: its replica does not answer.
         """
-        answer = self._named.get(_name(principal, request_id))
+        name = _name(principal, request_id)
+        answer = self._named.get(name)
+        if answer is None and self._relay is not None:
+            answer = await self._relay.find(name)
         if answer is None:
-            raise NotFound(f"There is no answer to the request_id {request_id!r}.", param="request_id")
+            raise _unknown(request_id)
         return answer
+
+    async def stop(self, principal: Principal, request_id: str) -> None:
+        """End an answer now, whichever replica gives it; one that has ended stays as it is.
+
+        Raises:
+            NotFound: this caller has none of this name.
+            StoreUnavailable: it is not this replica's, and the others cannot be asked.
+        """
+        name = _name(principal, request_id)
+        answer = self._named.get(name)
+        if answer is not None:
+            answer.stop()
+        elif self._relay is None or not await self._relay.stop(name):
+            raise _unknown(request_id)
 
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None]:
@@ -132,10 +163,11 @@ class Answers:
                 self._somebody.clear()
             await asyncio.sleep(max(_LOOK, _SHARE * (clock() - began)))
 
-    async def _give(self, giving: Giving, answer: LiveAnswer) -> None:
+    async def _give(self, giving: Giving, answer: LiveAnswer, claimed: Name | None) -> None:
+        """To its end, which its readers are told, and then other replicas."""
         end: End
         try:
-            end = await giving.run()
+            end = await self._claimed(giving, answer, claimed)
         except EnginehouseError as error:
             end = Failed(error=error)
         except asyncio.CancelledError:
@@ -145,6 +177,25 @@ class Answers:
             log.exception("answer_broke", request_id=answer.request_id)
             end = Failed(error=EnginehouseError("The service made a mistake; its log says more."))
         answer.close(end)
+        if self._relay is not None and claimed is not None:
+            await self._relay.release(claimed, self._settings.grace)
+
+    async def _claimed(self, giving: Giving, answer: LiveAnswer, claimed: Name | None) -> End:
+        """Its end.
+
+        Raises:
+            EnginehouseError: it ended badly, or another replica gives one of this name.
+        """
+        if self._relay is not None and claimed is not None:
+            try:
+                await self._relay.claim(claimed)
+            except Conflict:
+                self._forget(claimed, answer)
+                raise
+        return await giving.run()
+
+    def _given_here(self, name: Name) -> LiveAnswer | None:
+        return self._named.get(name)
 
     def _given(self, name: Name, answer: LiveAnswer, task: "asyncio.Task[None]") -> None:
         """Its owner may find it for a while yet."""
@@ -155,6 +206,10 @@ class Answers:
     def _forget(self, name: Name, answer: LiveAnswer) -> None:
         if self._named.get(name) is answer:
             del self._named[name]
+
+
+def _unknown(request_id: str) -> NotFound:
+    return NotFound(f"There is no answer to the request_id {request_id!r}.", param="request_id")
 
 
 def _name(principal: Principal, request_id: str) -> Name:

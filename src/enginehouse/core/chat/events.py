@@ -54,7 +54,7 @@ class Closing(Struct, frozen=True, kw_only=True):
     """From the question to here."""
 
 
-class Ended(Closing, frozen=True, kw_only=True):
+class Ended(Closing, frozen=True, kw_only=True, tag="ended"):
     """The answer is whole, and kept."""
 
     finish: Finish | None
@@ -63,7 +63,7 @@ class Ended(Closing, frozen=True, kw_only=True):
     """Which cache it came from: exact or semantic."""
 
 
-class Stopped(Closing, frozen=True, kw_only=True):
+class Stopped(Closing, frozen=True, kw_only=True, tag="stopped"):
     """It was stopped, its slot is free, and what was told of it is kept."""
 
 

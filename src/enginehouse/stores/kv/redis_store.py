@@ -62,6 +62,7 @@ class RedisStore:
         self._tried = asyncio.Event()
         self._reason = "It has not been asked yet."
         self._hear: Callable[[bytes], None] = lambda _: None
+        self._receive: Callable[[bytes], None] = lambda _: None
         self._changed: Callable[[bool], None] = lambda _: None
         self._tasks = asyncio.TaskGroup()
 
@@ -113,10 +114,24 @@ class RedisStore:
         """Hand on what is sent to this replica, and every loss and return of Redis."""
         self._hear, self._changed = hear, changed
 
+    def receive(self, hear: Callable[[bytes], None]) -> None:
+        """Hand on the letters to this replica."""
+        self._receive = hear
+
     @property
     def channel(self) -> str:
-        """Where messages to replicas are sent: followed by a replica's name."""
+        """Where lines call replicas: followed by a replica's name."""
         return "enginehouse:to:"
+
+    @property
+    def mailbox(self) -> str:
+        """Where letters to replicas are sent: followed by a replica's name."""
+        return "enginehouse:post:"
+
+    @property
+    def alive(self) -> str:
+        """What the keys of living replicas begin with: followed by a replica's name."""
+        return "enginehouse:replica:"
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -138,7 +153,7 @@ class RedisStore:
             try:
                 async with cast("Any", self._client).pubsub(ignore_subscribe_messages=True) as ears:
                     async with asyncio.timeout(_PATIENCE):
-                        await ears.subscribe(self.channel + self.name)
+                        await ears.subscribe(self.channel + self.name, self.mailbox + self.name)
                     await self._listen(ears)
             except (RedisError, OSError) as error:
                 self._turn(error)
@@ -153,7 +168,8 @@ class RedisStore:
         while self._up:
             message = await cast("Any", ears).get_message(timeout=_LOOK)
             if message is not None:
-                self._hear(message["data"])
+                letter = message["channel"] == (self.mailbox + self.name).encode()
+                (self._receive if letter else self._hear)(message["data"])
             if clock() - checked >= _CHECK:
                 await self._check()
                 checked = clock()
@@ -161,7 +177,7 @@ class RedisStore:
     async def _check(self) -> None:
         """A replica that only reads, or a full one, would answer a ping."""
         async with asyncio.timeout(_PATIENCE):
-            await cast("Any", self._client).set(f"enginehouse:replica:{self.name}", b"", px=int(_CHECK * 3000))
+            await cast("Any", self._client).set(self.alive + self.name, b"", px=int(_CHECK * 3000))
 
     def _turn(self, error: Exception | None) -> None:
         """Gone, for this reason, or back; the same twice is no news."""
