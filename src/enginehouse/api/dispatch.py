@@ -30,6 +30,7 @@ from enginehouse.errors import (
     StoreUnavailable,
 )
 from enginehouse.settings.schema import ServerSettings
+from enginehouse.telemetry.context import REQUEST
 from enginehouse.types import Principal
 
 __all__ = ["FrontDoor", "Identifies"]
@@ -111,6 +112,7 @@ class FrontDoor:
         headers = common_headers(request_id)
         send = tagged(send, headers)
         exchange = self._exchange(scope, receive, send, request_id)
+        REQUEST.set(request_id)
         with self._watched(exchange):
             async with AsyncExitStack() as stack:
                 try:
@@ -132,7 +134,8 @@ class FrontDoor:
         if path not in self._hot or exchange.scope["method"] != "POST":
             yield
             return
-        way = self._traces.arrived(timings, exchange.request_id, path, exchange.began)
+        parent, state = exchange.header(b"traceparent"), exchange.header(b"tracestate")
+        way = self._traces.arrived(timings, exchange.request_id, path, exchange.began, parent, state)
         try:
             yield
         finally:

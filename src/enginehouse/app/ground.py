@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from enginehouse.api.health import Ask
 from enginehouse.app.engines import make_launchers, make_residency
+from enginehouse.app.exporting import exported
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.cache.cache import Cache
@@ -118,6 +119,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         traces = Traces(settings.telemetry.kept, listening(settings.telemetry))
         keeper = await stack.enter_async_context(Keeper(database, keeping(settings.telemetry)))
         traces.listen(keeper.hear)
+        await stack.enter_async_context(exported(traces, settings.telemetry))
         ledger = await stack.enter_async_context(_ledger(settings, database, stopping, traces))
         meaning = await stack.enter_async_context(_meaning(settings, catalogue, residency, store))
         cache = await stack.enter_async_context(_cache(settings, database, store, meaning))

@@ -14,6 +14,7 @@ from enginehouse.app.rooms import Rooms
 from enginehouse.app.side_tasks import side_tasks
 from enginehouse.app.surroundings import slowly, surroundings
 from enginehouse.core.identity import check_exposure
+from enginehouse.core.traces.lines import log_requests
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.settings.schema import Settings
@@ -34,6 +35,7 @@ class House:
         self.stopping = ground.stopping
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
+        ground.traces.listen(log_requests(lambda: self.settings.telemetry.log_requests))
         self.pulse = Pulse(ground.traces, surroundings(self.rooms, self.sockets), lambda: slowly(self.rooms))
         self.asgi = front_door(self.rooms, self.sockets, self.pulse, settings.server, self.stopping)
 

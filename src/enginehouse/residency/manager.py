@@ -24,6 +24,7 @@ from enginehouse.residency.policy import Footprint, Rules, Standing, bytes_by_po
 from enginehouse.residency.resident import Resident, ResidentStatus, now
 from enginehouse.residency.room import Room
 from enginehouse.settings.schema import ResidencySettings
+from enginehouse.telemetry.context import nobodys
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, ResidentState
 
@@ -331,7 +332,8 @@ class Residency:
     def _start_if_off(self, resident: Resident) -> None:
         if resident.at_rest and resident.wanted is not None:
             name = f"resident {resident.wanted.id}"
-            resident.begin(self._tasks.create_task(self._live(resident), name=name))
+            # It outlives the request that begins it, and its lines in the log are not that one's.
+            resident.begin(self._tasks.create_task(self._live(resident), name=name, context=nobodys()))
 
     async def _live(self, resident: Resident) -> None:
         await self._lifecycle.run(resident)

@@ -58,6 +58,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "MODEL_SERVER_URL": "ollama.base_url",
         "OLLAMA_HOST": "ollama.base_url",
         "MODEL_NAME": "default_chat_model",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "telemetry.otlp_endpoint",
+        "OTEL_EXPORTER_OTLP_HEADERS": "telemetry.otlp_headers",
+        "OTEL_SERVICE_NAME": "telemetry.service_name",
     }
 )
 """Variables with names of their own → key. Of two for one key the first that is set counts."""

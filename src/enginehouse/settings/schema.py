@@ -76,6 +76,10 @@ RESTART = frozenset(
         "sources",
         "engines",
         "stores",
+        "telemetry.otlp_endpoint",
+        "telemetry.otlp_headers",
+        "telemetry.service_name",
+        "telemetry.metrics_interval",
         "chat.max_message_bytes",
         "chat.socket_buffer",
         "chat.slow_reader_timeout",
@@ -177,6 +181,17 @@ class TelemetrySettings(Section):
     redact: tuple[Pattern, ...] = ()
     """Regular expressions of what else is taken out of prompts and answers. Keys, tokens, e-mail addresses and card
     numbers always are."""
+    log_requests: bool = True
+    """Whether each request to a model is a line of the log, at level info."""
+    otlp_endpoint: str | None = None
+    """Root of an OpenTelemetry collector that speaks OTLP over HTTP, such as `http://localhost:4318`; without one
+    nothing is told. Wants the extra `otel`."""
+    otlp_headers: Secret | None = None
+    """Headers for it, as `name=value` with commas between them."""
+    service_name: str = "enginehouse"
+    """What this service is called there."""
+    metrics_interval: PositiveSeconds = 60.0
+    """Seconds between two tellings of the measures."""
 
 
 class SourceSettings(Section):

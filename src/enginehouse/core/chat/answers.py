@@ -21,6 +21,7 @@ from enginehouse.core.gateway import Gateway
 from enginehouse.errors import Conflict, EnginehouseError, NotFound, ShuttingDown
 from enginehouse.settings.schema import ChatSettings, LimitSettings
 from enginehouse.stores.kv import Post
+from enginehouse.telemetry.context import REQUEST
 from enginehouse.types import Principal, Queueing, Timings
 
 __all__ = ["Answers"]
@@ -166,6 +167,7 @@ class Answers:
     async def _give(self, giving: Giving, answer: LiveAnswer, claimed: Name | None) -> None:
         """To its end, which its readers are told, and then other replicas."""
         end: End
+        REQUEST.set(answer.request_id)
         try:
             end = await self._claimed(giving, answer, claimed)
         except EnginehouseError as error:

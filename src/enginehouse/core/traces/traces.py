@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import structlog
 from msgspec import Struct, structs
 
 from enginehouse.core.traces.counts import Counts
+from enginehouse.core.traces.link import Link, linked
 from enginehouse.core.traces.trace import Trace
 from enginehouse.core.traces.way import Spent, Way
 from enginehouse.errors import EnginehouseError
+from enginehouse.telemetry.context import PASSED_ON
 from enginehouse.types import Principal, Request, Timings
 from enginehouse.types.phases import Said
 
@@ -20,6 +23,7 @@ __all__ = ["Listening", "Traces"]
 log = structlog.get_logger()
 
 _SERVICE = "service"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Listening(Struct, frozen=True, kw_only=True):
@@ -45,12 +49,17 @@ class Traces:
         self.recent: deque[Trace] = deque(maxlen=kept)
         """The newest, the newest last."""
         self._hear: list[Callable[[Trace], None]] = []
+        self._export: Callable[[Trace, Link | None], None] | None = None
         self.on_the_way = 0
         """Requests that have come and not ended."""
 
     def listen(self, hear: Callable[[Trace], None]) -> None:
         """Tell this one too of every request that has ended; it must not wait."""
         self._hear.append(hear)
+
+    def export(self, hear: Callable[[Trace, Link | None], None]) -> None:
+        """Tell this one where requests hang in distributed traces as well; from now on each is part of one."""
+        self._export = hear
 
     def adopt(self, kept: int, listening: Listening | None = None) -> None:
         """Keep so many, and of what is said as much, from the next request on."""
@@ -64,15 +73,27 @@ class Traces:
 
     # At the door
 
-    def arrived(self, timings: Timings, request_id: str, path: str, began: float) -> Way:
+    def arrived(
+        self,
+        timings: Timings,
+        request_id: str,
+        path: str,
+        began: float,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> Way:
         """A request to a model has come in.
 
         Args:
             began: when, on the event loop's clock.
+            traceparent: where it hangs in a distributed trace, as W3C Trace Context writes it; so `tracestate`.
         """
         late = round((asyncio.get_running_loop().time() - began) * 1_000_000)
         way = Way(timings, request_id, path, time.time_ns() // 1000 - late, began)
         timings.way = way
+        if traceparent or self._export is not None:
+            way.link = linked(traceparent, tracestate, ours=self._export is not None)
+        PASSED_ON.set(_NOTHING if way.link is None else way.link.headers())
         self._hold(way)
         return way
 
@@ -92,6 +113,7 @@ class Traces:
             now = asyncio.get_running_loop().time()
             way = Way(request.timings, request.request_id, "", time.time_ns() // 1000, now)
             way.principal = request.principal
+            way.link = linked(None, None, ours=self._export is not None)
             request.timings.way = way
         way.asked = request
         if self._listening is not None:
@@ -125,7 +147,10 @@ class Traces:
         self.on_the_way -= 1
         way.timings.way = None
         try:
-            self._keep(self._heard(way, way.over(asyncio.get_running_loop().time())))
+            trace = self._heard(way, way.over(asyncio.get_running_loop().time()))
+            self._keep(trace)
+            if self._export is not None:
+                self._export(trace, way.link)
         except Exception:
             log.exception("trace_lost", request_id=way.request_id)
 

@@ -3,6 +3,7 @@
 import os
 from typing import Protocol
 
+from enginehouse.core.traces.link import Link
 from enginehouse.core.traces.trace import Trace, cause_of, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
 from enginehouse.telemetry.redaction import scrubbed
@@ -60,6 +61,7 @@ class Way:
         "began",
         "error",
         "held",
+        "link",
         "path",
         "principal",
         "records",
@@ -81,6 +83,7 @@ class Way:
         self.asked: Request | None = None
         self.error: BaseException | None = None
         self.records: list[Spent] = []
+        self.link: Link | None = None
 
     def over(self, now: float) -> Trace:
         """What is kept of it.
@@ -99,6 +102,7 @@ class Way:
             id=f"{self.time:014x}{os.urandom(6).hex()}",
             time=self.time,
             request_id=self.request_id,
+            trace_id=self.link.trace_id if self.link else "",
             user_id=principal.user,
             key_id=principal.key,
             tenant=principal.tenant,

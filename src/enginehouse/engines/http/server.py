@@ -10,6 +10,7 @@ from enginehouse.engines.http.library import Library
 from enginehouse.engines.http.pool import Pool
 from enginehouse.engines.http.reply import HttpReply, taken
 from enginehouse.errors import ModelLoadFailed
+from enginehouse.telemetry.context import PASSED_ON
 from enginehouse.types import Deployment
 
 __all__ = ["HttpServer", "address_of", "is_plain"]
@@ -85,7 +86,7 @@ class HttpServer:
         """Any request to the same server; `timeout` bounds the whole of it, in seconds."""
         headers = self._headers if authorized else _ANONYMOUS
         if request_id:
-            headers = {**headers, "X-Request-ID": request_id}
+            headers = {**headers, "X-Request-ID": request_id, **PASSED_ON.get()}
         return _Asking(self._client, Request(method, path, body, headers, timeout))
 
     @asynccontextmanager
