@@ -354,6 +354,71 @@ def cache_clear_command(
     run_clear(which, config=file, url=url, key=key, as_json=as_json)
 
 
+@app.command("status")
+def status_command(file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
+    """Say how a running service does: requests, waits, errors, memory, models."""
+    from enginehouse.cli.status import run_status
+
+    raise typer.Exit(run_status(config=file, url=url, key=key, as_json=as_json))
+
+
+@app.command("top")
+def top_command(
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    seconds: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="End after so long.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")] = False,
+) -> None:
+    """Watch a running service, live: its figures, its models, its latest requests."""
+    from enginehouse.cli.top import run_top
+
+    run_top(config=file, url=url, key=key, as_json=as_json, seconds=seconds)
+
+
+@app.command("logs")
+def logs_command(
+    model: Annotated[str | None, typer.Argument(help="Whose engine's lines; without one, requests.")] = None,
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=500, help="How many of the latest.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Show what a model's engine writes, or what becomes of requests."""
+    from enginehouse.cli.logs import run_logs
+
+    run_logs(model, lines=lines, follow=follow, config=file, url=url, key=key, as_json=as_json)
+
+
+@app.command("bench")
+def bench_command(
+    model: Annotated[str, typer.Argument(help="Whom to ask.")],
+    file: Config = None,
+    url: Url = None,
+    key: Key = None,
+    requests: Annotated[int, typer.Option("--requests", "-n", min=1, help="How many in all.")] = 50,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="How many at once.")] = 4,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="What is asked.")] = "Tell me a short story.",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 64,
+    warmup: Annotated[int, typer.Option(min=0, help="Requests before those that count.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Load a running service, and say how soon it answers: first token, between tokens, whole answer."""
+    from enginehouse.cli.bench import Load, run_bench
+
+    load = Load(
+        model=model,
+        requests=requests,
+        concurrency=concurrency,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        warmup=warmup,
+    )
+    raise typer.Exit(run_bench(load, config=file, url=url, key=key, as_json=as_json))
+
+
 @app.command("doctor")
 def doctor_command(
     file: Config = None,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import Any, Self
 
 import aiohttp
@@ -27,11 +28,12 @@ class Service:
     Args:
         url: its root, with or without `/v1`.
         key: sent as a bearer token.
+        headers: sent with every request.
     """
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(self, url: str, key: str | None = None, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = {**headers, **({"Authorization": f"Bearer {key}"} if key else {})}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -83,6 +85,29 @@ class Service:
             aclosing(payloads(response.content.iter_any())) as stream,
         ):
             yield stream
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Ask a question that costs it little, and read JSON.
+
+        Raises:
+            UpstreamDied, UpstreamTimeout: nobody answers.
+            UpstreamRefused, MissingCredentials: it answers with an error.
+        """
+        return _object(await self._get(path))
+
+    @asynccontextmanager
+    async def events(self, path: str) -> AsyncGenerator[AsyncIterator[tuple[str, dict[str, Any]]]]:
+        """Follow an event stream; yields names and data, until the service stops.
+
+        Raises:
+            UpstreamDied: nobody answers, or the stream broke off.
+            UpstreamRefused, MissingCredentials: it answers with an error.
+        """
+        async with (
+            self._request("GET", path) as response,
+            aclosing(_events(response.content.iter_any())) as events,
+        ):
+            yield events
 
     async def change(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """Send JSON and read JSON; takes as long as the service takes.
@@ -178,6 +203,15 @@ async def payloads(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
             if data is not None:
                 yield data
     raise UpstreamDied("The stream broke off before the answer's end.")
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+    """Names and data of an event stream; comments are passed over."""
+    async for block in whole_pieces(chunks):
+        for frame in block.split(b"\n\n"):
+            fields = dict(line.partition(b": ")[::2] for line in frame.split(b"\n") if line)
+            if b"event" in fields:
+                yield fields[b"event"].decode(), _object(fields.get(b"data", b""))
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

@@ -44,6 +44,9 @@ EXPECTED = {
     "MODEL_SERVER_URL": ("http://localhost:11434", lambda s: s.ollama.base_url, "http://localhost:11434"),
     "OLLAMA_HOST": ("http://ollama:11434", lambda s: s.ollama.base_url, "http://ollama:11434"),
     "MODEL_NAME": ("tinyllama", lambda s: s.default_chat_model, "tinyllama"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://c:4318", lambda s: s.telemetry.otlp_endpoint, "http://c:4318"),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("k=v", lambda s: s.telemetry.otlp_headers, SecretStr("k=v")),
+    "OTEL_SERVICE_NAME": ("house", lambda s: s.telemetry.service_name, "house"),
 }  # fmt: skip
 
 

@@ -1,0 +1,76 @@
+"""`enginehouse status`: how a running service does, on one screen."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+from rich.table import Table
+
+from enginehouse.cli.console import for_terminal, results
+from enginehouse.cli.registration import service_of
+from enginehouse.cli.service import Service
+
+__all__ = ["headline", "models_table", "run_status"]
+
+
+def run_status(*, config: Path | None, url: str | None, key: str | None, as_json: bool) -> int:
+    """Print it; exit code 1 when the service says that it is unhealthy.
+
+    Raises:
+        EnginehouseError: nobody answers, or the service refuses.
+    """
+    status = asyncio.run(_asked(*service_of(config, url, key)))
+    if as_json:
+        print(json.dumps(status, indent=2))
+    else:
+        console = results()
+        for name, value in headline(status["metrics"]):
+            console.print(f"{name:<12}{for_terminal(value)}", soft_wrap=True)
+        console.print()
+        console.print(models_table(status["models"]["models"], status["queues"]["queues"]))
+    return 0 if status["models"]["server"]["status"] == "ready" else 1
+
+
+async def _asked(url: str, key: str | None) -> dict[str, Any]:
+    async with Service(url, key) as service:
+        metrics = await service.get("/api/v1/metrics")
+        models, queues = await service.get("/v1/models/status"), await service.get("/v1/queue/stats")
+    return {"url": service.url, "metrics": metrics, "models": models, "queues": queues}
+
+
+def headline(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The figures a person asks first, by name."""
+    minute: Mapping[str, Any] = figures["last_minute"]
+    ttft, latency = minute["ttft_ms"], minute["latency_ms"]
+    yield "Requests", f"{minute['requests_per_second']:.1f}/s, {figures['active']} running, {figures['queued']} waiting"
+    yield "Tokens", f"{minute['tokens_per_second']:.0f}/s"
+    yield "First token", f"{_ms(ttft['p50'])} p50, {_ms(ttft['p95'])} p95"
+    yield "Latency", f"{_ms(latency['p50'])} p50, {_ms(latency['p95'])} p95"
+    yield "Errors", f"{100 * minute['error_rate']:.1f} % of {minute['requests']} within the last minute"
+    hits = minute["cache_hit_rate"]
+    yield "Cache", "-" if hits is None else f"{100 * hits:.1f} % hits"
+    cost = figures["cost_today"]
+    yield "Cost today", "-" if cost is None else f"${cost:.4f}"
+    for name, pool in figures["memory"].items():
+        yield "Memory", f"{name} {decimal(pool['models'])} of {decimal(pool['budget'])} by models"
+
+
+def models_table(models: Mapping[str, Mapping[str, Any]], queues: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A line for each model: where it stands, who runs on it, who waits for it, and what it holds."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Model", "Status", "Running", "Waiting", "Memory"):
+        table.add_column(title, justify="left" if title in {"Model", "Status"} else "right", no_wrap=True)
+    for name, model in models.items():
+        line = queues.get(name, {})
+        held = (model.get("ram_mb") or 0) + (model.get("vram_mb") or 0)
+        running = f"{line.get('active', 0)}/{line.get('slots', 0)}"
+        cells = (name, model["status"], running, str(line.get("total", 0)), f"{held:.0f} MB" if held else "-")
+        table.add_row(*map(for_terminal, cells))
+    return table
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
