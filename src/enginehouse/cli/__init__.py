@@ -277,6 +277,7 @@ def usage_export_command(
     end: End = None,
     user: User = None,
     output: Output = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
 ) -> None:
     """Write every record as CSV."""
     from enginehouse.cli.effective import effective
@@ -284,7 +285,7 @@ def usage_export_command(
     from enginehouse.telemetry.logs import configure_logs
 
     configure_logs("warning", "auto")
-    run_export(effective(file).settings, Range(start, end, user), output)
+    run_export(effective(file).settings, Range(start, end, user), output, as_json=as_json)
 
 
 Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
@@ -319,11 +320,12 @@ def vectors_import_command(
     url: Url = None,
     key: Key = None,
     name: Annotated[str | None, typer.Option(metavar="COLLECTION", help="Its name here, if another.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make a collection out of an export, whichever store that came from."""
     from enginehouse.cli.vectors import run_import
 
-    run_import(source, name, config=file, url=url, key=key)
+    run_import(source, name, config=file, url=url, key=key, as_json=as_json)
 
 
 @cache.command("stats")

@@ -119,7 +119,7 @@ class _Said(Struct, frozen=True):
     error: str
 
 
-class _Delta(Struct):
+class _Delta(Struct, frozen=True):
     content: str | None = None
 
 
@@ -147,7 +147,9 @@ _frame = msgspec.json.Decoder(_Frame).decode
 def _said(payload: bytes) -> _Said:
     frame = _frame(payload)
     words = sum(bool(choice.delta.content) for choice in frame.choices)
-    return _Said(words, frame.usage.completion_tokens if frame.usage else 0, frame.error.message if frame.error else "")
+    return _Said(
+        words, frame.usage.completion_tokens if frame.usage else 0, frame.error.message if frame.error else ""
+    )
 
 
 @contextmanager
@@ -186,14 +188,18 @@ def table_of(figures: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "p50", "p95", "p99", "max"):
         table.add_column(title, justify="left" if not title else "right")
-    for title, name in {"First token": "ttft_ms", "Between tokens": "inter_token_ms", "Whole answer": "latency_ms"}.items():
+    for title, name in {
+        "First token": "ttft_ms",
+        "Between tokens": "inter_token_ms",
+        "Whole answer": "latency_ms",
+    }.items():
         table.add_row(title, *(_ms(figures[name][share]) for share in ("p50", "p95", "p99", "max")))
     asked = f"{figures['completed']} of {figures['requests']} in {figures['seconds']:.1f} s"
     rates = f"{figures['requests_per_second']:.1f} requests/s, {figures['tokens_per_second']:.0f} tokens/s"
     table.title = for_terminal(f"{figures['model']}, {figures['concurrency']} at once: {asked}, {rates}")
     table.title_justify = "left"
     if figures["errors"]:
-        told = "; ".join(f"{count} × {message}" for message, count in figures["errors"].items())
+        told = "; ".join(f"{count} times {message}" for message, count in figures["errors"].items())
         table.caption = for_terminal(f"Errors: {told}")
         table.caption_justify = "left"
     return table
@@ -205,7 +211,8 @@ def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
         return dict.fromkeys(("p50", "p95", "p99", "max"))
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {
-        name: round(ordered[max(math.ceil(share * len(ordered)) - 1, 0)] * 1000, 3) for name, share in shares.items()
+        name: round(ordered[max(math.ceil(share * len(ordered)) - 1, 0)] * 1000, 3)
+        for name, share in shares.items()
     }
 
 

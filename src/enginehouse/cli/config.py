@@ -48,9 +48,16 @@ def reference() -> None:
 
 
 @app.command()
-def check(file: File = None) -> None:
+def check(
+    file: File = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: `file`, `values_set` and `models`.")] = False,
+) -> None:
     """Say whether the settings are right: exit code 0, or 2 and every mistake."""
     path, settings = _settings(file)
+    if as_json:
+        told = {"file": path and str(path), "values_set": len(settings.origins), "models": len(settings.models)}
+        typer.echo(json.dumps(told, indent=2))
+        return
     source = str(path) if path else "No settings file; the defaults and the environment"
     typer.echo(f"{source}: right, {len(settings.origins)} values set, {len(settings.models)} models.")
 

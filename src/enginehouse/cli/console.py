@@ -1,8 +1,16 @@
 """The two streams a command writes to: answers go out, remarks and errors go to standard error."""
 
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import TypeVar
+
 from rich.console import Console
 
-__all__ = ["for_terminal", "remarks", "results"]
+__all__ = ["for_terminal", "remarks", "results", "seen"]
+
+T = TypeVar("T")
+
+_TOLD_EVERY = 100
 
 # Everything that could move the cursor or change the terminal, but for tabs and line ends.
 _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code not in (9, 10, 13)} | {13: None}
@@ -16,6 +24,20 @@ def results() -> Console:
 def remarks() -> Console:
     """Standard error, likewise."""
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def seen(what: str) -> Generator[Callable[[Iterable[T]], Iterable[T]]]:
+    """Counts on standard error, while the context lasts, what passes through the function that it gives."""
+
+    def passing(items: Iterable[T]) -> Iterable[T]:
+        for count, item in enumerate(items):
+            if not count % _TOLD_EVERY:
+                status.update(f"{count:,} {what}")
+            yield item
+
+    with remarks().status(f"0 {what}") as status:
+        yield passing
 
 
 def for_terminal(text: str) -> str:

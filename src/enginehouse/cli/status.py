@@ -45,7 +45,10 @@ def headline(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The figures a person asks first, by name."""
     minute: Mapping[str, Any] = figures["last_minute"]
     ttft, latency = minute["ttft_ms"], minute["latency_ms"]
-    yield "Requests", f"{minute['requests_per_second']:.1f}/s, {figures['active']} running, {figures['queued']} waiting"
+    yield (
+        "Requests",
+        f"{minute['requests_per_second']:.1f}/s, {figures['active']} running, {figures['queued']} waiting",
+    )
     yield "Tokens", f"{minute['tokens_per_second']:.0f}/s"
     yield "First token", f"{_ms(ttft['p50'])} p50, {_ms(ttft['p95'])} p95"
     yield "Latency", f"{_ms(latency['p50'])} p50, {_ms(latency['p95'])} p95"

@@ -4,11 +4,12 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import typer
 from rich.table import Table
@@ -99,17 +100,18 @@ def run_reprice(settings: Settings, since: str, *, as_json: bool) -> None:
     typer.echo(f"{done.seen} records looked at, {done.changed} changed; costs grew by {grown}.")
 
 
-def run_export(settings: Settings, of: Range, output: Path | None) -> None:
-    """Write every record as CSV; times in UTC, costs in dollars.
+def run_export(settings: Settings, of: Range, output: Path | None, *, as_json: bool = False) -> None:
+    """Write every record as CSV, or as one JSON object a line; times in UTC, costs in dollars.
 
     Raises:
         StoreUnavailable, SettingsError: the database cannot be asked.
     """
-    if output is None:
-        asyncio.run(with_database(settings, lambda database: _export(database, of, sys.stdout)))
-        return
-    with output.open("w", encoding="utf-8", newline="") as file:
-        asyncio.run(with_database(settings, lambda database: _export(database, of, file)))
+    with ExitStack() as stack:
+        file = sys.stdout
+        if output is not None:
+            file = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
+        write = _json_lines(file) if as_json else _csv(file)
+        asyncio.run(with_database(settings, lambda database: _export(database, of, write)))
 
 
 async def _summary(database: Database, question: Question) -> dict[str, Any]:
@@ -126,23 +128,41 @@ async def _reprice(database: Database, prices: Prices, since: datetime) -> Repri
     return done
 
 
-async def _export(database: Database, of: Range, file: Any) -> None:
+async def _export(database: Database, of: Range, write: Callable[[dict[str, Any]], object]) -> None:
     await usable(database)
     question = of.question()
     start, end = (datetime.fromtimestamp(seconds, UTC) for seconds in (question.start, question.end))
-    writer: csv.DictWriter[str] | None = None
-    async for rows in records(database, start, end, of.user):
-        for row in map(_exported, rows):
-            if writer is None:
-                writer = csv.DictWriter(file, fieldnames=list(row))
-                writer.writeheader()
-            writer.writerow(row)
+    with remarks().status("0 records") as status:
+        count = 0
+        async for rows in records(database, start, end, of.user):
+            for row in map(_exported, rows):
+                write(row)
+            count += len(rows)
+            status.update(f"{count:,} records")
+
+
+def _csv(file: TextIO) -> Callable[[dict[str, Any]], None]:
+    """Writes rows, the first one with the names of the columns before it."""
+    writers: list[csv.DictWriter[str]] = []
+
+    def write(row: dict[str, Any]) -> None:
+        if not writers:
+            writers.append(csv.DictWriter(file, fieldnames=list(row)))
+            writers[0].writeheader()
+        writers[0].writerow({name: cell(value) for name, value in row.items()})
+
+    return write
+
+
+def _json_lines(file: TextIO) -> Callable[[dict[str, Any]], None]:
+    """Writes rows, each as an object on a line."""
+    return lambda row: print(json.dumps(row, default=str), file=file)
 
 
 def _exported(row: Mapping[str, Any]) -> dict[str, Any]:
     when = datetime.fromtimestamp(row["time"] / 1_000_000, UTC).isoformat()
     money = {name: "" if row[name] is None else format(dollars(row[name]) or 0, "f") for name in _MONEY}
-    return {name: cell(value) for name, value in {**row, "time": when, **money}.items()}
+    return {**row, "time": when, **money}
 
 
 def _table(group_by: str, rows: Sequence[Mapping[str, Any]]) -> Table:

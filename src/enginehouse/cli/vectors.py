@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 from rich.table import Table
 
-from enginehouse.cli.console import remarks, results
+from enginehouse.cli.console import remarks, results, seen
 from enginehouse.cli.registration import service_of
 from enginehouse.cli.service import Service
 from enginehouse.errors import EnginehouseError, InvalidRequest
@@ -81,21 +81,21 @@ def run_export(name: str, output: Path | None, *, config: Path | None, url: str 
 
 
 def run_import(
-    source: Path | None, name: str | None, *, config: Path | None, url: str | None, key: str | None
+    source: Path | None, name: str | None, *, config: Path | None, url: str | None, key: str | None, as_json: bool
 ) -> None:
     """Make a collection out of a file, or of standard input.
 
     Raises:
         EnginehouseError: nobody answers, the service refuses, or this is no complete export.
     """
-    if source is None:
-        made, count = asyncio.run(
-            _with_service(config, url, key, lambda s: restore(s, _read(sys.stdin.buffer), name))
-        )
+    with ExitStack() as stack:
+        file = sys.stdin.buffer if source is None else stack.enter_context(source.open("rb"))
+        lines = stack.enter_context(seen("lines"))(_read(file))
+        made, count = asyncio.run(_with_service(config, url, key, lambda s: restore(s, iter(lines), name)))
+    if as_json:
+        print(json.dumps({"collection": made, "points": count}, indent=2))
     else:
-        with source.open("rb") as file:
-            made, count = asyncio.run(_with_service(config, url, key, lambda s: restore(s, _read(file), name)))
-    remarks().print(f"{count} points are in {made}.")
+        remarks().print(f"{count} points are in {made}.")
 
 
 async def export(service: Asks, name: str, write: Callable[[bytes], Any]) -> int:

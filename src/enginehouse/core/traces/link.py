@@ -49,5 +49,7 @@ def linked(traceparent: str | None, tracestate: str | None, *, ours: bool) -> Li
     span_id = secrets.token_hex(8) if ours else ""
     if found is None:
         return Link(trace_id=secrets.token_hex(16), span_id=span_id) if ours else None
-    state = tracestate if tracestate and len(tracestate) <= _MOST_STATE and tracestate.isprintable() else ""
+    state = tracestate or ""
+    sane = state.isascii() and state.isprintable() and len(state) <= _MOST_STATE
+    state = state if sane else ""
     return Link(trace_id=found[1], parent_id=found[2], flags=found[3], span_id=span_id, state=state)
