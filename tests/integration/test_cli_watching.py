@@ -10,6 +10,8 @@ from tests.integration.service import Service
 
 pytestmark = pytest.mark.integration
 
+NOBODY = {"model": "nobody", "messages": [{"role": "user", "content": "Hello"}]}
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
@@ -49,7 +51,7 @@ def test_status_says_how_it_does(service):
 
 
 def test_logs_tell_what_becomes_of_requests(service):
-    service.call("/v1/chat/completions", {"model": "nobody", "messages": []}, {"X-Request-ID": "lost"})
+    service.call("/v1/chat/completions", NOBODY, {"X-Request-ID": "lost"})
     lines = run("logs", "--url", service.url, "-n", 5).stdout.splitlines()
     assert len(lines) == 5
     assert "model_not_found" in lines[-1]
@@ -62,7 +64,7 @@ def test_logs_tell_what_becomes_of_requests(service):
 def test_logs_go_on_with_what_comes(service):
     with TerminalSession("logs", "-f", "-n", "1", "--url", service.url) as session:
         session.wait_for("cache=")
-        service.call("/v1/chat/completions", {"model": "nobody", "messages": []}, {"X-Request-ID": "came"})
+        service.call("/v1/chat/completions", NOBODY, {"X-Request-ID": "came"})
         session.wait_for("came")
 
 
@@ -78,6 +80,8 @@ def test_top_shows_it_once_in_a_pipe_and_as_events(service):
 
 def test_top_is_live_on_a_terminal(service):
     with TerminalSession("top", "--url", service.url) as session:
-        session.wait_for("parrot")
-        service.call("/v1/chat/completions", {"model": "nobody", "messages": []}, {"X-Request-ID": "seen"})
-        session.wait_for("model_not_found")
+        session.wait_for("First token")
+        service.call("/v1/chat/completions", NOBODY, {"X-Request-ID": "seen"})
+        session.wait_for(r"model_not_found(.|\n)*model_not_found(.|\n)*model_not_found")
+        session.interrupt()
+        assert session.exit_code() == 130

@@ -1,7 +1,6 @@
 """The two streams a command writes to: answers go out, remarks and errors go to standard error."""
 
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -26,18 +25,13 @@ def remarks() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-@contextmanager
-def seen(what: str) -> Generator[Callable[[Iterable[T]], Iterable[T]]]:
-    """Counts on standard error, while the context lasts, what passes through the function that it gives."""
-
-    def passing(items: Iterable[T]) -> Iterable[T]:
+def seen(what: str, items: Iterable[T]) -> Iterator[T]:
+    """The items, counted on a terminal's standard error as they pass."""
+    with remarks().status(f"0 {what}") as status:
         for count, item in enumerate(items):
             if not count % _TOLD_EVERY:
                 status.update(f"{count:,} {what}")
             yield item
-
-    with remarks().status(f"0 {what}") as status:
-        yield passing
 
 
 def for_terminal(text: str) -> str:

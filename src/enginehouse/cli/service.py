@@ -209,7 +209,7 @@ async def _events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[str, dic
     """Names and data of an event stream; comments are passed over."""
     async for block in whole_pieces(chunks):
         for frame in block.split(b"\n\n"):
-            fields = dict(line.partition(b": ")[::2] for line in frame.split(b"\n") if line)
+            fields = {name: rest for name, _, rest in (line.partition(b": ") for line in frame.split(b"\n"))}
             if b"event" in fields:
                 yield fields[b"event"].decode(), _object(fields.get(b"data", b""))
 

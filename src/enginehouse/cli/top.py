@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +43,27 @@ async def _follow(
     url: str, key: str | None, console: Console, *, as_json: bool, once: bool, seconds: float | None
 ) -> None:
     view = View(url)
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds), Service(url, key) as service, service.events("/v1/events") as events:
             if as_json:
                 async for name, data in events:
                     print(json.dumps({"event": name, **data}), flush=True)
                 return
-            name, data = await anext(events)
-            view.hear(name, data)
+            latest = await service.get(f"/v1/telemetry/requests?limit={_LATEST}")
+            view.hear("requests", {"requests": latest["data"][::-1]})
+            view.hear(*await anext(events))
             if once:
                 console.print(view.render(console.height))
-                return
-            with Live(view.render(console.height), console=console, screen=True, auto_refresh=False) as live:
-                async for name, data in events:
-                    view.hear(name, data)
-                    if name in {"figures", "full_status"}:
-                        live.update(view.render(console.height), refresh=True)
-    except TimeoutError:
-        pass
+            else:
+                await _live(view, events, console)
+
+
+async def _live(view: "View", events: AsyncIterator[tuple[str, dict[str, Any]]], console: Console) -> None:
+    with Live(view.render(console.height), console=console, screen=True, auto_refresh=False) as live:
+        async for name, data in events:
+            view.hear(name, data)
+            if name in {"figures", "full_status"}:
+                live.update(view.render(console.height), refresh=True)
 
 
 class View:

@@ -90,8 +90,8 @@ def run_import(
     """
     with ExitStack() as stack:
         file = sys.stdin.buffer if source is None else stack.enter_context(source.open("rb"))
-        lines = stack.enter_context(seen("lines"))(_read(file))
-        made, count = asyncio.run(_with_service(config, url, key, lambda s: restore(s, iter(lines), name)))
+        lines = seen("lines", _read(file))
+        made, count = asyncio.run(_with_service(config, url, key, lambda s: restore(s, lines, name)))
     if as_json:
         print(json.dumps({"collection": made, "points": count}, indent=2))
     else:
