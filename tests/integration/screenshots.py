@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests.integration.service import Service
 from tests.integration.upstream import Upstream
-from tests.integration.visitor import CHAT, PHONE, ROOT, Visitor, ask, chat, chromium, furnish, furnished
+from tests.integration.visitor import CHAT, DESKTOP, PHONE, ROOT, Visitor, ask, chat, chromium, furnish, furnished
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 LARGEST = 150 * 1024
@@ -33,15 +33,10 @@ def main() -> None:
         furnish(service)
         ask(service, CHAT, chat("smollm2", "Say hello.", max_tokens=8))
         busy(service)
-        for scheme in ("light", "dark"):
-            with Visitor(browser, service, scheme=scheme) as visitor:
-                for name, look in LOOKS.items():
-                    look(visitor)
-                    take(visitor, f"console-{name}-{scheme}")
-        with Visitor(browser, service, viewport=PHONE) as visitor:
-            for name in ("overview", "models", "playground"):
+        for name, scheme, viewport in SHOWN:
+            with Visitor(browser, service, scheme=scheme, viewport=viewport) as visitor:
                 LOOKS[name](visitor)
-                take(visitor, f"console-{name}-phone")
+                take(visitor, f"console-{name}-{'phone' if viewport is PHONE else scheme}")
 
 
 def busy(service: Service) -> None:
@@ -97,6 +92,24 @@ LOOKS = {
     "cache": page("cache"),
     "settings": page("settings"),
 }
+
+
+SHOWN = [
+    ("overview", "light", DESKTOP),
+    ("overview", "dark", DESKTOP),
+    ("overview", "light", PHONE),
+    ("models", "dark", DESKTOP),
+    ("models", "light", PHONE),
+    ("playground", "light", DESKTOP),
+    ("request", "light", DESKTOP),
+    ("requests", "dark", DESKTOP),
+    ("queue", "light", DESKTOP),
+    ("usage", "light", DESKTOP),
+    ("keys", "light", DESKTOP),
+    ("cache", "dark", DESKTOP),
+    ("settings", "light", DESKTOP),
+]
+"""What is looked at, in which colours and how large."""
 
 
 def take(visitor: Visitor, name: str) -> None:

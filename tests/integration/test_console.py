@@ -149,7 +149,9 @@ def test_a_model_is_loaded_pinned_unpinned_and_unloaded(visit, service):
     visitor = visit("models/smollm2")
     page, row = visitor.page, visitor.row("smollm2")
     row.get_by_role("button", name="Load").click()
+    expect(page.get_by_role("progressbar", name="Loading smollm2")).to_be_visible()
     expect(row).to_contain_text("ready", timeout=90_000)
+    expect(page.get_by_role("progressbar")).to_have_count(0)
     row.get_by_role("button", name="Pin").click()
     expect(row).to_contain_text("pinned")
     assert ask(service, "/v1/models/smollm2/status")["pinned"] is True
@@ -299,6 +301,7 @@ def test_a_key_is_made_shown_once_used_changed_rotated_and_revoked(visit, servic
     key = page.locator(".secret code").inner_text()
     assert ask(service, "/v1/me", key=key)["limits"]["requests"] == "50/hour"
     page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_text("Tier premium")).to_be_visible()
     expect(visitor.row("robot")).to_contain_text("$2.50 / month")
     assert key not in page.content()
     visitor.row("robot").get_by_role("button", name="Edit").click()

@@ -2,9 +2,9 @@
 
 import { call, keep, key as held, segment } from "../api.js";
 import { h } from "../ui/dom.js";
-import { count, money, when } from "../ui/format.js";
+import { count, money, seconds, when } from "../ui/format.js";
 import { attempt, choice, dialog, field, input, say, sure, typed } from "../ui/forms.js";
-import { badge, button, card, empty, head, iconButton, table, tabs } from "../ui/page.js";
+import { badge, button, card, empty, facts, head, iconButton, table, tabs } from "../ui/page.js";
 
 const TONES = { active: "good", expired: "warn", revoked: "" };
 const TABS = [
@@ -20,6 +20,7 @@ export async function open(view) {
 async function keys(view) {
   let all = [];
   let revoked = false;
+  const { limits: general } = (await call("v1/config", view)).values;
 
   async function look() {
     all = (await call("v1/keys", view)).data;
@@ -82,10 +83,21 @@ async function keys(view) {
       card("", { key: "keys", class: "flush" }, shown.length
         ? table("Keys", columns, shown, { key: (one) => one.id })
         : empty("There are no keys", held() ? "Keys of the settings are not in this list." : "As long as there are none, whoever reaches the service from this machine may do everything.")),
+      tiers(general),
     );
   }
 
   await look();
+}
+
+/** What counts for all keys of a tier, and for everybody: the settings' own. */
+function tiers({ tiers: by, endpoints, requests, window }) {
+  const all = [
+    ...Object.entries(by).map(([name, rates]) => [`Tier ${name}`, rates]),
+    ...Object.entries(endpoints).map(([path, rates]) => [path, rates]),
+    requests && ["Everybody", `${count(requests)} in ${seconds(window)}`],
+  ].filter(Boolean);
+  return card("Limits of the settings", { key: "tiers", side: h("a", { href: "#/settings?find=limits" }, "Settings") }, all.length ? facts(all) : h("p.muted", {}, "None: only what a key says of itself counts."));
 }
 
 const label = (one) => one.name || one.id;

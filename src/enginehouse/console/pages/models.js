@@ -12,7 +12,7 @@ const RANK = { loading: 0, draining: 1, ready: 2, failed: 3, off: 4 };
 const MOST_LINES = 500;
 
 export async function open(view) {
-  const page = { models: [], states: {}, vram: null, text: "", type: "", chosen: view.rest, why: null, log: null };
+  const page = { models: [], states: {}, vram: null, text: "", type: "", chosen: view.rest, why: null, log: null, progress: {} };
   const path = (id, what) => `v1/models/${segment(id)}/${what}`;
 
   async function look() {
@@ -25,6 +25,18 @@ export async function open(view) {
   async function lookAtOne() {
     page.why = (await call(`${path(page.chosen, "status")}?explain=1`, view)).explanation;
   }
+
+  /** What is known of loads under way; nobody is asked while there are none. */
+  async function follow() {
+    const loading = Object.keys(page.states).filter((id) => page.states[id].status === "loading");
+    const asked = loading.map(async (id) => [id, (await call(`${path(id, "status")}?explain=1`, view)).explanation.now[0]]);
+    const before = Object.keys(page.progress).length;
+    page.progress = Object.fromEntries(await Promise.all(asked));
+    if (before || loading.length) draw();
+  }
+
+  const underWay = (id) =>
+    page.states[id]?.status === "loading" && h("div.stack", {}, h("div.sliding", { role: "progressbar", "aria-label": `Loading ${id}` }), h("p.muted.small", {}, page.progress[id] ?? "It is being loaded."));
 
   let soon = null;
   const lookSoon = () => {
@@ -60,7 +72,7 @@ export async function open(view) {
       status === "failed" && button("Reset", act(id, "reset", `${id} may be tried again.`), { kind: "small", "aria-label": `Reset ${id}` }),
       status === "off" || status === "failed"
         ? button("Load", act(id, "load?wait=false", `${id} is being loaded.`), { kind: "small", "aria-label": `Load ${id}` })
-        : button("Unload", unload(id), { kind: "small", "aria-label": `Unload ${id}`, disabled: status === "draining" }),
+        : button(status === "loading" ? "Stop" : "Unload", unload(id), { kind: "small", "aria-label": `Unload ${id}`, disabled: status === "draining" }),
     );
   }
 
@@ -129,7 +141,7 @@ export async function open(view) {
     const shown = list();
     const one = page.models.find((model) => model.id === page.chosen);
     const rows = shown.length
-      ? table("Models", columns, shown, { key: (model) => model.id, attributes: (model) => ({ class: model.id === page.chosen ? "chosen" : "" }) })
+      ? table("Models", columns, shown, { key: (model) => model.id, attributes: (model) => ({ class: model.id === page.chosen ? "chosen" : "" }), below: (model) => underWay(model.id) })
       : empty("No model fits", "Nothing in the list has this name and type.");
     view.draw(
       head("Models", `${count(page.models.length)} models, ${count(page.models.filter((model) => status(model) === "ready").length)} in memory.`, filters),
@@ -146,6 +158,7 @@ export async function open(view) {
   hear("full_status", view.signal, (told) => ((page.states = told.models), draw()));
   hear("model_update", view.signal, (told) => ((page.states[told.model_id] = told), draw(), lookSoon()));
   view.every(5000, look);
+  view.every(1000, follow);
 }
 
 const logBox = () => h("pre.log", { keep: true, tabindex: "0", role: "log", "aria-label": "Engine log" }, "It has written nothing yet.");

@@ -54,7 +54,7 @@ export async function open(view) {
       card("At work", {}, lines([
         { name: "running", tone: "1", points: over((one) => one.active) },
         { name: "waiting", tone: "3", points: over((one) => one.queued) },
-      ], { label: "Requests at work", write: count, least: 4, span: SPAN })),
+      ], { label: "Requests at work", write: rate, least: 4, span: SPAN })),
     );
 
   function models() {

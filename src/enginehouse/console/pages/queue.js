@@ -18,13 +18,13 @@ export async function open(view) {
   const columns = [
     { title: "Model", cell: ([id, line]) => [h("a.link-name", { href: `#/models/${encodeURIComponent(id)}` }, id), line.scope !== "replica" && h("div.muted.small", {}, line.scope === "shared" ? "shared by all replicas" : "alone: the shared store is away")] },
     { title: "Slots", cell: ([id, line]) => h("div.stack", {}, h("span.num", {}, `${count(line.active)} of ${count(line.slots)}`), meter(line.active, line.slots, { tone: line.active >= line.slots ? "warn" : "", name: `${id}: ${line.active} of ${line.slots} slots taken` })) },
-    ...PRIORITIES.map((priority) => ({ title: priority, num: true, cell: ([, line]) => count(line.queued[priority]) })),
+    ...PRIORITIES.map((priority) => ({ title: priority[0].toUpperCase() + priority.slice(1), num: true, cell: ([, line]) => count(line.queued[priority]) })),
     { title: "Wait p50", num: true, hide: true, cell: ([, line]) => milliseconds(line.wait_p50_ms) },
     { title: "Wait p95", num: true, cell: ([, line]) => milliseconds(line.wait_p95_ms) },
     { title: "Served", num: true, hide: true, cell: ([, line]) => count(line.served) },
     { title: "Refused", num: true, hide: true, cell: ([, line]) => count(line.rejected) },
     { title: "Timed out", num: true, hide: true, cell: ([, line]) => count(line.timed_out) },
-    { title: "Left", num: true, hide: true, cell: ([, line]) => count(line.left) },
+    { title: "Gave up", num: true, hide: true, cell: ([, line]) => count(line.left) },
   ];
 
   async function look() {

@@ -12,7 +12,7 @@ const TABS = [
   ["#/requests", "Requests"],
   ["#/requests/errors", "What goes wrong"],
 ];
-const ENDS = [["", "Any"], ["completed", "Completed"], ["failed", "Failed"], ["refused", "Refused"], ["cancelled", "Left by the caller"]];
+const ENDS = [["", "Any"], ["completed", "Completed"], ["failed", "Failed"], ["refused", "Refused"], ["cancelled", "Given up by the caller"]];
 const TIERS = [["", "Any"], ["exact", "Exact hit"], ["semantic", "Hit in other words"], ["miss", "Miss"], ["bypass", "Not looked for"]];
 const SPEEDS = [["", "Any"], ["1000", "Over 1 s"], ["5000", "Over 5 s"], ["30000", "Over 30 s"]];
 

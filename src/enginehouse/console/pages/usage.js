@@ -4,7 +4,7 @@ import { ask, call } from "../api.js";
 import { bars } from "../ui/chart.js";
 import { h } from "../ui/dom.js";
 import { download } from "../ui/files.js";
-import { count, money, NONE, percent } from "../ui/format.js";
+import { count, money, NONE, percent, rate } from "../ui/format.js";
 import { attempt, choice, field, input } from "../ui/forms.js";
 import { button, card, empty, facts, figure, head, loading, meter, table, trouble } from "../ui/page.js";
 
@@ -75,7 +75,7 @@ export async function open(view) {
     h(
       "div.figures",
       { key: "figures" },
-      figure("Requests", count(told.total_requests), `${count(told.failed_requests)} failed · ${count(told.cancelled_requests)} left`),
+      figure("Requests", count(told.total_requests), `${count(told.failed_requests)} failed · ${count(told.cancelled_requests)} given up`),
       figure("Tokens", count(told.total_tokens), `${count(told.input_tokens + told.cached_input_tokens)} in · ${count(told.output_tokens)} out`),
       figure("Cost", told.total_cost === null ? NONE : money(told.total_cost), told.unpriced_requests ? `${count(told.unpriced_requests)} requests have no price` : "every request has a price"),
       figure("From the cache", told.total_requests ? percent(told.cached_requests / told.total_requests) : NONE, `${count(told.cached_requests)} requests`),
@@ -94,10 +94,10 @@ export async function open(view) {
     return h(
       "div.columns",
       { key: "days" },
-      card("Requests by day", {}, bars([{ name: "requests", tone: "1", values: of((one) => one.requests) }], names, { label: "Requests by day", write: count, least: 4 })),
+      card("Requests by day", {}, bars([{ name: "requests", tone: "1", values: of((one) => one.requests) }], names, { label: "Requests by day", write: rate, least: 4 })),
       card(priced ? "Cost by day" : "Tokens by day", {}, priced
         ? bars([{ name: "cost", tone: "2", values: of((one) => one.cost) }], names, { label: "Cost by day", write: money })
-        : bars([{ name: "tokens", tone: "2", values: of((one) => one.tokens) }], names, { label: "Tokens by day", write: count, least: 4 })),
+        : bars([{ name: "tokens", tone: "2", values: of((one) => one.tokens) }], names, { label: "Tokens by day", write: count, least: 10 })),
     );
   }
 

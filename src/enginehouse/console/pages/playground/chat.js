@@ -5,7 +5,7 @@ import { h, render } from "../../ui/dom.js";
 import { count, milliseconds, rate } from "../../ui/format.js";
 import { area, choice, field, input, say, tick } from "../../ui/forms.js";
 import { badge, button, card, empty } from "../../ui/page.js";
-import { phases, tier, told } from "./timing.js";
+import { isHit, phases, tier, told } from "./timing.js";
 
 const SCHEMA = `{
   "type": "object",
@@ -142,7 +142,7 @@ async function listen(request, turn, signal, draw) {
   const began = performance.now();
   try {
     const answer = await ask("v1/chat/completions", { ...request, signal });
-    Object.assign(turn, { tier: tier(answer), phases: phases(answer), id: answer.headers.get("X-Request-ID") });
+    Object.assign(turn, { hit: isHit(answer), tier: tier(answer), phases: phases(answer), id: answer.headers.get("X-Request-ID") });
     for await (const { data } of framesOf(answer)) {
       if (data === "[DONE]") continue; // hanging up here would be leaving before the end
       hear(JSON.parse(data), turn, began);
@@ -182,7 +182,7 @@ function bubble(turn, index) {
 
 function foot(turn) {
   const tokens = turn.usage?.completion_tokens;
-  const speed = tokens > 1 && turn.took > turn.first ? ((tokens - 1) * 1000) / (turn.took - turn.first) : null;
+  const speed = !turn.hit && tokens > 1 && turn.took > turn.first ? ((tokens - 1) * 1000) / (turn.took - turn.first) : null;
   return h(
     "div.turn-foot",
     {},

@@ -14,6 +14,9 @@ export function phases(answer) {
   });
 }
 
+/** Whether it was kept from an earlier question. */
+export const isHit = (answer) => ["exact", "semantic"].includes(answer.headers.get("X-Enginehouse-Cache"));
+
 /** Which cache answered, if any. */
 export function tier(answer) {
   const name = answer.headers.get("X-Enginehouse-Cache");
