@@ -11,13 +11,15 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.integration.service import Service
+from tests.integration.service import Service, Stream
 from tests.integration.upstream import Upstream
 from tests.integration.visitor import CHAT, DESKTOP, PHONE, ROOT, Visitor, ask, chat, chromium, furnish, furnished
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 LARGEST = 150 * 1024
 TRAFFIC_SECONDS = 75
+TALK = chat("narrow", "leave me talking", stream=True)
+WAITING = [{}, {"X-Request-Priority": "high"}, {}, {}, {"X-Request-Priority": "low"}]
 QUESTIONS = ["What is a lease?", "What is a slot?", "Who waits?", "What is a tenant?", "What is a resident?"]
 
 
@@ -37,6 +39,8 @@ def main() -> None:
             with Visitor(browser, service, scheme=scheme, viewport=viewport) as visitor:
                 LOOKS[name](visitor)
                 take(visitor, f"console-{name}-{'phone' if viewport is PHONE else scheme}")
+        with Visitor(browser, service) as visitor:
+            queue(visitor)
 
 
 def busy(service: Service) -> None:
@@ -83,7 +87,6 @@ def one_request(visitor: Visitor) -> None:
 LOOKS = {
     "overview": page("overview"),
     "models": one_model,
-    "queue": page("queue"),
     "playground": conversation,
     "requests": page("requests"),
     "request": one_request,
@@ -103,13 +106,22 @@ SHOWN = [
     ("playground", "light", DESKTOP),
     ("request", "light", DESKTOP),
     ("requests", "dark", DESKTOP),
-    ("queue", "light", DESKTOP),
     ("usage", "light", DESKTOP),
     ("keys", "light", DESKTOP),
     ("cache", "dark", DESKTOP),
     ("settings", "light", DESKTOP),
 ]
 """What is looked at, in which colours and how large."""
+
+
+def queue(visitor: Visitor) -> None:
+    """With somebody in it."""
+    streams = [Stream(visitor.service, CHAT, TALK, headers={"X-API-Key": ROOT, **more}) for more in WAITING]
+    visitor.go("queue")
+    expect(visitor.figure("Waiting")).not_to_have_text("0")
+    take(visitor, "console-queue-light")
+    for stream in streams:
+        stream.hang_up()
 
 
 def take(visitor: Visitor, name: str) -> None:

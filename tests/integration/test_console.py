@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.integration.service import Service
+from tests.integration.service import Service, Stream
 from tests.integration.upstream import Upstream
 from tests.integration.visitor import CHAT, EVIL, PHONE, ROOT, Visitor, ask, chat, chromium, furnish, furnished
 
@@ -108,6 +108,23 @@ def test_the_queue_agrees(visit, service):
     shown = visitor.page.locator("tbody tr").count()
     visitor.page.get_by_label("Models that nobody asked yet too").check()
     expect(visitor.page.locator("tbody tr")).not_to_have_count(shown)
+
+
+def test_those_who_wait_are_seen_as_they_come_and_go(visit, service):
+    visitor = visit("queue")
+    body = chat("narrow", "leave me talking", stream=True)
+    key = {"X-API-Key": ROOT}
+    running = Stream(service, CHAT, body, headers=key)
+    running.read_until(b"word")
+    waiting = [Stream(service, CHAT, body, headers={**key, "X-Request-Priority": p}) for p in ("high", "low")]
+    expect(visitor.figure("Waiting")).to_have_text("2")
+    expect(visitor.row("narrow")).to_contain_text("1 of 1")
+    assert visitor.row("narrow").locator("td").all_inner_texts()[2:5] == ["1", "0", "1"]
+    visitor.go("overview")
+    expect(visitor.figure("Running")).to_have_text("1")
+    for stream in (*waiting, running):
+        stream.hang_up()
+    expect(visitor.figure("Running")).to_have_text("0")
 
 
 def test_usage_agrees_and_comes_as_a_file(visit, service):
@@ -332,7 +349,7 @@ def test_requests_are_narrowed_and_one_shows_its_way(visit, service):
     page.get_by_label("Cache").select_option("exact")
     expect(visitor.row("miss")).to_have_count(0)
     page.locator("tbody tr a").first.click()
-    expect(page.get_by_role("group", name="Where its time went")).to_contain_text("cache")
+    expect(page.get_by_role("group", name="Where its time went")).to_contain_text("in all")
     told = ask(service, "/v1/telemetry/requests?cache=exact")["data"][0]
     expect(page.locator("main code").first).to_have_text(told["request_id"])
     visitor.go("requests/errors")

@@ -32,7 +32,7 @@ def chromium():
 
 
 def furnished(folder: Path, upstream, *, hostile=True) -> Service:
-    """A service with the default models, one with a price, and one with a hostile name; it caches."""
+    """A service with the default models, one with a price, one with a single slot, and one with a hostile name."""
     (folder / "data").mkdir()
     (CACHE / "artifacts").mkdir(parents=True, exist_ok=True)
     (folder / "data" / "artifacts").symlink_to(CACHE / "artifacts")
@@ -44,9 +44,11 @@ def furnished(folder: Path, upstream, *, hostile=True) -> Service:
         "cache": {"enabled": True, "semantic": {"model": "minilm"}},
         "models": {
             "echo": priced,
-            **({EVIL: {**theirs, "name": "<b onclick=alert(1)>bold</b>"}} if hostile else {}),
+            "narrow": {**theirs, "slots": 1},
         },
     }
+    if hostile:
+        config["models"][EVIL] = {**theirs, "name": "<b onclick=alert(1)>bold</b>"}
     return Service(folder, config)
 
 
