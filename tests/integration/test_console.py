@@ -356,6 +356,23 @@ def test_requests_are_narrowed_and_one_shows_its_way(visit, service):
     expect(page.locator("tbody")).to_contain_text("You asked for it.")
 
 
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit):
+    visitor = visit("requests")
+    page, held = visitor.page, []
+
+    def hold(route):
+        held.append(route)
+
+    page.route(re.compile("outcome=failed"), hold)
+    page.get_by_label("Outcome").select_option("failed")
+    page.get_by_label("Outcome").select_option("completed")
+    expect(visitor.row("invalid_request_error")).to_have_count(0)
+    with page.expect_response(re.compile("outcome=failed")):
+        held[0].continue_()
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    expect(visitor.row("invalid_request_error")).to_have_count(0)
+
+
 def test_the_cache_is_purged_when_somebody_is_sure(visit, service):
     ask(service, CHAT, chat("echo", "to be purged"))
     visitor = visit("cache")

@@ -25,11 +25,14 @@ async function list(view) {
   const asked = Object.fromEntries(view.query);
   let requests = [];
   let cursor = null;
+  let latest = 0;
 
   const query = (more) => new URLSearchParams({ limit: "50", ...asked, ...more });
 
   async function look() {
+    const mine = ++latest;
     const page = await call(`v1/telemetry/requests?${query({})}`, view);
+    if (mine !== latest) return; // something else was asked for meanwhile
     requests = page.data;
     cursor = page.next_cursor;
     draw();

@@ -19,20 +19,21 @@ export async function open(view) {
   let told = null;
   let saved = null;
   let wrong = null;
+  let latest = 0;
 
   const query = () => new URLSearchParams({ start_date: asked.start, end_date: asked.end, group_by: asked.by, ...(asked.user ? { user_id: asked.user } : {}) });
 
   async function look() {
-    wrong = null;
-    try {
-      told = await call(`v1/llm/usage?${query()}`, view);
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      wrong = error;
-    }
+    const mine = ++latest;
+    const [answer, refused] = await call(`v1/llm/usage?${query()}`, view).then((found) => [found, null], (error) => [null, error]);
+    if (mine !== latest || view.signal.aborted) return; // something else was asked for meanwhile
+    told = answer ?? told;
+    wrong = refused;
     draw();
     const savings = new URLSearchParams([...query()].filter(([name]) => name !== "group_by"));
-    saved = wrong ? null : await call(`v1/llm/savings?${savings}`, view).catch(() => null);
+    const could = wrong ? null : await call(`v1/llm/savings?${savings}`, view).catch(() => null);
+    if (mine !== latest) return;
+    saved = could;
     draw();
   }
 
