@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
 
-.PHONY: help setup run test kills outage stops check format bench bench-cache bench-classify soak screenshots docs lock clean
+.PHONY: help setup run test kills outage stops check format bench bench-peers bench-cache bench-classify soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: setup ## Measure what the gateway adds to a request and write docs/benchm
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench residency
 	$(BIN)/python -m bench admission
+
+bench-peers: setup ## Measure LiteLLM and Portkey side by side with Enginehouse and write docs/peers.md (installs them once)
+	$(BIN)/python -m bench peers
 
 bench-cache: setup ## Hold the semantic cache against questions it never saw and write docs/cache-quality.md (minutes)
 	@mkdir -p .bench/fow-cache

@@ -18,6 +18,7 @@ from bench.access import access_costs
 from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
 from bench.jsons import costs
+from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
 from bench.recall import recall_costs
@@ -26,7 +27,7 @@ from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.semantic import semantic_costs
 from bench.sockets import socket_cost
-from bench.systems import YARDSTICK
+from bench.systems import FULL, YARDSTICK
 from bench.turnover import turnover
 from bench.usage import usage_costs
 from bench.vectors import vector_costs
@@ -81,6 +82,30 @@ def prototypes(
     """Measure the measuring sticks side by side."""
     names = [f"prototype:{letter}" for letter in PROTOTYPES]
     _measure(_plan(names, scenario, seconds, rounds), output, as_json)
+
+
+@app.command()
+def peers(
+    seconds: Seconds = 5,
+    rounds: Rounds = 3,
+    scenario: Only = None,
+    output: Annotated[Path, typer.Option(help="The page to write.", show_default="docs/peers.md")] = ROOT
+    / "docs"
+    / "peers.md",
+    as_json: AsJson = False,
+) -> None:
+    """Install LiteLLM and Portkey into folders of their own, and measure Enginehouse beside them."""
+    console = Console(stderr=True)
+    for name in PEERS:
+        with console.status(f"installing {PEERS[name].package}, once"):
+            try:
+                installed(name)
+            except BenchError as error:
+                console.print(str(error), style="red", markup=False)
+                raise typer.Exit(1) from error
+    names = ["enginehouse", FULL, *PEERS, YARDSTICK]
+    plan = _plan(names, scenario or ["saturation", "streams"], seconds, rounds)
+    _measure(plan, output, as_json, title="Beside other gateways", renewal="make bench-peers")
 
 
 @app.command("json")
@@ -235,7 +260,7 @@ def _chosen(only: list[str] | None) -> list[Scenario]:
     return [known[name] for name in known if only is None or name in only]
 
 
-def _measure(plan: Plan, output: Path | None, as_json: bool) -> None:
+def _measure(plan: Plan, output: Path | None, as_json: bool, **page: str) -> None:
     """Run the plan; exit 1 when it could not be measured or requests failed."""
     signal.signal(signal.SIGTERM, _terminated)
     report = _run(plan, Console(stderr=True))
@@ -244,7 +269,7 @@ def _measure(plan: Plan, output: Path | None, as_json: bool) -> None:
     else:
         show(report, Console())
     if output is not None:
-        output.write_text(markdown(report))
+        output.write_text(markdown(report, **page))
     raise typer.Exit(1 if failures(report) else 0)
 
 

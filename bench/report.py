@@ -8,10 +8,11 @@ from rich.table import Table as RichTable
 
 from bench.figures import Band, Figure, Neighbours, band, figures, gather, is_bench_bound
 from bench.machine import Machine
+from bench.peers import PEERS
 from bench.prototypes import PROTOTYPES
 from bench.run import Report
 from bench.scenarios import Scenario
-from bench.systems import DIRECT, YARDSTICK
+from bench.systems import DIRECT, FULL, YARDSTICK
 
 __all__ = ["Table", "failures", "markdown", "show", "tables"]
 
@@ -29,7 +30,8 @@ class Table(Struct, frozen=True):
 
 def tables(report: Report) -> list[Table]:
     """A table a scenario, and one of what the gateways cost by being there."""
-    return [*(_scenario_table(report, scenario) for scenario in report.plan.scenarios), _presence_table(report)]
+    scenarios = [_scenario_table(report, scenario) for scenario in report.plan.scenarios]
+    return [*scenarios, _presence_table(report), *_peer_tables(report)]
 
 
 def failures(report: Report) -> list[str]:
@@ -54,14 +56,14 @@ def show(report: Report, console: Console) -> None:
         console.print(line)
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, title: str = "Benchmarks", renewal: str = "make bench") -> str:
     """The page: how it was measured, on what, and the tables."""
     return "\n".join(
         [
-            "# Benchmarks",
+            f"# {title}",
             "",
             f"Written on {report.date} by `{report.command}`; a later run replaces this page.",
-            "`make bench` renews it, `python -m bench --help` lists what else can be measured.",
+            f"`{renewal}` renews it, `python -m bench --help` lists what else can be measured.",
             "",
             *_METHOD,
             "",
@@ -129,6 +131,25 @@ def _presence_table(report: Report) -> Table:
     return Table("Start and resident memory", columns, rows)
 
 
+def _peer_tables(report: Report) -> list[Table]:
+    """How many times as much as each other gateway ours does, in the same round."""
+    ours = [name for name in ("enginehouse", FULL) if name in report.plan.gateways]
+    peers = [name for name in PEERS if name in report.plan.gateways]
+    asked = [scenario for scenario in report.plan.scenarios if scenario.rate is None]
+    rows = [
+        [f"{own} / {peer}", *(_times(report, scenario, own, peer) for scenario in asked)]
+        for own in ours
+        for peer in peers
+    ]
+    return [Table("Times as much, in the same round", ["", *(s.title for s in asked)], rows)] if rows else []
+
+
+def _times(report: Report, scenario: Scenario, own: str, peer: str) -> str:
+    pairs = zip(gather(report, scenario.name, own), gather(report, scenario.name, peer), strict=True)
+    times = band([a.own.answers / b.own.answers if b.own.answers else None for a, b in pairs])
+    return _cell(times, "{:.1f}", "") or "it answered none"
+
+
 def _mib(count: int) -> str:
     return f"{count / 2**20:.0f}"
 
@@ -146,6 +167,11 @@ def _notes(report: Report) -> list[str]:
     for letter, prototype in PROTOTYPES.items():
         if f"prototype:{letter}" in plan.gateways:
             notes.append(f"`prototype:{letter}` is a measuring stick, no gateway: {prototype.choice}.")
+    notes += [f"`{name}`: {PEERS[name].terms}." for name in PEERS if name in plan.gateways]
+    if FULL in plan.gateways:
+        notes.append(
+            f"`{FULL}`: a key that is checked, limits that are counted, caches that are asked, the ledger."
+        )
     return notes
 
 

@@ -119,7 +119,7 @@ def _measured(
 
 def _work(scenario: Scenario, system: System, seconds: float) -> Work:
     gateway = system.gateway.pid if system.gateway else None
-    return scenario.work(system.port, gateway, system.upstream.pid, seconds)
+    return scenario.work(system.port, gateway, system.upstream.pid, seconds, system.headers)
 
 
 def _load(work: Work, cores: Cores) -> Sample:

@@ -32,10 +32,11 @@ class Scenario(Struct, frozen=True, kw_only=True):
         """Whether answers are streams."""
         return self.chunks > 0
 
-    def work(self, port: int, gateway: int | None, upstream: int, seconds: float) -> Work:
+    def work(self, port: int, gateway: int | None, upstream: int, seconds: float, headers: dict[str, str]) -> Work:
         """The load generator's work on one system."""
         return Work(
             port=port,
+            headers=headers,
             path="/v1/chat/completions",
             body=self.body(),
             stream=self.stream,

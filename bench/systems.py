@@ -9,10 +9,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from bench.peers import PEERS, installed
 from bench.processes import BenchError, Child, Cores, free_port, running
 from bench.prototypes import PROTOTYPES
 
-__all__ = ["DIRECT", "YARDSTICK", "System", "configuration", "gateway_names", "standing"]
+__all__ = ["DIRECT", "FULL", "YARDSTICK", "System", "configuration", "gateway_names", "standing"]
 
 DIRECT = "direct"
 """The baseline: the load generator asks the mock itself."""
@@ -28,11 +29,17 @@ class System(Struct, frozen=True):
     gateway: Child | None
     """The process that is weighed; None for the baseline."""
     upstream: Child
+    headers: dict[str, str] = {}
+    """What its requests have to say beside the key."""
+
+
+FULL = "enginehouse:full"
+"""Enginehouse with everything on: a stored key and limits, both caches, the ledger, metrics and telemetry."""
 
 
 def gateway_names() -> list[str]:
     """What may be measured."""
-    return ["enginehouse", *(f"prototype:{letter}" for letter in PROTOTYPES)]
+    return ["enginehouse", FULL, *(f"prototype:{letter}" for letter in PROTOTYPES), *PEERS]
 
 
 @contextmanager
@@ -52,12 +59,18 @@ def standing(names: Sequence[str], models: Sequence[str], folder: Path, cores: C
         systems = [System(DIRECT, mock.port, None, mock)]
         for name in names:
             gateway = stack.enter_context(_gateway(name, mock.port, models, folder, cores))
-            systems.append(System(name, gateway.port, gateway, mock))
+            systems.append(System(name, gateway.port, gateway, mock, _headers(name, mock.port)))
         yield systems
 
 
-def configuration(port: int, upstream: int, models: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Enginehouse's settings for a run: the mock's models, and slots and queue that never are the limit."""
+def configuration(
+    port: int, upstream: int, models: Sequence[str], folder: Path, *, full: bool = False
+) -> dict[str, Any]:
+    """Enginehouse's settings for a run: the mock's models, and slots and queue that never are the limit.
+
+    Args:
+        full: callers show a key, are counted, and are looked for in the caches.
+    """
     model = {
         "kind": "chat",
         "engine": "openai",
@@ -65,12 +78,17 @@ def configuration(port: int, upstream: int, models: Sequence[str], folder: Path)
         "api_key": "bench",
         "slots": 10_000,
     }
+    many = 10**9
+    guarded = {
+        "auth": {"api_keys": ["bench"]},
+        "limits": {"tiers": {"admin": f"{many}/hour, {many} tokens/minute, 10000 at once"}},
+    }
     return {
+        **(guarded if full else {"cache": {"enabled": False}}),
         "server": {"host": "127.0.0.1", "port": port},
         "log": {"level": "warning"},
         "data_dir": str(folder),
         "default_models": False,
-        "cache": {"enabled": False},
         "admission": {"max_queue_size": 10_000},
         "models": dict.fromkeys(models, model),
     }
@@ -80,8 +98,11 @@ def configuration(port: int, upstream: int, models: Sequence[str], folder: Path)
 def _gateway(name: str, upstream: int, models: Sequence[str], folder: Path, cores: Cores) -> Generator[Child]:
     port = free_port()
     log = folder / f"{name.replace(':', '-')}.log"
-    if name == "enginehouse":
-        command, ready = _enginehouse(port, upstream, models, folder), "/ready"
+    if name in ("enginehouse", FULL):
+        command, ready = _enginehouse(port, upstream, models, folder, full=name == FULL), "/ready"
+    elif name in PEERS:
+        peer = PEERS[name]
+        command, ready = peer.command(installed(name), port, _base_url(upstream), models), peer.ready
     elif name in gateway_names():
         command, ready = _prototype(name.partition(":")[2], port, upstream), "/health"
     else:
@@ -90,9 +111,15 @@ def _gateway(name: str, upstream: int, models: Sequence[str], folder: Path, core
         yield child
 
 
-def _enginehouse(port: int, upstream: int, models: Sequence[str], folder: Path) -> list[str]:
-    file = folder / "enginehouse.json"
-    file.write_text(json.dumps(configuration(port, upstream, models, folder)))
+def _headers(name: str, upstream: int) -> dict[str, str]:
+    return dict(PEERS[name].headers(_base_url(upstream))) if name in PEERS else {}
+
+
+def _enginehouse(port: int, upstream: int, models: Sequence[str], folder: Path, *, full: bool) -> list[str]:
+    own = folder / ("full" if full else "plain")
+    own.mkdir()
+    file = own / "enginehouse.json"
+    file.write_text(json.dumps(configuration(port, upstream, models, own, full=full)))
     place = ["--host", "127.0.0.1", "--port", str(port)]
     return [sys.executable, "-m", "enginehouse", "serve", "--config", str(file), *place]
 

@@ -46,9 +46,10 @@ def requests(work: Work) -> Iterator[bytes]:
     Numbers go on with the clock, so that they are not those of the measurement before.
     """
     length = len(work.body % 0)
+    more = "".join(f"{name}: {value}\r\n" for name, value in work.headers.items()).replace("%", "%%")
     template = (
         f"POST {work.path} HTTP/1.1\r\nhost: 127.0.0.1:{work.port}\r\ncontent-type: application/json\r\n"
-        f"authorization: Bearer bench\r\ncontent-length: {length}\r\n\r\n{work.body}"
+        f"authorization: Bearer bench\r\n{more}content-length: {length}\r\n\r\n{work.body}"
     ).encode()
     return (template % number for number in count(time_ns() // 1000 % 10**11))
 

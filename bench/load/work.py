@@ -19,6 +19,8 @@ class Work(Struct, frozen=True, kw_only=True):
     path: str
     body: str
     """A `%` template with one integer, the request's number: no two bodies are alike, no cache can answer."""
+    headers: dict[str, str] = {}
+    """Beside those of every request; the key is `bench`."""
     stream: bool
     chunks: int
     """Stamped chunks that a whole stream has."""

@@ -35,9 +35,10 @@ def test_a_body_is_as_long_as_it_says(size, number):
 
 
 def test_requests_differ_and_say_their_length():
-    work = SCENARIOS[0].work(port=9000, gateway=None, upstream=1, seconds=1)
+    work = SCENARIOS[0].work(port=9000, gateway=None, upstream=1, seconds=1, headers={"x-100": "5%"})
     one, other = islice(requests(work), 2)
     assert one != other
     head, _, body = one.partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head
+    assert b"x-100: 5%\r\n" in head
     assert len(body) == SCENARIOS[0].body_bytes

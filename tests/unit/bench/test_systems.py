@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.peers import PEERS
 from bench.prototypes import PROTOTYPES
 from bench.systems import YARDSTICK, configuration, gateway_names
 from enginehouse.settings.schema import Settings
@@ -15,6 +16,13 @@ def test_the_configuration_is_valid_and_points_to_the_mock():
     assert list(settings.models) == ["mock", "mock-c64"]
 
 
+def test_with_everything_on_callers_are_known_and_counted():
+    settings = Settings.model_validate(configuration(8123, 9123, ["mock"], Path("/nowhere"), full=True))
+    assert settings.auth.api_keys
+    assert settings.cache.enabled
+    assert "admin" in settings.limits.tiers
+
+
 def test_every_prototype_can_be_named():
     assert YARDSTICK in gateway_names()
-    assert len(gateway_names()) == 1 + len(PROTOTYPES)
+    assert len(gateway_names()) == 2 + len(PROTOTYPES) + len(PEERS)
