@@ -4,16 +4,39 @@ They err on the side of not caching: what is taken for one of these by mistake i
 """
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["PERSONAL", "REFUSED", "SECRET", "VOLATILE"]
-
-
-def _words(*words: str) -> "re.Pattern[str]":
-    """Any of these, as whole words."""
-    return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
+__all__ = ["PERSONAL", "REFUSED", "SECRET", "SECRET_SIGNS", "VOLATILE", "Words"]
 
 
-VOLATILE = _words(
+class Words:
+    """Any of these expressions, as whole words, in capitals or not.
+
+    Texts are folded before they are searched, not while: that takes a fifth of the time on every request.
+
+    Args:
+        words: written in small letters.
+        signs: without one of these no word can be there; looking for them first takes a tenth of the time.
+    """
+
+    def __init__(self, *words: str, signs: Sequence[str] = ()) -> None:
+        self._pattern = re.compile(rf"\b(?:{'|'.join(words)})\b")
+        self._signs = signs
+
+    @property
+    def pattern(self) -> "re.Pattern[str]":
+        """What is searched for in a folded text."""
+        return self._pattern
+
+    def found(self, text: str) -> bool:
+        """Whether one is in the text."""
+        folded = text.casefold()
+        if self._signs and not any(sign in folded for sign in self._signs):
+            return False
+        return self._pattern.search(folded) is not None
+
+
+VOLATILE = Words(
     r"to-?day|to-?night|tomorrow|yesterday|right now|at the moment|currently|nowadays|as of now|now(?=\s*\?)",
     r"this (?:morning|afternoon|evening|week|weekend|month|quarter|year)",
     r"(?:last|next|past) (?:night|week|weekend|month|quarter|year|few days)",
@@ -26,12 +49,20 @@ VOLATILE = _words(
     r"heute|jetzt|gerade eben|morgen|gestern|aktuell\w*|wetter",
     r"aujourd['\u2019]hui|maintenant|demain|hier soir|hoy|ahora|ma\u00f1ana|ayer|qu\u00e9 tiempo",
     r"\w*(?:\u4eca\u5929|\u73b0\u5728|\u4eca\u65e5|\u660e\u65e5)\w*",
+    signs=(
+        *("day", "night", "now", "tomorrow", "moment", "current", "this ", "last ", "next ", "past ", " ago"),
+        *("latest", "newest", "recent", "breaking", "date", "news", "traffic", "weather", "forecast", "time"),
+        *("price", "exchange rate", "score", "winning", "open", "heute", "jetzt", "gerade eben", "morgen"),
+        *("gestern", "aktuell", "wetter", "aujourd", "maintenant", "demain", "hier soir", "hoy", "ahora"),
+        *("ma\u00f1ana", "ayer", "qu\u00e9 tiempo", "\u4eca\u5929", "\u73b0\u5728", "\u4eca\u65e5", "\u660e\u65e5"),
+    ),
 )
 """The answer depends on when it is asked."""
 
-PERSONAL = _words(
+PERSONAL = Words(
     r"my (?:account|order|booking|reservation|ticket|invoice|bill|balance|appointment|subscription|password)",
     r"my (?:payment|delivery|package|parcel|profile|e-?mail|inbox|calendar|schedule|salary|claim|name|address)",
+    signs=("my ",),
 )
 """The answer depends on who asks."""
 
@@ -40,13 +71,13 @@ REFUSED = re.compile(
     r"|sorry[,.] (?:but )?i can"
     r"|i (?:can(?:no|['\u2019])t|am (?:unable|not able) to|won['\u2019]t)"
     r" (?:help|assist|comply|answer|provide|discuss|do that|fulfil|engage|create|generate|continue)"
-    r"|i['\u2019]m (?:unable|not able) to|i must (?:decline|refuse)|as an ai(?: language)? model)",
-    re.IGNORECASE,
+    r"|i['\u2019]m (?:unable|not able) to|i must (?:decline|refuse)|as an ai(?: language)? model)"
 )
-"""How an answer begins that is a refusal, though its finish reason does not say so."""
+"""How an answer begins, folded, that is a refusal, though its finish reason does not say so."""
 
 SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}"
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.|\beh-[A-Za-z0-9_-]{30,}"
 )
-"""Keys and tokens."""
+"""Keys and tokens; each holds one of `SECRET_SIGNS`."""
+SECRET_SIGNS = ("PRIVATE KEY", "sk-", "AKIA", "gh", "xox", "eyJ", "eh-")

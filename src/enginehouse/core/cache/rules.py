@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from enginehouse.core.cache.patterns import PERSONAL, REFUSED, SECRET, VOLATILE
+from enginehouse.core.cache.patterns import PERSONAL, REFUSED, SECRET, SECRET_SIGNS, VOLATILE
 from enginehouse.types.answer import Answer, Choice, Finish
 from enginehouse.types.generation import Foreign, Generation, Image, Part, Role, Text, ToolCall, ToolResult
 
@@ -22,6 +22,8 @@ Says: TypeAlias = Callable[[Answer, Generation], bool]
 
 _MAX_QUESTION = 4000
 """Characters of a last turn that may mean the same as another one."""
+_OPENING = 500
+"""Characters of an answer in which it says whether it is one."""
 
 
 def never(generation: Generation) -> str | None:
@@ -54,7 +56,7 @@ def unfit(answer: Answer, asked: Generation) -> str | None:
 
 def volatile(question: str) -> bool:
     """Whether the answer depends on when it is asked."""
-    return VOLATILE.search(question) is not None
+    return VOLATILE.found(question)
 
 
 def _parts(generation: Generation) -> list[Part]:
@@ -121,7 +123,7 @@ EXACT_ONLY: Mapping[str, Asks] = MappingProxyType(
         "template": _has("template", "raw"),
         "prefilled": lambda g: bool(g.turns) and g.turns[-1].role is not Role.USER,
         "prediction": _has("prediction"),
-        "personal": lambda g: bool(g.turns) and PERSONAL.search(_last_words(g)) is not None,
+        "personal": lambda g: bool(g.turns) and PERSONAL.found(_last_words(g)),
     }
 )
 """Questions to which an answer to other words is no answer. So are a high temperature, and questions about now."""
@@ -144,6 +146,10 @@ def _too_few(answer: Answer, asked: Generation) -> bool:
     return len(answer.choices) != wanted
 
 
+def _holds_secret(text: str) -> bool:
+    return any(sign in text for sign in SECRET_SIGNS) and SECRET.search(text) is not None
+
+
 def _no_json(answer: Answer, asked: Generation) -> bool:
     if asked.answer is None:
         return False
@@ -163,11 +169,13 @@ UNFIT: Mapping[str, Says] = MappingProxyType(
         "filtered": _ended(Finish.CONTENT_FILTER),
         "calls_tools": _any(lambda choice: choice.reason is Finish.TOOL_CALLS or bool(choice.tool_calls())),
         "refused": _any(lambda choice: choice.refusal() is not None),
-        "refused_in_words": _any(lambda choice: REFUSED.match(choice.text().lstrip()) is not None),
+        "refused_in_words": _any(
+            lambda choice: REFUSED.match(choice.text()[:_OPENING].lstrip().casefold()) is not None
+        ),
         "empty": _any(lambda choice: not choice.text().strip()),
         "fewer_answers": _too_few,
         "no_json": _no_json,
-        "holds_secret": _any(lambda choice: SECRET.search(choice.text()) is not None),
+        "holds_secret": _any(lambda choice: _holds_secret(choice.text())),
         "broken_text": _any(lambda choice: "\ufffd" in choice.text()),
     }
 )

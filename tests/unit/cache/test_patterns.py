@@ -1,0 +1,27 @@
+"""Signs are looked for before words: whatever the words are, one of their signs is there."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enginehouse.core.cache.patterns import PERSONAL, SECRET, SECRET_SIGNS, VOLATILE
+
+
+@pytest.mark.parametrize("words", [VOLATILE, PERSONAL], ids=["volatile", "personal"])
+def test_no_words_go_without_a_sign(words):
+    @settings(max_examples=500)
+    @given(st.from_regex(words.pattern), st.booleans())
+    def every(text, loud):
+        assert words.found(text.upper() if loud and text.upper().casefold() == text.casefold() else text)
+
+    every()
+
+
+@given(st.from_regex(SECRET))
+def test_nor_does_a_secret(text):
+    assert any(sign in text for sign in SECRET_SIGNS)
+
+
+def test_words_are_whole():
+    assert VOLATILE.found("What is the WEATHER like?")
+    assert not VOLATILE.found("What does weathering mean for a nightingale?")
