@@ -30,6 +30,8 @@ _MEDICINES = ("metformin", "warfarin", "sertraline", "naproxen", "cetirizine", "
 _MONTHS = ("January", "February", "April", "June", "July", "August", "October", "November")
 _COUNTS = ("2=two", "3=three", "5=five", "8=eight", "12=twelve", "20=twenty", "30=thirty", "90=ninety")
 _GROUPS = ("students", "pensioners", "veterans", "nurses", "freelancers", "visitors", "apprentices", "trustees")
+_OFFENCES = ("littering", "speeding", "busking", "fly-tipping", "jaywalking", "smoking on trains", "late returns")
+_PEOPLE = ("Plato", "Aristotle", "Mozart", "Liszt", "Bohr", "Heisenberg", "Turing", "Church")
 
 INTENTS: tuple[Intent, ...] = (
     Intent(
@@ -283,5 +285,47 @@ INTENTS: tuple[Intent, ...] = (
         ("Is {city} safer than {city2}?", "Is it safer in {city} than in {city2}?"),
         {"city": _CITIES, "city2": _CITIES},
         ("Is {city} cheaper than {city2}?", "Is {city} as safe as {city2}?", "Is {city} less safe than {city2}?"),
+    ),
+    Intent(
+        ("Can I be fined for {offence}?", "Can I get fined for {offence}?",
+         "Is it possible for me to be fined for {offence}?"),
+        {"offence": _OFFENCES},
+        ("Can I fine somebody for {offence}?", "How much is the fine for {offence}?",
+         "Can I be arrested for {offence}?", "Must I be fined for {offence}?"),
+    ),
+    Intent(
+        ("Am I charged by {app} for refunds?", "Does {app} charge me for refunds?",
+         "Will {app} charge me for refunds?"),
+        {"app": _APPS},
+        ("Do I charge {app} for refunds?", "When does {app} pay refunds?", "Does {app} refund charges?"),
+    ),
+    Intent(
+        ("How do I get paid by {app}?", "How am I paid by {app}?", "In what way does {app} pay me?"),
+        {"app": _APPS},
+        ("How do I pay {app}?", "When do I get paid by {app}?", "How much am I paid by {app}?"),
+    ),
+    Intent(
+        ("Is there parking at the {city} hotel?", "Is there parking available at the {city} hotel?",
+         "Do you have parking at the {city} hotel?", "Is parking available at the {city} hotel?"),
+        {"city": _CITIES},
+        ("Is there free parking at the {city} hotel?", "How much is parking at the {city} hotel?",
+         "Is there parking for coaches at the {city} hotel?", "Is there parking near the {city} hotel?"),
+    ),
+    Intent(
+        ("Is lunch included for {group}?", "Do {group} get lunch included?", "Is lunch included for all {group}?"),
+        {"group": _GROUPS},
+        ("Is lunch excluded for {group}?", "Do {group} get a discount on lunch?", "Is lunch served by {group}?"),
+    ),
+    Intent(
+        ("Where is the nearest clinic in {city}?", "Where can I find the nearest clinic in {city}?",
+         "Where do I find the nearest clinic in {city}?", "I want to know where the nearest clinic in {city} is"),
+        {"city": _CITIES},
+        ("Where is the largest clinic in {city}?", "When is the nearest clinic in {city} open?",
+         "Where is the nearest clinic for children in {city}?"),
+    ),
+    Intent(
+        ("Was {person} taught by {person2}?", "Did {person2} teach {person}?"),
+        {"person": _PEOPLE, "person2": _PEOPLE},
+        ("Was {person} praised by {person2}?", "Was {person} ever met by {person2}?"),
     ),
 )  # fmt: skip

@@ -177,8 +177,10 @@ run; what is shown of them is their decision: squared distance at most 0.8 of 4,
 ## Questions of fow-cache
 
 600 pairs by Mabon ap Gwyn (CC BY 4.0). One half, by a fixed hash of the id, helped to calibrate and to write the
-word lists; the other was kept away from everything but this table, which was made twice: the first time it read
-33.3 % of the should-hits and no trap, and then the labels of the calibration half let cosine count for less.
+word lists; the other was kept away from everything but this table, which was read six times: 33.3 % of the
+should-hits and no trap at first; 35.3 % when the labels of the calibration half let cosine count for less; 36.0 %
+when the calibration half had asked for a lower floor of cosine (slips of the pen), and the word lists had grown
+from general knowledge.
 
 {questions}
 

@@ -1,6 +1,7 @@
 """The semantic cache with the real embedder, and its questions after `kill -9`."""
 
 import asyncio
+import random
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 import numpy as np
 import pytest
 
+from bench.cache.pairs import meanings, surface
 from enginehouse.core.cache.semantic import open_semantic
+from enginehouse.core.cache.semantic.bound import interval
 from enginehouse.core.cache.semantic.index import open_index
 from enginehouse.core.catalogue import DEFAULT_MODELS
 from enginehouse.engines.onnx import open_embedder
@@ -61,6 +64,27 @@ async def test_real_vectors_find_what_means_the_same_among_traps(cache):
     assert await cache.find(SCOPE, "How do I not reset my Gmail password?") is None
     explained = await cache.explain(SCOPE, "How do I not reset my Gmail password?")
     assert explained.candidates[0].vetoes == ("negation",)
+
+
+async def test_a_zipf_stream_of_paraphrases_and_traps_is_served_within_the_bound(cache):
+    """Labels are the generator's own: which thing each question asks for."""
+    chance = random.Random(9)
+    things = meanings(calibration=False)
+    chance.shuffle(things)
+    things = things[:400]
+    weights = [1 / (rank + 1) ** 1.1 for rank in range(len(things))]
+    kept, hits, wrong = dict[str, str](), 0, 0
+    for number, thing in enumerate(chance.choices(things, weights, k=500)):
+        text = surface(thing, chance)
+        match = await cache.find(SCOPE, text)
+        if match is None:
+            kept[f"e{number}"] = thing.key
+            await cache.put(SCOPE, text, f"e{number}")
+        else:
+            hits += 1
+            wrong += kept[match.entry] != thing.key
+    assert hits > 0.33 * 500
+    assert interval(wrong, hits)[0] <= 0.01
 
 
 def test_what_was_put_is_found_after_kill_9_and_index_and_table_are_in_step(tmp_path):

@@ -11,6 +11,7 @@ from enginehouse.core.cache.managing import Managing
 from enginehouse.core.cache.rulings import Tier
 from enginehouse.core.identity import require_admin
 from enginehouse.errors import InvalidRequest
+from enginehouse.types import Principal
 
 __all__ = ["cache_router"]
 
@@ -58,9 +59,14 @@ def cache_router(managing: Managing) -> APIRouter:
 
     @router.post("/v1/cache/clear")
     async def clear_cache(request: Request, body: ClearBody | None = None) -> dict[str, Any]:
-        """Nothing like this is served from now on, within a second by every replica. Wants role admin."""
-        require_admin(request.state.principal)
+        """Nothing like this is served from now on, within a second by every replica.
+
+        Wants role admin; anybody may clear what was kept for themselves, by naming themselves as `user`.
+        """
+        principal: Principal = request.state.principal
         wanted = body or ClearBody.model_validate({})
+        if wanted.user != principal.user or wanted.tenant not in (None, principal.tenant):
+            require_admin(principal)
         if wanted.tier is not None and wanted.tier not in _TIERS:
             raise InvalidRequest(f"tier is {wanted.tier!r}; it may be exact, semantic or all.", param="tier")
         ruling, cleared = await managing.clear(
@@ -68,7 +74,7 @@ def cache_router(managing: Managing) -> APIRouter:
             older_than=wanted.older_than,
             model=wanted.model,
             user=wanted.user,
-            tenant=wanted.tenant,
+            tenant=wanted.tenant if principal.role == "admin" else principal.tenant,
             tag=wanted.tag,
             entry=wanted.id,
         )

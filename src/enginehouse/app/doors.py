@@ -9,6 +9,7 @@ from prometheus_client import ProcessCollector
 
 from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.cache import cache_router
+from enginehouse.api.cache_metrics import cache_metrics
 from enginehouse.api.chat import ChatFace
 from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.dispatch import FrontDoor
@@ -117,6 +118,7 @@ def _metrics(rooms: Rooms, sockets: Sockets, pulse: Pulse) -> Metrics:
     metrics.registry.register(ProcessCollector(registry=None))
     metrics.add(model_cache_metrics(on.catalogue, on.residency, rooms.holdings, rooms.cleanup))
     metrics.add(guard_metrics(rooms.guarding, rooms.predictions.cache))
+    metrics.add(cache_metrics(on.cache))
     metrics.add(router_metrics(on.traces, on.catalogue, rooms.holdings, on.admission))
     metrics.add(request_metrics(on.traces))
     metrics.add(queue_metrics(on.catalogue, on.admission, rooms.routes))

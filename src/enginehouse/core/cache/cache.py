@@ -24,7 +24,7 @@ from enginehouse.core.cache.stats import CacheStats
 from enginehouse.core.cache.types import Entry, Match, Meaning, Scope
 from enginehouse.errors import EnginehouseError, StoreUnavailable
 from enginehouse.settings.schema import CacheSettings
-from enginehouse.stores.kv import Answers
+from enginehouse.stores.kv import Answers, Holding
 from enginehouse.types import Model, Request
 from enginehouse.types.answer import Answer
 from enginehouse.types.generation import Generation
@@ -106,6 +106,8 @@ class Cache:
         self.flights = Flights()
         self.chores = Chores()
         self.settings = settings
+        self.held: Holding | None = None
+        """How full the store was when somebody last asked; None when it is away."""
         self._scopes = Scopes(secret, settings)
         self._clock = clock
 
@@ -198,6 +200,14 @@ class Cache:
                 explanation=seeking.match.explanation if seeking.match else None,
             )
         )
+
+    async def weigh(self) -> Holding | None:
+        """How full the store is; None when it is away."""
+        try:
+            self.held = await self.answers.holding()
+        except StoreUnavailable:
+            self.held = None
+        return self.held
 
     async def sweep(self) -> int:
         """Let go for good of all that is not served any more; returns how many.

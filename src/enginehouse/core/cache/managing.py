@@ -7,7 +7,8 @@ import msgspec
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.decisions import Decision
 from enginehouse.core.cache.rulings import Ruling, Tier
-from enginehouse.errors import NotFound, StoreUnavailable
+from enginehouse.errors import NotFound
+from enginehouse.stores.kv import Holding
 from enginehouse.types import Principal
 
 __all__ = ["Managing"]
@@ -26,15 +27,12 @@ class Managing:
     async def stats(self) -> dict[str, Any]:
         """How it does; counters are of this process since its start, sizes of the whole store."""
         cache = self._cache
-        try:
-            holding = msgspec.to_builtins(await cache.answers.holding())
-            status = "healthy"
-        except StoreUnavailable:
-            holding, status = {"entries": None, "bytes": None, "evicted": None}, "degraded"
+        held = await cache.weigh()
+        holding = dict.fromkeys(Holding.__struct_fields__) if held is None else msgspec.to_builtins(held)
         settings = cache.settings
         return {
             "enabled": settings.enabled,
-            "status": status,
+            "status": "degraded" if held is None else "healthy",
             "backend": cache.answers.backend,
             **holding,
             "max_bytes": settings.max_bytes,

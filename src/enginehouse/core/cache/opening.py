@@ -22,6 +22,9 @@ log = structlog.get_logger()
 _SWEEP = 600.0
 """Seconds after which what is over is swept, if nothing was purged before."""
 
+_WEIGH = 5.0
+"""Seconds between two looks at how full the store is."""
+
 
 @asynccontextmanager
 async def open_cache(
@@ -54,6 +57,7 @@ async def open_cache(
             "cache rulings": rulings.run(),
             "cache chores": cache.chores.run(),
             "cache sweep": _sweep(cache, swept),
+            "cache size": _weigh(cache),
         }
         tasks = [group.create_task(run, name=name) for name, run in runs.items()]
         try:
@@ -61,6 +65,13 @@ async def open_cache(
         finally:
             for task in tasks:
                 task.cancel()
+
+
+async def _weigh(cache: Cache) -> None:
+    """So that who asks for figures need not wait for the store."""
+    while True:
+        await cache.weigh()
+        await asyncio.sleep(_WEIGH)
 
 
 async def _sweep(cache: Cache, wanted: asyncio.Event) -> None:

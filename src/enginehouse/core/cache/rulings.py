@@ -42,7 +42,8 @@ class Ruling(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of which cache; both when left out."""
     model: str = ""
     user: str = ""
-    tenant: str = ""
+    tenant: str | None = None
+    """An empty one is that of those who have none."""
     tag: str = ""
     before: float = 0.0
     """Seconds since 1970: only what was asked by then."""
@@ -55,7 +56,7 @@ class Ruling(Struct, frozen=True, kw_only=True, omit_defaults=True):
             and self.entry in ("", entry.id)
             and self.model in ("", entry.model)
             and self.user in ("", entry.writer)
-            and self.tenant in ("", entry.tenant)
+            and self.tenant in (None, entry.tenant)
             and (not self.tag or self.tag in entry.tags)
         )
 
@@ -134,7 +135,7 @@ class Rulings:
             StoreError: it counts here, but may not be heard elsewhere.
         """
         now = self._clock()
-        said = {name: value for name, value in which.items() if value}
+        said = {name: value for name, value in which.items() if value is not None}
         return await self._rule(Ruling(id=uuid4().hex, at=now, before=now - older_than, **said))  # pyright: ignore[reportArgumentType]
 
     async def call_wrong(self, asked: str, entry: str) -> Ruling:

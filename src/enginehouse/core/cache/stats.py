@@ -1,92 +1,123 @@
 """What the cache has done since the start of this process."""
 
 import math
+from bisect import bisect_left
 from collections import Counter, deque
 from typing import Any
 
 from enginehouse.core.cache.types import Entry
 
-__all__ = ["CacheStats"]
+__all__ = ["CacheStats", "Stage"]
 
 _KEPT = 1024
 """Latest times of each stage from which percentiles are told."""
+_PICODOLLARS = 10**12
+
+
+class Stage:
+    """How long one step took."""
+
+    BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+    """Seconds up to which times are counted together; what takes longer is counted last."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS) + 1)
+        self.seconds = 0.0
+        self._latest: deque[float] = deque(maxlen=_KEPT)
+
+    def took(self, seconds: float) -> None:
+        """So long, this time."""
+        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
+        self.seconds += seconds
+        self._latest.append(seconds)
+
+    def percentiles(self) -> dict[str, float]:
+        """Of the latest times, in milliseconds."""
+        ordered = sorted(self._latest)
+        named = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+        found = {name: ordered[max(0, math.ceil(share * len(ordered)) - 1)] for name, share in named}
+        return {name: round(seconds * 1000, 4) for name, seconds in found.items()}
 
 
 class CacheStats:
-    """Counters; everything is told by `told()`."""
+    """Counters that only grow; `told()` says them all."""
 
     def __init__(self) -> None:
-        self._outcomes = Counter[str]()
-        self._reasons = Counter[str]()
-        self._unfit = Counter[str]()
-        self._stored = self._corroborated = 0
-        self._tokens = self._failed = 0
-        self._cost = 0
-        self._unpriced = 0
-        self._seconds = 0.0
-        self._stages: dict[str, deque[float]] = {}
+        self.outcomes = Counter[str](exact=0, semantic=0, miss=0, bypass=0)
+        """Requests by tier, or as `miss` or `bypass`."""
+        self.reasons = Counter[str]()
+        """Why nobody looked."""
+        self.refused = Counter[str]()
+        """Why an answer was not kept."""
+        self.stored = self.shared = self.failed = 0
+        """Answers that were kept; that became a whole tenant's; look-ups by meaning that could not be made."""
+        self.saved_tokens = self.saved_cost = self.unpriced_hits = 0
+        """Tokens and picodollars that hits did not take, and hits of whose price nothing is known."""
+        self.saved_seconds = 0.0
+        self.stages: dict[str, Stage] = {}
 
     def outcome(self, tier: str, reason: str = "") -> None:
         """A question was answered from this tier, or was a `miss` or `bypass` for a reason."""
-        self._outcomes[tier] += 1
+        self.outcomes[tier] += 1
         if reason:
-            self._reasons[reason] += 1
+            self.reasons[reason] += 1
 
     def spared(self, entry: Entry) -> None:
         """An engine need not give this answer again."""
-        self._tokens += entry.tokens
-        self._seconds += entry.seconds
-        self._cost += entry.cost or 0
-        self._unpriced += entry.cost is None
+        self.saved_tokens += entry.tokens
+        self.saved_seconds += entry.seconds
+        self.saved_cost += entry.cost or 0
+        self.unpriced_hits += entry.cost is None
 
     def kept(self) -> None:
         """An answer was kept."""
-        self._stored += 1
+        self.stored += 1
 
     def corroborated(self) -> None:
         """One became its whole tenant's, since a second writer was told the same."""
-        self._corroborated += 1
+        self.shared += 1
 
     def meaning_failed(self) -> None:
         """Nobody could say whether there is a question that means the same."""
-        self._failed += 1
+        self.failed += 1
 
     def unfit(self, kind: str) -> None:
         """An answer was not."""
-        self._unfit[kind] += 1
+        self.refused[kind] += 1
 
     def took(self, stage: str, seconds: float) -> None:
         """So long a stage took."""
-        self._stages.setdefault(stage, deque(maxlen=_KEPT)).append(seconds)
+        known = self.stages.get(stage)
+        if known is None:
+            known = self.stages[stage] = Stage()
+        known.took(seconds)
+
+    @property
+    def saved_dollars(self) -> float:
+        """What hits would have cost, as far as prices are known."""
+        return self.saved_cost / _PICODOLLARS
 
     def told(self) -> dict[str, Any]:
         """All of it; money in US dollars, times in milliseconds unless they say otherwise."""
-        hits = self._outcomes["exact"] + self._outcomes["semantic"]
-        asked = hits + self._outcomes["miss"]
+        hits = self.outcomes["exact"] + self.outcomes["semantic"]
+        asked = hits + self.outcomes["miss"]
         return {
             "hits": hits,
-            "misses": self._outcomes["miss"],
-            "bypassed": self._outcomes["bypass"],
+            "misses": self.outcomes["miss"],
+            "bypassed": self.outcomes["bypass"],
             "hit_rate": round(hits / asked, 4) if asked else 0.0,
-            "exact_hits": self._outcomes["exact"],
-            "semantic_hits": self._outcomes["semantic"],
-            "semantic_failures": self._failed,
-            "bypassed_by_reason": dict(self._reasons.most_common()),
-            "stored": self._stored,
-            "corroborated": self._corroborated,
-            "not_stored_by_reason": dict(self._unfit.most_common()),
+            "exact_hits": self.outcomes["exact"],
+            "semantic_hits": self.outcomes["semantic"],
+            "semantic_failures": self.failed,
+            "bypassed_by_reason": dict(self.reasons.most_common()),
+            "stored": self.stored,
+            "corroborated": self.shared,
+            "not_stored_by_reason": dict(self.refused.most_common()),
             "saved": {
-                "tokens": self._tokens,
-                "cost": self._cost / 10**12,
-                "unpriced_hits": self._unpriced,
-                "seconds": round(self._seconds, 3),
+                "tokens": self.saved_tokens,
+                "cost": self.saved_dollars,
+                "unpriced_hits": self.unpriced_hits,
+                "seconds": round(self.saved_seconds, 3),
             },
-            "latency_ms": {stage: _percentiles(times) for stage, times in self._stages.items()},
+            "latency_ms": {name: stage.percentiles() for name, stage in self.stages.items()},
         }
-
-
-def _percentiles(times: deque[float]) -> dict[str, float]:
-    ordered = sorted(times)
-    named = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-    found = {name: ordered[max(0, math.ceil(share * len(ordered)) - 1)] for name, share in named}
-    return {name: round(seconds * 1000, 4) for name, seconds in found.items()}

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 __all__ = ["Row", "Rows"]
 
-_VERSION = 1
+_VERSION = 2
+"""Of the table and of the notes in it: what an older version left is thrown away."""
 _AT_A_TIME = 500
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (

@@ -121,10 +121,10 @@ def _kind(
 
 
 def _unequal(stored: Signature, asked: Signature, lost: list[str], won: list[str]) -> EditKind:
-    if {*lost, *won} <= LIGHT:
-        return EditKind.LIGHT
     shared = min(len(stored.content) - len(lost), len(asked.content) - len(won))
     if not lost or not won:
+        if {*lost, *won} <= LIGHT:
+            return EditKind.LIGHT
         return EditKind.EXTRA if shared else EditKind.REWORDED
     few = len(lost) <= _FEW and len(won) <= _FEW
     return EditKind.MINIMAL if few and shared >= max(len(lost), len(won)) else EditKind.REWORDED

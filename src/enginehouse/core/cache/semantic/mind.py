@@ -1,8 +1,9 @@
 """Vectors of questions, soon or not at all: an embedder that is away or hangs costs a request next to nothing.
 
 How long a request waits follows from how long the embedder took of late, as a sender on a network learns when to
-send again (RFC 6298). The first request that waits in vain lets go of all who wait, and from then on nobody does:
-a watch asks beside the requests, and when it is answered in time, they ask again.
+send again (RFC 6298). The first request that waits in vain lets go of all who wait, and from then on none does: a
+watch asks beside the requests, and when it is answered in time, they ask again. Chores, for which nobody waits, are
+done until the watch itself has asked in vain.
 """
 
 import asyncio
@@ -23,8 +24,8 @@ log = structlog.get_logger()
 Embeds = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """One vector a text; raises EnginehouseError when it cannot."""
 
-_LEAST = 0.01
-"""Seconds that a request waits at least: less than that is the thread's business, not the embedder's."""
+_LEAST = 0.4
+"""Part of the deadline that a request waits at least: a busy moment is no failure."""
 _MEAN, _SPREAD, _SPREADS = 1 / 8, 1 / 4, 4
 """How fast the mean time and its spread are learnt, and how many spreads above the mean are still usual."""
 _AGAIN = 2.0
@@ -47,7 +48,8 @@ class Mind:
         self._embed, self._deadline, self._clock = embed, deadline, clock
         self._mean = self._spread = 0.0
         self._waiting: set[asyncio.Timeout] = set()
-        self._away = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._lost = False
         self._told = False
         self.failed = 0
         """Times that it failed or was too slow, since the start."""
@@ -55,13 +57,13 @@ class Mind:
     @property
     def resting(self) -> bool:
         """Whether nobody asks it now, but the watch."""
-        return self._away.is_set()
+        return self._doubted.is_set()
 
     @property
     def patience(self) -> float:
         """Seconds that a request waits for its vector now."""
         usual = self._mean + _SPREADS * self._spread
-        return min(self._deadline, max(_LEAST, usual)) if self._mean else self._deadline
+        return min(self._deadline, max(_LEAST * self._deadline, usual)) if self._mean else self._deadline
 
     async def soon(self, text: str) -> NDArray[np.float32] | None:
         """A vector, if it is there before patience ends; None when there is none."""
@@ -80,7 +82,7 @@ class Mind:
 
     async def later(self, *texts: str) -> NDArray[np.float32] | None:
         """Vectors, one a row, for which nobody waits; None when there are none."""
-        if self.resting:
+        if self._lost:
             return None
         try:
             async with asyncio.timeout(_LONGEST):
@@ -90,16 +92,17 @@ class Mind:
             return None
 
     async def watch(self) -> None:
-        """Whenever it is away, see for ever anew whether it is back."""
+        """Whenever it is doubted, see for ever anew whether it is there."""
         while True:
-            await self._away.wait()
-            if await self._is_back():
-                self._told = False
-                self._away.clear()
-            else:
+            await self._doubted.wait()
+            self._lost = not await self._is_there()
+            if self._lost:
                 await asyncio.sleep(_AGAIN)
+            else:
+                self._told = False
+                self._doubted.clear()
 
-    async def _is_back(self) -> bool:
+    async def _is_there(self) -> bool:
         began = self._clock()
         try:
             async with asyncio.timeout(_LONGEST):
@@ -135,7 +138,7 @@ class Mind:
         self.failed += 1
         if isinstance(error, EnginehouseError):
             self._tell(error)
-        self._away.set()
+        self._doubted.set()
         now = asyncio.get_running_loop().time()
         for limit in self._waiting:
             if not limit.expired():

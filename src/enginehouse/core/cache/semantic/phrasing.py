@@ -61,8 +61,19 @@ _FRAMES: dict[str, tuple[str, ...]] = {
     "how much does": (r"what (?:does|do|would)(?=.*\bcost\b)",),
     "how much do": (r"what (?:do|would) you charge (?:for|to)",),
     "how long is": (r"what(?:'s| is) the duration of",),
+    "who wrote": (r"who(?:'s| is| was) the (?:author|writer) of",),
+    "who invented": (r"who(?:'s| is| was) the inventor of",),
+    "who discovered": (r"who(?:'s| is| was) the discoverer of",),
+    "who founded": (r"who(?:'s| is| was) the founder of",),
+    "who directed": (r"who(?:'s| is| was) the director of(?= the (?:film|movie))",),
+    "who composed": (r"who(?:'s| is| was) the composer of",),
+    "who painted": (r"who(?:'s| is| was) the painter of",),
+    "who owns": (r"who(?:'s| is) the owner of",),
     "where": (r"in (?:which|what) (?:place|location)", r"whereabouts"),
-    "what is": (r"(?:give me|i need|show me|list|name)(?= (?:the|a|an|some|all)\b)",),
+    "what is": (
+        r"(?:give me|i need|show me|list|name)(?= (?:the|a|an|some|all)\b)",
+        r"(?:calculate|compute|work out|how much is)(?= [\ue000-\uf8ff\d])",
+    ),
 }
 """The short beginning of a question, and the longer ones that say no more."""
 
@@ -83,6 +94,29 @@ _PHRASES: dict[str, tuple[str, ...]] = {
     "wifi": (r"wi-fi",),
     "pr": (r"pull request",),
     "postcode": (r"post code", r"zip ?code"),
+    "contact": (r"get(?:ting)? in touch(?: with)?", r"get(?:ting)? (?:a )?hold of"),
+    "repay": (r"pay(?:ing)? back",),
+    "return": (r"(?:send|tak|giv|bring)(?:e|ing)? back",),
+    "collect": (r"pick(?:ing)? up",),
+    "postpone": (r"put(?:ting)? off",),
+    "cancel": (r"call(?:ing)? off",),
+    "continue": (r"(?:carry|go)(?:ing)? on with",),
+    "ensure": (r"mak(?:e|ing) sure",),
+    "investigate": (r"look(?:ing)? into",),
+    "claim": (r"(?:mak|fil|lodg|submit)(?:e|ing|ting)? (?:a|an insurance) claim",),
+    "pay": (r"mak(?:e|ing) (?:a )?payments?",),
+    "complain": (r"(?:mak|fil|lodg|submit)(?:e|ing|ting)? a complaint",),
+    "order": (r"plac(?:e|ing) an order",),
+    "decide": (r"mak(?:e|ing) a decision",),
+    "to": (r"in order to", r"so as to"),
+    "capital": (r"capital city",),
+    "atm": (r"(?:cash|atm) machine", r"hole in the wall", r"automated teller(?: machine)?"),
+    "mobile": (r"(?:mobile|cell) ?phone",),
+    "cv": (r"curriculum vitae", r"résumé"),
+    "asap": (r"as soon as possible",),
+    "faq": (r"frequently asked questions",),
+    "motorbike": (r"motor ?cycle",),
+    "secondhand": (r"second[ -]hand", r"pre[ -]?owned"),
     "must": (r"ha(?:ve|s) to",),
     "cannot": (r"unable to",),
 }
@@ -100,6 +134,7 @@ _LEAD = re.compile(rf"^(?:(?:{'|'.join(_LEADS)})\b[\s,.!:;-]*)+(?=[\w\ue000-\uf8
 _TAIL = re.compile(rf"(?:[\s,.!?;-]+(?:{'|'.join(_TAILS)}))+[\s.!?]*$", re.IGNORECASE)
 _FILLER = re.compile(r"(?<=\s)(?:um+|uh+|erm?)\s", re.IGNORECASE)
 _SWITCHED = re.compile(r"\b(?:turn|switch)(?:ing|ed)? ((?:\S+ ){0,3}?)(on|off)\b", re.IGNORECASE)
+_TAKES = re.compile(r"^(how long) (does|will|would) it take for ((?:\S+ ){1,6}?)to ", re.IGNORECASE)
 _NOT = re.compile(
     r"\b(do|does|did|is|are|was|were|have|has|had|would|could|should|must|need|ca|wo|sha)n't\b", re.IGNORECASE
 )
@@ -114,6 +149,7 @@ def trimmed(text: str) -> str:
 
 def framed(text: str) -> str:
     """With one short beginning for the many ways to begin."""
+    text = _TAKES.sub(r"\1 \2 \3 take to ", text)
     return _FRAME.sub(lambda match: _FRAMED[(match.lastindex or 1) - 1], text, count=1)
 
 

@@ -38,6 +38,8 @@ _UNITS = {
     "second": "s", "sec": "s", "day": "d", "week": "wk", "month": "mo", "year": "y", "yr": "y", "gigabyte": "gb",
     "megabyte": "mb", "terabyte": "tb", "kilobyte": "kb", "degree": "°", "bedroom": "bed", "bed": "bed",
 }  # fmt: skip
+_WHOLE = {"wk": (7, "d"), "y": (12, "mo")}
+"""Units that are a whole number of others, wherever they are: `two weeks` are 14 days."""
 _SYMBOLS = (
     "kg|g|mg|km|cm|mm|m|mi|mph|kmh|ft|lb|lbs|oz|ml|l|gb|mb|tb|kb|gib|mib|kwh|kw|mw|w|v|hz|khz|mhz|ghz|px|fps|°c|°f"
 )
@@ -117,6 +119,9 @@ def _amount(found: dict[str, str | None]) -> str:
     if scale == "m" and not money:  # metres, or millions of nothing that is named
         scale, unit = "", "m"
     value = _spelled(found["words"]) if found["words"] else _digits(found["digits"] or "0", scale)
+    if unit in _WHOLE and value.isdigit():
+        times, unit = _WHOLE[unit]
+        value = str(int(value) * times)
     ordinal = "#" if found["ordinal"] else ""
     return f"{ordinal}{value}{money or unit}"
 

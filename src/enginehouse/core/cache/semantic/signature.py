@@ -103,6 +103,10 @@ class Signature(Struct, frozen=True, array_like=True):
     """Two letters; empty where it cannot be told."""
     core: str
     """The question without greetings and thanks, in small letters: what is embedded."""
+    participles: tuple[str, ...]
+    """Stems of the content that stand there as participles: `charged`, `sold`."""
+    passives: tuple[str, ...]
+    """Those among them to whom something is done: `am I charged`, `get paid`."""
 
 
 @lru_cache(maxsize=4096)
@@ -171,6 +175,10 @@ class _Reading:
         """Every word in small letters, content or not."""
         self._names: list[str] = []
         self._directions: list[tuple[str, str]] = []
+        self._participles: list[str] = []
+        self._passives: list[str] = []
+        self._being = False
+        """Whether the sentence holds a form of `be` so far."""
         self._open: list[str] = []
         """Direction words that have not met their content yet."""
         self._acronyms = not text.isupper()
@@ -184,7 +192,7 @@ class _Reading:
         first = True
         for token in tokens:
             if token in _ENDS:
-                first = True
+                first, self._being = True, False
             elif not token[0].isalnum():
                 self._mark(token)
                 first = False
@@ -204,6 +212,7 @@ class _Reading:
     def _word(self, token: str, *, first: bool, telling: bool) -> None:
         small = token.lower().removesuffix("'s").removesuffix("s'").partition("'")[0]
         self._small.append(small)
+        self._being = self._being or small in words.BEING
         acronym = telling and len(small) > 1 and token.isupper() and self._acronyms
         if small in _POINTERS and not acronym and self._small[-2:] != ["how", "to"]:
             self._open.append(small)
@@ -212,7 +221,15 @@ class _Reading:
         base = small if small in words.COMPARISONS else stem(small)
         if telling and token[0].isupper() and (not first or acronym or not exists(small)):
             self._names.append(base)
+        elif self._is_participle(small, base):
+            self._participles.append(base)
+            if self._being:
+                self._passives.append(base)
         self._add(base)
+
+    def _is_participle(self, small: str, base: str) -> bool:
+        bare = self._being and small in words.BARE_PARTICIPLES
+        return bare or small in words.PARTICIPLES or (small.endswith("ed") and base != small)
 
     def _add(self, base: str) -> None:
         self._directions += [(word, base) for word in self._open]
@@ -237,6 +254,8 @@ class _Reading:
             fronted=bool(self._small) and self._small[0] in _BEGINNINGS,
             language=_language(self._text, said),
             core=core,
+            participles=tuple(self._participles),
+            passives=tuple(self._passives),
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import combinations
 
 from enginehouse.core.cache.semantic.edit import Edit, EditKind
 from enginehouse.core.cache.semantic.lexicon import opposite, same_meaning
@@ -30,6 +31,8 @@ class Veto(StrEnum):
     """What one may for what one must, what was for what is or will be."""
     PERSONS = "persons"
     """Mine for yours, or I and you changed places."""
+    VOICE = "voice"
+    """Who does something for whom it is done to: `am I charged`, `do I charge`."""
     LANGUAGE = "language"
     MINIMAL_EDIT = "minimal_edit"
     """Equal but for a word or two that are not known to mean the same."""
@@ -70,6 +73,8 @@ def _direction(stored: Signature, asked: Signature, _: Edit) -> bool:
     lost, won = set(stored.particles) - set(asked.particles), set(asked.particles) - set(stored.particles)
     if any(opposite(one, other) for one in lost for other in won):
         return True
+    if len(stored.content) == 1 and lost and won:
+        return True  # `is the oven on`, `is it in the oven`: nothing else tells them apart
     return _swapped(stored, asked) or _crossed(stored, asked) or _related(stored, asked)
 
 
@@ -153,7 +158,21 @@ def _persons(stored: Signature, asked: Signature, _: Edit) -> bool:
     """Another one is spoken of, or the same two the other way round: `can I call you`, `can you call me`."""
     one, other = stored.persons, asked.persons
     turned = [letter for letter in one if letter in other] != [letter for letter in other if letter in one]
-    return turned or any(_either(one, other, *pair) for pair in ("iy", "hs"))
+    return turned or any(_either(one, other, *pair) for pair in combinations("iyhst", 2))
+
+
+def _voice(stored: Signature, asked: Signature, _: Edit) -> bool:
+    return _suffers(stored, asked) or _suffers(asked, stored)
+
+
+def _suffers(one: Signature, other: Signature) -> bool:
+    """What is done to somebody in the one, somebody does in the other; by whom may be all that tells it."""
+    if not one.passives:
+        return False
+    if not other.participles or any(stem in other.content for stem in {*one.passives} - {*other.participles}):
+        return True
+    agents = [target for word, target in one.directions if word == "by"]
+    return not other.passives and any(agent in other.content for agent in agents)
 
 
 def _either(one: str, other: str, a: str, b: str) -> bool:
@@ -181,6 +200,7 @@ _RULES: dict[Veto, Callable[[Signature, Signature, Edit], bool]] = {
     Veto.QUESTION: _question,
     Veto.MOOD: _mood,
     Veto.PERSONS: _persons,
+    Veto.VOICE: _voice,
     Veto.LANGUAGE: _language,
     Veto.MINIMAL_EDIT: _minimal_edit,
 }

@@ -1,12 +1,9 @@
 """The small words of questions: which carry no content, which carry a direction, a comparison or a denial."""
 
 __all__ = [
-    "ABLE", "COMPARISONS", "DIRECTIONS", "FUNCTION", "FUTURE", "LIGHT", "NEED", "NEGATIONS", "PARTICLES", "PAST",
-    "PERSONS",
-    "PRESENT",
-    "RELATIONS",
-    "SMALL",
-    "STOPWORDS", "US", "YOU",
+    "ABLE", "BARE_PARTICIPLES", "BEING", "COMPARISONS", "DIRECTIONS", "FUNCTION", "FUTURE", "LIGHT", "NEED",
+    "NEGATIONS", "PARTICIPLES", "PARTICLES", "PAST", "PERSONS", "PRESENT", "RELATIONS", "SMALL", "STOPWORDS", "US",
+    "YOU",
 ]  # fmt: skip
 
 
@@ -40,6 +37,20 @@ COMPARISONS = _words(
     "further furthest farther farthest stronger strongest weaker weakest safer safest easier easiest harder "
     "hardest heavier heaviest lighter lightest maximum minimum max min"
 )
+
+BEING = _words("am is are was were be been being get gets got getting gotten")
+"""After one of these a participle is a passive: somebody else does it."""
+
+PARTICIPLES = _words(
+    "paid sent sold bought told taken given written made kept held left lost found built caught taught brought "
+    "seen known shown stolen broken chosen driven eaten forgotten hidden spoken thrown worn drawn grown flown "
+    "beaten bitten fed led met won sung struck shot hung spent lent bent felt dealt meant understood forgiven "
+    "frozen sued bound bred done fought ridden rung shaken sought stung sworn swept torn woken wound withdrawn"
+)
+"""Irregular ones that are no base form as well; the others end in `ed`."""
+
+BARE_PARTICIPLES = _words("shut set cut put hit hurt let read split spread shed cast")
+"""Those that are base forms, too: after a form of `be` they are participles."""
 
 ABLE = _words("can could may might able allowed permitted possible")
 NEED = _words("must need needs needed should ought required shall supposed")
