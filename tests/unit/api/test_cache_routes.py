@@ -75,7 +75,16 @@ class Judged(Willing):
 
     def stats(self):
         low, high = interval(1, 20)
-        counts = {"lookups": 9, "hits": 4, "shadow_hits": 2, "audits": 1, "audited": 20, "wrong": 1, "undecided": 3}
+        counts = {
+            "stored": 6,
+            "lookups": 9,
+            "hits": 4,
+            "shadow_hits": 2,
+            "audits": 1,
+            "audited": 20,
+            "wrong": 1,
+            "undecided": 3,
+        }
         return {
             **counts,
             "alarms": 0,

@@ -1,6 +1,7 @@
 """Patience with an embedder, on the simulated clock: what it costs a request that there are no vectors."""
 
 import asyncio
+from itertools import count
 
 import pytest
 
@@ -9,6 +10,12 @@ from enginehouse.errors import StoreUnavailable
 from enginehouse.testing import simulate
 
 DEADLINE = 0.05
+_numbers = count()
+
+
+def a_text():
+    """One that nobody has seen."""
+    return f"text {next(_numbers)}"
 
 
 class Embedder:
@@ -52,7 +59,7 @@ async def took(waiting):
 
 @with_mind
 async def test_vectors_are_of_unit_length(mind, embedder):
-    assert (await mind.soon("one")).tolist() == pytest.approx([0.6, 0.8])
+    assert (await mind.soon(a_text())).tolist() == pytest.approx([0.6, 0.8])
     assert (await mind.later("one", "two")).shape == (2, 2)
 
 
@@ -60,41 +67,41 @@ async def test_vectors_are_of_unit_length(mind, embedder):
 async def test_a_stranger_is_given_the_whole_deadline_a_known_one_what_it_usually_takes(mind, embedder):
     assert mind.patience == DEADLINE
     for _ in range(50):
-        assert await mind.soon("one") is not None
+        assert await mind.soon(a_text()) is not None
     assert mind.patience == pytest.approx(0.02, abs=1e-6), "the least"
     for seconds in (0.03, 0.024) * 50:
         embedder.seconds = seconds
-        await mind.later("one")
+        await mind.later(a_text())
     assert 0.03 < mind.patience < DEADLINE
     embedder.seconds = 1.0
-    await mind.later("one")
+    await mind.later(a_text())
     assert mind.patience == DEADLINE, "the most"
 
 
 @with_mind
 async def test_an_embedder_that_hangs_costs_the_first_its_patience_and_all_others_nothing(mind, embedder):
     for _ in range(50):
-        await mind.soon("one")
+        await mind.soon(a_text())
     embedder.hangs = True
-    seconds, found = await took(mind.soon("first"))
+    seconds, found = await took(mind.soon(a_text()))
     assert found is None
     assert seconds == pytest.approx(mind.patience)
     for _ in range(200):
-        seconds, found = await took(mind.soon("next"))
+        seconds, found = await took(mind.soon(a_text()))
         assert (seconds, found) == (0, None)
 
 
 @with_mind
 async def test_a_chore_is_done_until_the_watch_has_asked_in_vain(mind, embedder):
-    await mind.soon("one")
+    await mind.soon(a_text())
     embedder.seconds = 0.2
-    assert await mind.soon("one") is None
+    assert await mind.soon(a_text()) is None
     assert mind.resting
-    assert await mind.later("a chore") is not None
+    assert await mind.later(a_text()) is not None
     embedder.error = StoreUnavailable("away")
     await asyncio.sleep(5)
     calls = embedder.calls
-    assert await took(mind.later("a chore")) == (0, None)
+    assert await took(mind.later(a_text())) == (0, None)
     assert embedder.calls == calls
 
 
@@ -104,7 +111,7 @@ async def test_who_waits_beside_the_first_is_let_go_with_it(mind, embedder):
 
     async def after(seconds):
         await asyncio.sleep(seconds)
-        return await took(mind.soon("text"))
+        return await took(mind.soon(a_text()))
 
     waits = await asyncio.gather(*(after(seconds) for seconds in (0, 0, 0.02, 0.049)))
     assert [wait for wait, _ in waits] == pytest.approx([0.05, 0.05, 0.03, 0.001])
@@ -115,7 +122,7 @@ async def test_who_waits_beside_the_first_is_let_go_with_it(mind, embedder):
 @with_mind
 async def test_a_failure_costs_nothing_and_the_watch_sees_when_it_is_back(mind, embedder):
     embedder.error = StoreUnavailable("away")
-    assert await took(mind.soon("one")) == (0, None)
+    assert await took(mind.soon(a_text())) == (0, None)
     assert mind.resting
     await asyncio.sleep(60)
     calls = embedder.calls
@@ -123,13 +130,13 @@ async def test_a_failure_costs_nothing_and_the_watch_sees_when_it_is_back(mind, 
     embedder.error = None
     await asyncio.sleep(2.1)
     assert not mind.resting
-    assert await mind.soon("one") is not None
+    assert await mind.soon(a_text()) is not None
 
 
 @with_mind
 async def test_one_that_was_slow_once_is_asked_again_at_once(mind, embedder):
     embedder.seconds = 0.2
-    assert await mind.soon("one") is None
+    assert await mind.soon(a_text()) is None
     embedder.seconds = 0.004
     await asyncio.sleep(0.21)
     assert mind.resting is False
@@ -138,28 +145,29 @@ async def test_one_that_was_slow_once_is_asked_again_at_once(mind, embedder):
 @with_mind
 async def test_one_that_is_always_too_slow_is_left_alone(mind, embedder):
     embedder.seconds = 0.2
-    assert await mind.soon("one") is None
+    assert await mind.soon(a_text()) is None
     for _ in range(20):
         await asyncio.sleep(1)
-        assert await took(mind.soon("one")) == (0, None)
+        assert await took(mind.soon(a_text())) == (0, None)
+        assert await mind.later(a_text()) is not None, "chores have time"
 
 
 @with_mind
 async def test_what_fails_unforeseen_does_not_end_the_watch(mind, embedder):
     embedder.error = StoreUnavailable("away")
-    await mind.soon("one")
+    await mind.soon(a_text())
     embedder.error = ZeroDivisionError("a mistake")
     await asyncio.sleep(10)
     embedder.error = None
     await asyncio.sleep(2.1)
-    assert await mind.soon("one") is not None
+    assert await mind.soon(a_text()) is not None
 
 
 @with_mind
 async def test_a_caller_that_leaves_is_no_failure(mind, embedder):
     embedder.hangs = True
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(mind.soon("one"))
+        task = group.create_task(mind.soon(a_text()))
         await asyncio.sleep(0.001)
         task.cancel()
     assert (mind.failed, mind.resting) == (0, False)
@@ -168,5 +176,20 @@ async def test_a_caller_that_leaves_is_no_failure(mind, embedder):
 @with_mind
 async def test_a_chore_is_given_up_too(mind, embedder):
     embedder.hangs = True
-    seconds, found = await took(mind.later("one"))
+    seconds, found = await took(mind.later(a_text()))
     assert (seconds, found) == (10, None)
+
+
+@with_mind
+async def test_a_text_is_embedded_once_for_looking_and_storing(mind, embedder):
+    found = await mind.soon("one")
+    assert (await mind.later("one"))[0].tolist() == found.tolist()
+    assert embedder.calls == 1
+    embedder.hangs = True
+    await mind.soon("two")
+    assert mind.resting
+    assert await mind.soon("one") is not None, "even while it rests"
+    for number in range(600):
+        embedder.hangs = False
+        await mind.later(f"{number}", "two at a time are not remembered")
+    assert len(mind._recent) == 1

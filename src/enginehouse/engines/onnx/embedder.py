@@ -80,6 +80,8 @@ class OnnxEmbedder:
         Raises:
             InvalidRequest: a token id the model does not know, text that is no Unicode, or nothing to read.
         """
+        if len(texts) == 1:
+            return await self._workers.run(self._one, texts)
         read = await self._workers.run(self._read, texts)
         vectors: list[list[float]] = [[] for _ in read]
         for batch in plan([len(text.ids) for text in read]):
@@ -118,6 +120,13 @@ class OnnxEmbedder:
             for index, text in enumerate(texts)
         )
         return [self._vocabulary.framed(index, given) for index, given in enumerate(ids)]
+
+    def _one(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> Embedding:
+        """A single text is read and run in one turn: another one would take longer than the reading."""
+        [text] = self._read(texts)
+        return Embedding(
+            vectors=self._run([text.ids]), tokens=len(text.ids), truncated=(0,) if text.truncated else ()
+        )
 
     def _run(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         shape = (len(batch), max(len(ids) for ids in batch))

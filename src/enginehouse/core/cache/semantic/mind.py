@@ -8,6 +8,7 @@ done until the watch itself has asked in vain.
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -32,6 +33,8 @@ _AGAIN = 2.0
 """Seconds between two tries of the watch."""
 _LONGEST = 10.0
 """Seconds after which what nobody waits for is given up, too."""
+_REMEMBERED = 512
+"""Texts whose vectors are kept at hand: what is looked for in vain is stored a little later."""
 _TRIED = "is anybody there?"
 
 
@@ -50,6 +53,7 @@ class Mind:
         self._waiting: set[asyncio.Timeout] = set()
         self._doubted = asyncio.Event()
         self._lost = False
+        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._told = False
         self.failed = 0
         """Times that it failed or was too slow, since the start."""
@@ -67,13 +71,15 @@ class Mind:
 
     async def soon(self, text: str) -> NDArray[np.float32] | None:
         """A vector, if it is there before patience ends; None when there is none."""
+        if (known := self._recent.get(text)) is not None:
+            return known
         if self.resting:
             return None
         try:
             async with asyncio.timeout(self.patience) as limit:
                 self._waiting.add(limit)
                 try:
-                    return (await self._vectors(text))[0]
+                    return self._remembered(text, (await self._vectors(text))[0])
                 finally:
                     self._waiting.discard(limit)
         except (EnginehouseError, TimeoutError) as error:
@@ -82,6 +88,8 @@ class Mind:
 
     async def later(self, *texts: str) -> NDArray[np.float32] | None:
         """Vectors, one a row, for which nobody waits; None when there are none."""
+        if all(text in self._recent for text in texts):
+            return np.stack([self._recent[text] for text in texts])
         if self._lost:
             return None
         try:
@@ -95,25 +103,27 @@ class Mind:
         """Whenever it is doubted, see for ever anew whether it is there."""
         while True:
             await self._doubted.wait()
-            self._lost = not await self._is_there()
-            if self._lost:
-                await asyncio.sleep(_AGAIN)
-            else:
+            seconds = await self._tried()
+            self._lost = seconds is None
+            if seconds is not None and seconds <= self._deadline:
                 self._told = False
                 self._doubted.clear()
+            else:
+                await asyncio.sleep(_AGAIN)
 
-    async def _is_there(self) -> bool:
+    async def _tried(self) -> float | None:
+        """How long a vector takes now; None when there is none."""
         began = self._clock()
         try:
             async with asyncio.timeout(_LONGEST):
                 await self._vectors(_TRIED)
         except (EnginehouseError, TimeoutError) as error:
             self._tell(error)
-            return False
+            return None
         except Exception:
             log.exception("semantic_cache_embedder_failed")  # it may be another one the next time
-            return False
-        return self._clock() - began <= self._deadline
+            return None
+        return self._clock() - began
 
     async def _vectors(self, *texts: str) -> NDArray[np.float32]:
         """Of unit length; how long one text takes is learnt.
@@ -126,6 +136,12 @@ class Mind:
         if len(texts) == 1:
             self._took(self._clock() - began)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+    def _remembered(self, text: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._recent[text] = vector
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+        return vector
 
     def _took(self, seconds: float) -> None:
         if not self._mean:

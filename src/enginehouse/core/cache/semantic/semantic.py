@@ -90,6 +90,7 @@ class Semantic:
             return
         stored = Stored(asked, content_of(answer[:_ANSWER_LETTERS]) if answer else None)
         await self._index.put(self._own(scope), entry_id, vectors[0], stored)
+        self._tallies.stored += 1
 
     async def forget(self, entry_ids: Sequence[str]) -> None:
         """These entries are gone; unknown ids are nothing."""

@@ -13,7 +13,7 @@ class Tallies:
     """Counters, as `GET /v1/cache/stats` tells them."""
 
     def __init__(self) -> None:
-        self.looked = self.hits = self.shadow = self.audits = self.undecided = self.alarms = 0
+        self.stored = self.looked = self.hits = self.shadow = self.audits = self.undecided = self.alarms = 0
         self.vetoes: Counter[str] = Counter()
 
     def told(self, monitor: Monitor) -> dict[str, Any]:
@@ -21,6 +21,7 @@ class Tallies:
         labels, wrong = monitor.everyone.labels, monitor.everyone.wrong
         low, high = interval(wrong, labels)
         return {
+            "stored": self.stored,
             "lookups": self.looked,
             "hits": self.hits,
             "shadow_hits": self.shadow,
