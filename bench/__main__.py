@@ -148,7 +148,7 @@ def recall(
 
 @app.command()
 def hits(houses: Annotated[int, typer.Option(min=1, help="A hundred questions about each.")] = 10) -> None:
-    """Measure hits through HTTP: the very same again, and in other words; and what a miss costs more than without."""
+    """Measure hits through HTTP, the very same and in other words, and misses with and without a cache."""
     console = Console(stderr=True)
     with console.status("starting") as status:
         costs = hit_costs(houses, status.update)

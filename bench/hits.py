@@ -1,4 +1,4 @@
-"""What a hit takes through HTTP: the service as it is, its default embedder, and callers that keep their connection."""
+"""What a hit takes through HTTP: the service as it is, with its default embedder."""
 
 import asyncio
 import http.client

@@ -1,7 +1,7 @@
 """Other semantic caches on the same pairs: as their packages come, with their own defaults, and with our vectors.
 
-What they embed with by default comes from model hubs at run time; through their own hooks they are given the vectors
-of our embedder instead, so that what differs is the decision. `make bench-cache` makes their environment.
+What they embed with by default comes from model hubs at run time; through their own hooks they are given the
+vectors of our embedder instead, so that what differs is the decision. `make bench-cache` makes their environment.
 """
 
 import subprocess

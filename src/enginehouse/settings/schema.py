@@ -420,7 +420,7 @@ class SemanticCacheSettings(Section):
     """Hits on questions in other words that each scope first compares with what the model says itself."""
     audit: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Part of the later hits that are compared so."""
-    deadline: PositiveSeconds = 0.05
+    deadline: PositiveSeconds = 0.25
     """Most seconds that a request waits for its vector; it waits less where one usually takes less."""
     max_bytes: Annotated[int, Field(gt=0)] = 512 * 1024 * 1024
     """Bytes of vectors that are kept in memory; the others are on disk until they are asked for."""

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 Embeds = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """One vector a text; raises EnginehouseError when it cannot."""
 
-_LEAST = 0.4
+_LEAST = 0.1
 """Part of the deadline that a request waits at least: a busy moment is no failure."""
 _MEAN, _SPREAD, _SPREADS = 1 / 8, 1 / 4, 4
 """How fast the mean time and its spread are learnt, and how many spreads above the mean are still usual."""
