@@ -27,6 +27,7 @@ from bench.report import failures, markdown, show
 from bench.run import Plan, Report, run
 from bench.scenarios import SCENARIOS, Scenario
 from bench.semantic import semantic_costs
+from bench.shortlist import one_scope
 from bench.sockets import socket_cost
 from bench.systems import FULL, YARDSTICK
 from bench.turnover import turnover
@@ -259,6 +260,20 @@ def semantic(
     print(f"         {cost.first:8.2f}  first look into a scope")
     print(f"{cost.recall:8.4f}  recall@1 against exact search")
     print(f"{cost.rss_mib:8,.0f}  MiB in memory, the embedder with them")
+
+
+@app.command()
+def shortlist(
+    entries: Annotated[int, typer.Option(min=10_000, help="How many questions one scope has.")] = 100_000,
+) -> None:
+    """Measure one large scope of the semantic cache, beside a search graph (HNSW) of the same bytes."""
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        ways = one_scope(entries, status.update)
+    print("  recall@1      p50      p95  ms   built s   MiB")
+    for way in ways:
+        times = f"{way.recall:10.4f} {way.p50:8.2f} {way.p95:8.2f}"
+        print(f"{times} {way.built:13.1f} {way.mib:5.0f}  {way.name}")
 
 
 def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: int) -> Plan:

@@ -23,7 +23,7 @@ from enginehouse.engines.onnx import open_embedder
 from enginehouse.settings.schema import SemanticCacheSettings
 from enginehouse.stores.vectors.rows import Row, Rows
 
-__all__ = ["SemanticCosts", "semantic_costs"]
+__all__ = ["SemanticCosts", "scattered", "semantic_costs"]
 
 Floats = NDArray[np.float32]
 
@@ -114,6 +114,11 @@ def _fill(file: Path, entries: int, scopes: int) -> tuple[Floats, list[str]]:
             truth.append(f"{scope}-{int(np.einsum('ij,j->i', vectors, near).argmax())}")
     rows.close()
     return np.array(queries), truth
+
+
+def scattered(count: int, chance: np.random.Generator) -> Floats:
+    """So many vectors as those of texts are; each call has directions of its own."""
+    return _vectors(count, chance.standard_normal((_INNER, _SIZE), dtype=np.float32), chance)
 
 
 def _vectors(count: int, directions: Floats, chance: np.random.Generator) -> Floats:
