@@ -18,6 +18,7 @@ from enginehouse.core.catalogue import DEFAULT_MODELS
 from enginehouse.engines.onnx import open_embedder
 from enginehouse.settings.schema import SemanticCacheSettings
 from enginehouse.stores.artifacts import Artifacts
+from tests.integration.redis_server import RedisServer
 from tests.integration.service import CACHE, Service, real_sources
 from tests.integration.upstream import Upstream
 
@@ -133,6 +134,40 @@ def test_the_service_answers_a_question_in_other_words_and_says_so(tmp_path):
             assert tier(same) == (200, "semantic")
             assert tier(other) == (200, "miss")
             assert same not in upstream.asked
+
+
+def test_after_kill_9_index_and_store_are_in_step(tmp_path):
+    """What was stored is found again; what the store has lost meanwhile is not, and its vector goes."""
+    kept, lost = "How do I reset my Gmail password?", "How do I water an orchid?"
+    said = {kept: "hi, how can I reset my gmail password please", lost: "hi, how can I water an orchid please"}
+    with Upstream() as upstream, RedisServer(tmp_path) as redis:
+        for text in (*said, *said.values()):
+            upstream.heard[text].set()
+        well = {"engine": "openai", "base_url": f"{upstream.url}/well/v1", "upstream_model": "theirs"}
+        semantic = {"trial": 0, "audit": 0, "deadline": 10}
+        config = {
+            "models": {"well": well},
+            "auth": {"key_secret": "k" * 40},
+            "stores": {"redis_url": redis.url},
+            "cache": {"enabled": True, "semantic": semantic},
+        }
+        house = Service(tmp_path, config)
+
+        def ask(text, **headers):
+            body = {"model": "well", "messages": [{"role": "user", "content": text}]}
+            return house.call("/v1/chat/completions", body, **headers)[2]
+
+        with house:
+            asked = {text: ask(text)["X-Request-ID"] for text in said}
+            house.wait_until(lambda: house.call("/v1/cache/stats")[1]["semantic"]["stored"] == 2, 30)
+            entry = house.call(f"/v1/cache/explain?request_id={asked[lost]}")[1]["question"]
+            house.process.send_signal(signal.SIGKILL)
+            house.process.wait()
+        redis.client.delete(f"enginehouse:cache:entry:{entry}")
+        with house:
+            house.wait_until(lambda: ask(said[kept])["X-Enginehouse-Cache"] == "semantic", 30)
+            assert ask(said[lost])["X-Enginehouse-Cache"] == "miss"
+            assert said[kept] not in upstream.asked
 
 
 def test_without_its_embedder_the_cache_goes_on_and_says_so_once(tmp_path):

@@ -1,4 +1,4 @@
-"""The cache in `GET /metrics`: what `/v1/cache/stats` tells, under names of its own."""
+"""The cache in `GET /metrics`: what `/v1/cache/stats` tells, but for requests by tier, which `meters.py` counts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,12 +32,6 @@ def cache_metrics(cache: Cache) -> Reader:
 
 
 def _outcomes(stats: CacheStats) -> Iterator[Metric]:
-    yield _by(
-        "requests",
-        "Requests by where they were answered from: exact, semantic, miss, bypass",
-        "tier",
-        stats.outcomes,
-    )
     yield _by("bypassed", "Requests that nobody looked for, by reason", "reason", stats.reasons)
     yield _by("not_stored", "Answers that were not kept, by reason", "reason", stats.refused)
     yield counter(f"{_OWN}stored_total", "Answers that were kept", stats.stored)

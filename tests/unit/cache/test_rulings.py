@@ -235,6 +235,34 @@ async def test_chores_are_bounded_and_one_that_fails_stops_no_other():
     assert (len(done), chores.skipped) == (999, 1002)
 
 
+async def test_who_purges_without_end_slows_nobody_down_and_loses_only_what_is_theirs():
+    clock = Clock()
+    rulings = Rulings(clock=clock)
+    cache = cache_of(clock, rulings=rulings)
+    for who in (ANN, BOB):
+        await ask(cache, CHAT, who)
+    for number in range(5000):
+        await rulings.purge(user="ann", tenant="", tag=f"tag {number}")
+    assert sum(map(len, rulings._purges.values())) <= 64
+    assert await ask(cache, CHAT, BOB) == "exact"
+    assert await ask(cache, CHAT, ANN) == "miss", "too many to be told apart are one about all"
+    clock.now += 1
+    assert await ask(cache, CHAT, ANN) == "miss", "what was kept in the moment of a purge went with it"
+    assert await ask(cache, CHAT, ANN) == "exact"
+    clock.now += rulings.longest + 1
+    await rulings.purge(model="other")
+    assert list(rulings._purges) == [None]
+
+
+async def test_what_a_hit_saved_is_told_of_that_request():
+    cache = cache_of(Clock())
+    await ask(cache)
+    managing = Managing(cache)
+    assert (await managing.explain(ANN, "r"))["saved"] is None
+    await ask(cache)
+    assert (await managing.explain(ANN, "r"))["saved"] == {"tokens": 5, "cost": None, "seconds": 0.0}
+
+
 async def test_statistics_tell_what_happened():
     cache = cache_of(Clock())
     for body in (CHAT, CHAT, CHAT, {**CHAT, "store": True}):

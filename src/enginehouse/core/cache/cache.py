@@ -183,7 +183,7 @@ class Cache:
         self.stats.outcome(seeking.tier, seeking.reason if seeking.tier == "bypass" else "")
         if seeking.entry is not None:
             self.stats.spared(seeking.entry)
-        request = seeking.request
+        request, hit = seeking.request, seeking.entry
         self.decisions.note(
             Decision(
                 request_id=request.request_id,
@@ -194,7 +194,10 @@ class Cache:
                 tier=seeking.tier,
                 reason=seeking.reason,
                 question=seeking.asked or (seeking.places.own.key.hex() if seeking.places else ""),
-                entry=seeking.entry.id if seeking.entry else seeking.trial.id if seeking.trial else "",
+                entry=hit.id if hit else seeking.trial.id if seeking.trial else "",
+                saved_tokens=hit.tokens if hit else 0,
+                saved_cost=hit.cost if hit else None,
+                saved_seconds=hit.seconds if hit else 0.0,
                 scope=seeking.scope,
                 words=seeking.words,
                 explanation=seeking.match.explanation if seeking.match else None,

@@ -29,6 +29,10 @@ class Decision(Struct, frozen=True, kw_only=True):
     """Opaque id of the question; empty when it has none."""
     entry: str = ""
     """Opaque id of the entry that was served; on trial, of the one that would have been."""
+    saved_tokens: int = 0
+    """That the hit did not take; with it, picodollars where a price is known, and the engine's seconds."""
+    saved_cost: int | None = None
+    saved_seconds: float = 0.0
     scope: Scope = b""
     """Within which others were looked for that mean the same; empty when none were."""
     words: str = ""

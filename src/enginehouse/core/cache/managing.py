@@ -7,6 +7,7 @@ import msgspec
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.decisions import Decision
 from enginehouse.core.cache.rulings import Ruling, Tier
+from enginehouse.core.cache.stats import PICODOLLARS
 from enginehouse.errors import NotFound
 from enginehouse.stores.kv import Holding
 from enginehouse.types import Principal
@@ -99,6 +100,7 @@ class Managing:
             "reason": decision.reason or None,
             "question": decision.question or None,
             "entry": decision.entry or None,
+            "saved": _saved(decision) if decision.tier in ("exact", "semantic") else None,
             "semantic": None if explanation is None else msgspec.to_builtins(explanation),
         }
 
@@ -107,3 +109,9 @@ class Managing:
         if decision is None:
             raise NotFound(f"There is no request {request_id!r} of yours among the latest.", param="request_id")
         return decision
+
+
+def _saved(decision: Decision) -> dict[str, Any]:
+    """What a hit did not take; US dollars, None where the price is unknown."""
+    cost = None if decision.saved_cost is None else decision.saved_cost / PICODOLLARS
+    return {"tokens": decision.saved_tokens, "cost": cost, "seconds": round(decision.saved_seconds, 3)}

@@ -22,10 +22,14 @@ log = structlog.get_logger()
 
 _LOOK = 0.3
 """Seconds between two looks at what others have ruled; with the look itself less than a second."""
+_MOST_OF_ONE = 64
+"""Purges of one user's entries that are told apart; beyond that one about all of them takes their place."""
 _OVERLAP = 10.0
 """Seconds that a look goes back behind the one before: who wrote late, or by another clock, is heard too."""
 
 Tier = Literal["exact", "semantic"]
+_Whose = tuple[str, str] | None
+"""Tenant and user whose entries a purge is about; None for all others."""
 
 
 class Ruling(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,14 +110,17 @@ class Rulings:
         self._clock = clock
         self._heard = heard
         self._known: dict[str, float] = {}
-        self._purges: list[Ruling] = []
+        self._purges: dict[_Whose, list[Ruling]] = {}
         self._wrong: dict[str, set[str]] = {}
         self._looked = 0.0
         self._away = False
 
     def dead(self, entry: Entry, tier: Tier) -> bool:
         """Whether a purge is about it."""
-        return any(purge.covers(entry, tier) for purge in self._purges)
+        if not self._purges:
+            return False
+        own = self._purges.get((entry.tenant, entry.writer), ())
+        return any(purge.covers(entry, tier) for purge in (*self._purges.get(None, ()), *own))
 
     def wrong(self, asked: str) -> frozenset[str]:
         """Ids of entries that are no answer to this question."""
@@ -198,14 +205,28 @@ class Rulings:
             if ruling.asked:
                 self._wrong.setdefault(ruling.asked, set()).add(ruling.entry)
             elif ruling.before > now - self.longest:
-                self._purges.append(ruling)
+                self._purge(ruling)
                 purged = True
         if purged:
             self._forget(now)
         return purged
 
+    def _purge(self, ruling: Ruling) -> None:
+        """Users may purge what is theirs as often as they like, and shall slow down nobody but themselves."""
+        whose = (ruling.tenant, ruling.user) if ruling.user and ruling.tenant is not None else None
+        known = self._purges.setdefault(whose, [])
+        known.append(ruling)
+        if whose is not None and len(known) > _MOST_OF_ONE:
+            latest = max(purge.before for purge in known)
+            known[:] = [Ruling(id=ruling.id, at=ruling.at, user=ruling.user, tenant=ruling.tenant, before=latest)]
+
     def _forget(self, now: float) -> None:
         """Of what a purge is about, nothing is left when its time is over."""
-        self._purges = [purge for purge in self._purges if purge.before > now - self.longest]
+        for whose, purges in list(self._purges.items()):
+            kept = [purge for purge in purges if purge.before > now - self.longest]
+            if kept:
+                self._purges[whose] = kept
+            else:
+                del self._purges[whose]
         over = now - self.longest - _OVERLAP
         self._known = {id_: at for id_, at in self._known.items() if at > over}

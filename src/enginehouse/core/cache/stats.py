@@ -7,11 +7,12 @@ from typing import Any
 
 from enginehouse.core.cache.types import Entry
 
-__all__ = ["CacheStats", "Stage"]
+__all__ = ["PICODOLLARS", "CacheStats", "Stage"]
 
 _KEPT = 1024
 """Latest times of each stage from which percentiles are told."""
-_PICODOLLARS = 10**12
+PICODOLLARS = 10**12
+"""In a dollar."""
 
 
 class Stage:
@@ -95,7 +96,7 @@ class CacheStats:
     @property
     def saved_dollars(self) -> float:
         """What hits would have cost, as far as prices are known."""
-        return self.saved_cost / _PICODOLLARS
+        return self.saved_cost / PICODOLLARS
 
     def told(self) -> dict[str, Any]:
         """All of it; money in US dollars, times in milliseconds unless they say otherwise."""
