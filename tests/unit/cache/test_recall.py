@@ -272,13 +272,14 @@ class OnTrial:
     """Would serve anything it knows, and is not believed yet."""
 
     def __init__(self):
-        self.known, self.learnt = [], []
+        self.known, self.learnt, self.answers = [], [], []
 
     async def find(self, scope, question, **how):
         return Match(entry=self.known[-1], probability=0.1, serve=False) if self.known else None
 
     async def put(self, scope, question, entry_id, *, answer):
         self.known.append(entry_id)
+        self.answers.append(answer)
 
     async def learn(self, scope, question, entry_id, *, kept, fresh):
         self.learnt.append((question, kept, fresh))
@@ -296,6 +297,7 @@ async def test_on_trial_the_model_is_asked_and_both_answers_are_learnt(way, serv
         chores.cancel()
     assert asked.timings.cache == "miss"
     assert cache.meaning.learnt == [("France's capital?", "Paris", "It is Paris.")]
+    assert cache.meaning.answers == ["Paris", "It is Paris."]
 
 
 @on_the_way([whole()], recall=lambda: recall_of(Clock(), exact_ttl=0))

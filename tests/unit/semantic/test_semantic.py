@@ -92,6 +92,21 @@ async def test_a_trap_is_vetoed_and_counted(setting):
     assert explanation.candidates[0].probability is None
 
 
+async def test_a_miss_is_explained_without_what_was_kept_of_it_later(setting):
+    await setting.cache.put(SCOPE, TRAP, "e2")
+    explanation = await setting.cache.explain(SCOPE, TRAP, without=frozenset({"e2"}))
+    assert [one.entry for one in explanation.candidates] == ["e1"]
+    assert explanation.candidates[0].vetoes == ("minimal_edit",)
+    assert explanation.reason == ""
+
+
+async def test_no_cosine_is_above_one(setting):
+    for number in range(20):
+        text = f"How do I water {number} roses in the garden behind house {number}?"
+        await setting.cache.put(OTHER, text, f"r{number}")
+        assert (await setting.cache.explain(OTHER, text)).candidates[0].similarity <= 1
+
+
 async def test_the_surest_of_several_is_served_not_the_nearest(setting):
     await setting.cache.put(SCOPE, "How can I water my cactus please", "e2")
     assert (await setting.cache.find(SCOPE, SAME)).entry == "e1"

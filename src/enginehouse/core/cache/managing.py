@@ -91,8 +91,10 @@ class Managing:
         """
         decision = self._decision(principal, request_id)
         explanation, meaning = decision.explanation, self._cache.meaning
+        then = explanation is not None
         if explanation is None and meaning is not None and decision.scope:
-            explanation = await meaning.explain(decision.scope, decision.words)
+            own = frozenset({decision.question})
+            explanation = await meaning.explain(decision.scope, decision.words, without=own)
         return {
             "request_id": decision.request_id,
             "model": decision.model,
@@ -101,6 +103,7 @@ class Managing:
             "question": decision.question or None,
             "entry": decision.entry or None,
             "saved": _saved(decision) if decision.tier in ("exact", "semantic") else None,
+            "seen": None if explanation is None else "then" if then else "now",
             "semantic": None if explanation is None else msgspec.to_builtins(explanation),
         }
 

@@ -89,8 +89,12 @@ class Meaning(Protocol):
         """What the model says now (`fresh`) to a question that would have been answered from an entry (`kept`)."""
         ...
 
-    async def explain(self, scope: Scope, question: str) -> Explanation:
-        """What `find` would look at and why it would serve one of them or none; it changes nothing."""
+    async def explain(self, scope: Scope, question: str, *, without: frozenset[str] = frozenset()) -> Explanation:
+        """What `find` would look at now and why it would serve one of them or none; it changes nothing.
+
+        Args:
+            without: entries that are left out, such as the question's own, which came later.
+        """
         ...
 
     def stats(self) -> Mapping[str, Any]:

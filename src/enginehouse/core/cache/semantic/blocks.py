@@ -60,7 +60,7 @@ class View(Struct, frozen=True, eq=False):
             if rows is None
             else (self.vectors[rows], self.scales[rows], self.numbers[rows])
         )
-        cosines = _products(vectors, query) * scales
+        cosines = np.minimum(_products(vectors, query) * scales, 1.0)  # rounded rows may be a little longer
         return [Near(int(numbers[place]), float(cosines[place])) for place in _top(cosines, limit)]
 
     def _shortlist(self, query: Floats) -> NDArray[np.intp] | None:

@@ -108,8 +108,8 @@ class Semantic:
             self._own(scope), wrong=not alike, max_error=self._settings.max_error, now=self._clock()
         )
 
-    async def explain(self, scope: Scope, question: str) -> Explanation:
-        """What `find` would look at and why it would serve one of them or none; it changes nothing."""
+    async def explain(self, scope: Scope, question: str, *, without: frozenset[str] = frozenset()) -> Explanation:
+        """What `find` would look at now and why it would serve one of them or none; it changes nothing."""
         scope, asked = self._own(scope), sign(question)
         if asked is None:
             return Explanation(reason="The question has no content of its own, or is too long.")
@@ -119,7 +119,8 @@ class Semantic:
         seen = await self._look(scope, asked)
         if seen is None:
             return Explanation(threshold=threshold, reason="The embedder did not answer in time.")
-        best = self._best(scope, asked, seen, threshold, frozenset())
+        seen = [one for one in seen if one.entry not in without]
+        best = self._best(scope, asked, seen, threshold, without)
         return self._explained(scope, seen, threshold, best)
 
     def stats(self) -> Mapping[str, Any]:
