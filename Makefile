@@ -96,6 +96,7 @@ docs: $(VENV)/.local ## Renew the pages that are made from the code
 lock: ## Renew the constraints files from pyproject.toml (constraints.txt holds all, the others are slices of it)
 	$(BIN)/$(LOCK) --all-extras --upgrade --output-file constraints.txt
 	$(BIN)/$(LOCK) --extra local --extra build --constraint constraints.txt --output-file constraints-local.txt
+	$(BIN)/$(LOCK) --extra local --extra build --extra redis --extra postgres --extra qdrant --extra otel --constraint constraints.txt --output-file constraints-server.txt
 	$(BIN)/$(LOCK) --extra local --extra build --extra dev --constraint constraints.txt --output-file constraints-dev.txt
 
 clean: ## Remove the environment and what tools leave behind
