@@ -131,6 +131,14 @@ def test_the_monitor_selects_one_service(replicas):
     ]
 
 
+def test_alert_rules_and_monitor_agree_on_the_name_of_the_job(replicas):
+    label = one(replicas, "ServiceMonitor")["spec"]["jobLabel"]
+    services = [each for each in replicas if each["kind"] == "Service"]
+    assert {each["metadata"]["labels"][label] for each in services} == {"enginehouse"}
+    prometheus = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yaml").read_text())
+    assert [each["job_name"] for each in prometheus["scrape_configs"]] == ["enginehouse"]
+
+
 def test_a_small_release_is_small():
     assert kinds(rendered({"secrets": API_KEY})) == [
         "ConfigMap",

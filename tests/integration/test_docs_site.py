@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 FETCHED = re.compile(
@@ -59,6 +60,13 @@ def test_links_into_the_repository_have_become_words_or_pages(site):
     page = (site / "architecture/index.html").read_text()
     assert "src/enginehouse/core/routes.py" not in page
     assert 'href="../contributing/"' in page
+
+
+def test_every_alert_is_told_of():
+    rules = yaml.safe_load((ROOT / "deploy/monitoring/alerts.yaml").read_text())
+    alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    page = (ROOT / "docs/operations/alerts.md").read_text()
+    assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == alerts
 
 
 def test_a_broken_link_fails_the_build(tmp_path):

@@ -14,7 +14,7 @@ from tests.integration.service import Service
 ROOT = DOCS.parent
 ABSENT = {"make", "docker", "kubectl", "helm", "systemctl", "claude", "sudo"}
 """Programs that are not here, or would be this very test; what blocks of theirs name is checked."""
-FILE = re.compile(r"(?<![\w/.-])(?:\./)?((?:deploy|compose|Dockerfile|docs)[\w./-]*)")
+FILE = re.compile(r"(?<![\w/.-])((?:deploy/|compose\.|Dockerfile)[\w./-]*)")
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 TYPED = [page for page in PAGES if any(is_run(block) for block in blocks(page))]
 
