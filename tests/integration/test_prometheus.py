@@ -1,19 +1,14 @@
 """A real Prometheus scrapes a live service; its own tool reads the text and runs the alert rules' unit tests."""
 
-import json
 import shutil
 import subprocess
-import time
-import urllib.parse
-import urllib.request
-from pathlib import Path
 
 import pytest
 
 from tests.integration.openai_server import FakeOpenAI
-from tests.integration.service import Service, free_port
+from tests.integration.prometheus import RULES, Prometheus
+from tests.integration.service import Service
 
-RULES = Path(__file__).parents[2] / "deploy" / "monitoring"
 NEEDS = "Debian's package prometheus is not installed"
 
 pytestmark = [
@@ -70,53 +65,3 @@ def test_it_scrapes_a_live_service_and_knows_every_name_the_rules_use(service, t
         states = {rule["name"]: rule["health"] for rule in prometheus.rules()}
         assert len(states) == 13
         assert set(states.values()) <= {"ok", "unknown"}
-
-
-class Prometheus:
-    """One of our own, on a free port, that scrapes every second."""
-
-    def __init__(self, target: int, folder: Path):
-        self.port = free_port()
-        self.folder = folder
-        scrape = {"job_name": "enginehouse", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-        config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(RULES / "alerts.yaml")],
-            "scrape_configs": [scrape],
-        }
-        (folder / "prometheus.yml").write_text(json.dumps(config))
-
-    def __enter__(self):
-        log = (self.folder / "prometheus.log").open("wb")
-        options = {
-            "config.file": self.folder / "prometheus.yml",
-            "storage.tsdb.path": self.folder / "data",
-            "web.listen-address": f"127.0.0.1:{self.port}",
-        }
-        command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        log.close()
-        deadline = time.monotonic() + 30
-        while self.ask("up") != 1:
-            assert time.monotonic() < deadline, (self.folder / "prometheus.log").read_text()
-            time.sleep(0.2)
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(20)
-
-    def ask(self, query):
-        """The one value of a query; None when there is none yet."""
-        try:
-            found = self._get("query?" + urllib.parse.urlencode({"query": query}))["result"]
-        except OSError:
-            return None
-        return float(found[0]["value"][1]) if found else None
-
-    def rules(self):
-        return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
-
-    def _get(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=5) as answer:
-            return json.load(answer)["data"]
