@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +23,26 @@ BROUGHT = {
 """Pages at the root of the repository, and what they are called here."""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)]*)?\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Give the pages a place that the navigation does not name."""
+    named = set(_leaves(config.nav))
+    pages = sorted(str(page.relative_to(config.docs_dir)) for page in Path(config.docs_dir).rglob("*.md"))
+    left = [page for page in pages if page not in named]
+    sections = {name: entries for section in config.nav or () for name, entries in section.items()}
+    sections["Develop"].append({"Decisions": [page for page in left if page.startswith("adr/")]})
+    sections["Understand"] += [page for page in left if not page.startswith("adr/")]
+    return config
+
+
+def _leaves(nav: Any) -> Iterator[str]:
+    for entry in nav:
+        if isinstance(entry, str):
+            yield entry
+        else:
+            for entries in entry.values():
+                yield from _leaves(entries)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

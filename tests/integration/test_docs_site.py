@@ -37,7 +37,7 @@ def test_every_page_is_there_and_in_the_navigation(site):
         name = page.relative_to(ROOT / "docs").with_suffix("")
         if name.name != "index":
             assert (site / name / "index.html").exists(), name
-            assert f'href="{name}/"' in home, f"{name} is not in the navigation of mkdocs.yml"
+            assert f'href="{name}/"' in home, f"{name} is not in the navigation"
 
 
 def test_nothing_is_fetched_from_elsewhere(site):
