@@ -72,6 +72,8 @@ def _led(found: re.Match[str], here: PurePosixPath, page: Page) -> str:
         there = f"docs/{BROUGHT[there]}"
     if not there.startswith("docs/"):
         return words  # what is only in the repository has no page
+    if bang and not (ROOT / there).exists():
+        return words  # `make screenshots` makes the pictures
     up = "../" * page.file.src_uri.count("/")
     return f"{bang}[{words}]({up}{there.removeprefix('docs/')}{anchor or ''})"
 
