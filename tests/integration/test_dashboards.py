@@ -11,19 +11,27 @@ from pathlib import Path
 import pytest
 
 from tests.integration.openai_server import FakeOpenAI
-from tests.integration.prometheus import Prometheus
+from tests.integration.prometheus import RULES, Prometheus
 from tests.integration.service import Service
 
-GRAFANA = Path(__file__).parents[2] / "deploy/monitoring/grafana"
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "deploy/monitoring/grafana"
 MAKER = runpy.run_path(str(GRAFANA / "dashboards.py"))
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 MEANS = {"$job": "enginehouse", "$model": ".*", "$__rate_interval": "15s", "$__range": "1m"}
 """What Grafana puts in the place of its variables."""
+NAME = re.compile(r"\b(?:enginehouse|router)_\w+")
 NEEDS = "Debian's package prometheus is not installed"
 
 
 def panels(path: Path) -> list[dict]:
     return json.loads(path.read_text())["panels"]
+
+
+def shown() -> set[str]:
+    """Every metric on any of them."""
+    exprs = [target["expr"] for path in FILES for panel in panels(path) for target in panel["targets"]]
+    return {name for expr in exprs for name in NAME.findall(expr)}
 
 
 def asked(expr: str) -> str:
@@ -52,12 +60,17 @@ def test_panels_do_not_overlap_and_fit_the_page():
             taken |= cells
 
 
-def test_every_metric_of_the_page_is_on_a_dashboard():
-    page = (GRAFANA.parents[2] / "docs/telemetry.md").read_text()
-    names = set(re.findall(r"^\| `((?:enginehouse|router)_\w+)` \|", page, re.MULTILINE))
-    assert len(names) > 40
-    shown = " ".join(target["expr"] for path in FILES for panel in panels(path) for target in panel["targets"])
-    assert {name for name in names if not re.search(rf"\b{name}(_bucket)?\b", shown)} == set()
+def test_whoever_is_called_by_an_alert_can_see_it_on_a_dashboard():
+    wanted = NAME.findall((RULES / "alerts.yaml").read_text())
+    wanted += re.findall(r"^\| `(router_\w+)` \|", (ROOT / "docs/telemetry.md").read_text(), re.MULTILINE)
+    assert len(set(wanted)) > 12
+    assert set(wanted) - shown() == set()
+
+
+def test_every_metric_that_is_shown_is_on_the_page():
+    page = (ROOT / "docs/telemetry.md").read_text()
+    told = set(re.findall(r"`((?:enginehouse|router)_\w+)`", page))
+    assert {name.removesuffix("_bucket") for name in shown()} - told == set()
 
 
 def test_uids_and_variables_are_what_grafana_wants():

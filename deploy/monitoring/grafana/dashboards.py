@@ -307,6 +307,10 @@ MONEY = Dashboard(
             "Records in danger",
             [
                 Query(f"max(enginehouse_ledger_refusing{{{JOB}}})", "requests are refused"),
+                Query(
+                    f"sum(increase(enginehouse_telemetry_dropped_total{{{JOB}}}[$__rate_interval]))",
+                    "traces dropped",
+                ),
                 Query(f"sum(increase(enginehouse_ledger_lost_records_total{{{JOB}}}[$__rate_interval]))", "lost"),
             ],
         ),
