@@ -66,6 +66,7 @@ make_settings() {
         say "Writing $settings/enginehouse.yaml ..."
         cat > "$settings/enginehouse.yaml" <<'END'
 # Settings of Enginehouse; /opt/enginehouse/bin/enginehouse config example prints every key there is.
+data_dir: /var/lib/enginehouse
 server:
   host: 127.0.0.1
   port: 8000

@@ -59,6 +59,7 @@ def test_it_installs_what_is_pinned_and_writes_settings_that_the_service_takes(i
     assert f"--no-deps --no-build-isolation --force-reinstall {ROOT}" in told
     environ = dict([(root / "etc/enginehouse/environment").read_text().strip().split("=")])
     settings = load(root / "etc/enginehouse/enginehouse.yaml", environ)
+    assert settings.data_dir == Path("/var/lib/enginehouse"), "where the unit may write"
     assert len(settings.auth.api_keys[0].get_secret_value()) == 64
     assert (root / "etc/systemd/system/enginehouse.service").read_text() == UNIT.read_text()
 
