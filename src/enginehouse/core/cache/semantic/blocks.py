@@ -19,7 +19,7 @@ Bytes = NDArray[np.int8]
 _ROUGHLY = 4096
 """Rows from which the signs are looked at first."""
 _SHORTLIST = 512
-"""Rows that are compared in full after that."""
+"""Rows that are compared in full after that, and those that agree no less than the last of them."""
 _CHUNK = 512
 _LARGEST = 127
 _GROWTH = 8
@@ -49,6 +49,7 @@ class View(Struct, frozen=True, eq=False):
     numbers: NDArray[np.int64]
     scales: Floats
     signs: NDArray[np.uint64] | None
+    """Bits of 64 numbers a row: so one look goes through memory in its order."""
 
     def nearest(self, query: Floats, limit: int) -> list[Near]:
         """The rows nearest to a unit vector, best first."""
@@ -67,9 +68,12 @@ class View(Struct, frozen=True, eq=False):
         """The rows that agree in most signs; None for all, where there are few."""
         if self.signs is None:
             return None
-        asked = _signs(np.sign(query).astype(np.int8)[None, :])[0]
-        differing = np.bitwise_count(self.signs ^ asked).sum(axis=1, dtype=np.int16)
-        return np.argpartition(differing, _SHORTLIST)[:_SHORTLIST]
+        asked = _signs(np.sign(query).astype(np.int8)[None, :])[:, 0]
+        differing = np.zeros(len(self.numbers), dtype=np.int16)
+        for words, word in zip(self.signs, asked, strict=True):
+            differing += np.bitwise_count(words ^ word)
+        last = np.partition(differing, _SHORTLIST)[_SHORTLIST]
+        return np.flatnonzero(differing <= last)
 
 
 class Block:
@@ -101,7 +105,7 @@ class Block:
     def view(self) -> View:
         """Its rows as they are now."""
         count = self._count
-        signs = None if self._signs is None else self._signs[:count]
+        signs = None if self._signs is None else self._signs[:, :count]
         return View(self._vectors[:count], self._numbers[:count], self._scales[:count], signs)
 
     def put(self, number: int, vector: bytes, scale: float) -> None:
@@ -113,7 +117,7 @@ class Block:
         self._numbers[row], self._scales[row] = number, scale
         self._count += 1
         if self._signs is not None:
-            self._signs[row] = _signs(self._vectors[row : row + 1])[0]
+            self._signs[:, row] = _signs(self._vectors[row : row + 1])[:, 0]
         elif self.large:
             self._signs = _signs(self._vectors)
 
@@ -121,9 +125,10 @@ class Block:
         """Take a row out; the last one takes its place."""
         for place in np.nonzero(self._numbers[: self._count] == number)[0]:
             self._count -= 1
-            for column in (self._vectors, self._numbers, self._scales, self._signs):
-                if column is not None:
-                    column[place] = column[self._count]
+            for column in (self._vectors, self._numbers, self._scales):
+                column[place] = column[self._count]
+            if self._signs is not None:
+                self._signs[:, place] = self._signs[:, self._count]
         if self._signs is not None and not self.large:
             self._signs = None
 
@@ -133,7 +138,7 @@ class Block:
         self._numbers = np.concatenate([self._numbers, np.zeros(more, np.int64)])
         self._scales = np.concatenate([self._scales, np.zeros(more, np.float32)])
         if self._signs is not None:
-            self._signs = np.concatenate([self._signs, np.zeros((more, self._signs.shape[1]), np.uint64)])
+            self._signs = np.pad(self._signs, ((0, 0), (0, more)))
 
 
 class Blocks:
@@ -191,10 +196,10 @@ def _products(vectors: Bytes, query: Floats) -> Floats:
 
 
 def _signs(vectors: Bytes) -> NDArray[np.uint64]:
-    """A bit for each number: whether it is above zero; rows are filled up to whole words."""
+    """A bit for each number, whether it is above zero: one column a vector, one row for each 64 numbers of it."""
     bits = np.packbits(vectors > 0, axis=1)
     missing = -bits.shape[1] % (_BITS // 8)
-    return np.pad(bits, ((0, 0), (0, missing))).view(np.uint64)
+    return np.ascontiguousarray(np.pad(bits, ((0, 0), (0, missing))).view(np.uint64).T)
 
 
 def _top(cosines: Floats, limit: int) -> NDArray[np.intp]:
