@@ -55,7 +55,10 @@ function signIn(message) {
     try {
       await call("v1/me", { as: text });
     } catch (error) {
-      return render(told, error.status === 401 ? "No such key. Look at it again, or ask who runs this service." : error.message);
+      return render(
+        told,
+        error.status === 401 ? "No such key. Look at it again, or ask who runs this service." : error.message,
+      );
     }
     keep(text);
     return start();
@@ -84,10 +87,18 @@ const brand = () => h("div.brand", {}, icon("models"), h("span", {}, "Enginehous
 /** The frame around every page; what changes in it has a place of its own. */
 function frame() {
   const foot = h("div.side-foot", {}, who(), tools);
-  const menu = iconButton("menu", "Menu", toggleMenu, { class: "menu-button", "aria-expanded": "false", "aria-controls": "nav" });
+  const menu = iconButton("menu", "Menu", toggleMenu, {
+    class: "menu-button",
+    "aria-expanded": "false",
+    "aria-controls": "nav",
+  });
   const side = h("aside.side", { id: "side" }, h("div.side-head", {}, brand(), menu), nav, foot);
   const toasts = h("div.toasts", { id: "toasts", role: "status", "aria-live": "polite" });
-  root.replaceChildren(h("a.skip", { href: "#main", onclick: skip }, "Skip to the page"), h("div.frame", {}, side, main), toasts);
+  root.replaceChildren(
+    h("a.skip", { href: "#main", onclick: skip }, "Skip to the page"),
+    h("div.frame", {}, side, main),
+    toasts,
+  );
   drawTools();
 }
 
@@ -96,11 +107,18 @@ function drawNav() {
 }
 
 function drawTools() {
-  render(tools, state(), iconButton("theme", "Light or dark", turn), key() && iconButton("out", "Sign out", signOut));
+  render(
+    tools,
+    state(),
+    iconButton("theme", "Light or dark", turn),
+    key() && iconButton("out", "Sign out", signOut),
+  );
 }
 
 function group(name) {
-  const pages = Object.entries(PAGES).filter(([, page]) => page.group === name && (!page.admin || me.role === "admin"));
+  const pages = Object.entries(PAGES).filter(
+    ([, page]) => page.group === name && (!page.admin || me.role === "admin"),
+  );
   const at = place().name;
   const entry = ([id, page]) =>
     h("a.nav-entry", { href: `#/${id}`, "aria-current": id === at ? "page" : null }, icon(id), page.title);
@@ -108,13 +126,28 @@ function group(name) {
 }
 
 const who = () =>
-  h("div.who", {}, h("div.who-name", { title: me.user }, me.user), h("div.muted.small", {}, key() ? `${me.role} · ${me.tier}` : "no key is asked for"));
+  h(
+    "div.who",
+    {},
+    h("div.who-name", { title: me.user }, me.user),
+    h("div.muted.small", {}, key() ? `${me.role} · ${me.tier}` : "no key is asked for"),
+  );
 
-const STATES = { live: ["Live", "good"], opening: ["Connecting", ""], broken: ["Reconnecting", "warn"], off: ["Idle", ""] };
+const STATES = {
+  live: ["Live", "good"],
+  opening: ["Connecting", ""],
+  broken: ["Reconnecting", "warn"],
+  off: ["Idle", ""],
+};
 
 function state() {
   const [text, tone] = STATES[link.state];
-  return h("span.link-state", { role: "status", title: `Event stream: ${text.toLowerCase()}` }, h(`span.dot${tone && `.${tone}`}`, {}), text);
+  return h(
+    "span.link-state",
+    { role: "status", title: `Event stream: ${text.toLowerCase()}` },
+    h(`span.dot${tone && `.${tone}`}`, {}),
+    text,
+  );
 }
 
 /** What the address names: `#/models/llama?x=1` → models, "llama", x. */
@@ -151,7 +184,12 @@ async function show() {
     const { open } = await import(`./pages/${name}.js`);
     if (!mine.signal.aborted) await open(view(main.firstChild, mine, rest, query));
   } catch (error) {
-    if (!mine.signal.aborted) render(main.firstChild, head(PAGES[name].title), trouble(error instanceof ApiError ? error : new ApiError(0, "", `This page broke: ${error.message}`), show));
+    if (!mine.signal.aborted)
+      render(
+        main.firstChild,
+        head(PAGES[name].title),
+        trouble(error instanceof ApiError ? error : new ApiError(0, "", `This page broke: ${error.message}`), show),
+      );
     if (!(error instanceof ApiError) && error.name !== "AbortError") console.error(error);
   }
   if (!mine.signal.aborted) {

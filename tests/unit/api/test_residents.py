@@ -116,6 +116,15 @@ async def test_unload_while_loading_tells_who_waits(door):
 
 
 @at_the_door()
+async def test_a_pin_is_told_until_it_is_taken_out(door):
+    assert (await door.post("/v1/models/tiny-alias/pin", b"")).json()["pinned"] is True
+    assert (await door.post("/v1/models/tiny/load", b"")).json()["pinned"] is True
+    assert (await door.call("GET", "/v1/models/status")).json()["models"]["tiny"]["pinned"] is True
+    assert "pinned" not in (await door.post("/v1/models/tiny/unpin", b"")).json()
+    assert (await door.post("/v1/models/nope/pin", b"")).status == 404
+
+
+@at_the_door()
 async def test_what_is_not_loaded_can_be_unloaded(door):
     answer = await door.post(
         "/v1/models/eject", {"model": "tiny"}, content_type="application/x-www-form-urlencoded"
@@ -176,6 +185,9 @@ ADMIN_ONLY = [
     ("POST", "/v1/models/tiny/load"),
     ("POST", "/v1/models/tiny/unload"),
     ("POST", "/v1/models/tiny/reset"),
+    ("POST", "/v1/models/tiny/pin"),
+    ("POST", "/v1/models/tiny/unpin"),
+    ("GET", "/v1/config"),
     ("POST", "/v1/models/eject"),
     ("GET", "/v1/models/tiny/logs"),
     ("GET", "/v1/models/tiny/logs/stream"),

@@ -13,12 +13,45 @@ export async function open(view) {
   let queues = {};
   let all = false;
 
-  const everything = h("div", { keep: true }, tick("Models that nobody asked yet too", { onchange: (event) => ((all = event.currentTarget.checked), draw()) }));
+  const everything = h(
+    "div",
+    { keep: true },
+    tick("Models that nobody asked yet too", {
+      onchange: (event) => ((all = event.currentTarget.checked), draw()),
+    }),
+  );
 
   const columns = [
-    { title: "Model", cell: ([id, line]) => [h("a.link-name", { href: `#/models/${encodeURIComponent(id)}` }, id), line.scope !== "replica" && h("div.muted.small", {}, line.scope === "shared" ? "shared by all replicas" : "alone: the shared store is away")] },
-    { title: "Slots", cell: ([id, line]) => h("div.stack", {}, h("span.num", {}, `${count(line.active)} of ${count(line.slots)}`), meter(line.active, line.slots, { tone: line.active >= line.slots ? "warn" : "", name: `${id}: ${line.active} of ${line.slots} slots taken` })) },
-    ...PRIORITIES.map((priority) => ({ title: priority[0].toUpperCase() + priority.slice(1), num: true, cell: ([, line]) => count(line.queued[priority]) })),
+    {
+      title: "Model",
+      cell: ([id, line]) => [
+        h("a.link-name", { href: `#/models/${encodeURIComponent(id)}` }, id),
+        line.scope !== "replica" &&
+          h(
+            "div.muted.small",
+            {},
+            line.scope === "shared" ? "shared by all replicas" : "alone: the shared store is away",
+          ),
+      ],
+    },
+    {
+      title: "Slots",
+      cell: ([id, line]) =>
+        h(
+          "div.stack",
+          {},
+          h("span.num", {}, `${count(line.active)} of ${count(line.slots)}`),
+          meter(line.active, line.slots, {
+            tone: line.active >= line.slots ? "warn" : "",
+            name: `${id}: ${line.active} of ${line.slots} slots taken`,
+          }),
+        ),
+    },
+    ...PRIORITIES.map((priority) => ({
+      title: priority[0].toUpperCase() + priority.slice(1),
+      num: true,
+      cell: ([, line]) => count(line.queued[priority]),
+    })),
     { title: "Wait p50", num: true, hide: true, cell: ([, line]) => milliseconds(line.wait_p50_ms) },
     { title: "Wait p95", num: true, cell: ([, line]) => milliseconds(line.wait_p95_ms) },
     { title: "Served", num: true, hide: true, cell: ([, line]) => count(line.served) },
@@ -34,8 +67,12 @@ export async function open(view) {
 
   function draw() {
     const every = Object.entries(queues);
-    const asked = every.filter(([, line]) => line.total || line.active || line.served || line.rejected || line.timed_out || line.left);
-    const shown = (all ? every : asked).sort(([, one], [, other]) => other.total - one.total || other.served - one.served);
+    const asked = every.filter(
+      ([, line]) => line.total || line.active || line.served || line.rejected || line.timed_out || line.left,
+    );
+    const shown = (all ? every : asked).sort(
+      ([, one], [, other]) => other.total - one.total || other.served - one.served,
+    );
     const sum = (read) => every.reduce((total, [, line]) => total + read(line), 0);
     const refused = sum((line) => line.rejected + line.timed_out);
     const served = sum((line) => line.served);
@@ -44,14 +81,34 @@ export async function open(view) {
       h(
         "div.figures",
         {},
-        figure("Waiting", count(sum((line) => line.total)), PRIORITIES.map((priority) => `${count(sum((line) => line.queued[priority]))} ${priority}`).join(" · ")),
-        figure("Running", count(sum((line) => line.active)), `${count(every.filter(([, line]) => line.active).length)} models at work`),
+        figure(
+          "Waiting",
+          count(sum((line) => line.total)),
+          PRIORITIES.map((priority) => `${count(sum((line) => line.queued[priority]))} ${priority}`).join(" · "),
+        ),
+        figure(
+          "Running",
+          count(sum((line) => line.active)),
+          `${count(every.filter(([, line]) => line.active).length)} models at work`,
+        ),
         figure("Served", count(served), "since the service started"),
-        figure("Turned away", count(refused), served + refused ? `${percent(refused / (served + refused))} of all` : "none yet"),
+        figure(
+          "Turned away",
+          count(refused),
+          served + refused ? `${percent(refused / (served + refused))} of all` : "none yet",
+        ),
       ),
-      card("", { class: "flush", key: "lines" }, shown.length
-        ? table("Queues", columns, shown, { key: ([id]) => id })
-        : empty("Nobody has asked a model yet", "As soon as a request comes, its model's line is shown here.", h("a.button", { href: "#/playground" }, "Try one in the playground"))),
+      card(
+        "",
+        { class: "flush", key: "lines" },
+        shown.length
+          ? table("Queues", columns, shown, { key: ([id]) => id })
+          : empty(
+              "Nobody has asked a model yet",
+              "As soon as a request comes, its model's line is shown here.",
+              h("a.button", { href: "#/playground" }, "Try one in the playground"),
+            ),
+      ),
     );
   }
 

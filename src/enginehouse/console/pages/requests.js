@@ -12,9 +12,26 @@ const TABS = [
   ["#/requests", "Requests"],
   ["#/requests/errors", "What goes wrong"],
 ];
-const ENDS = [["", "Any"], ["completed", "Completed"], ["failed", "Failed"], ["refused", "Refused"], ["cancelled", "Given up by the caller"]];
-const TIERS = [["", "Any"], ["exact", "Exact hit"], ["semantic", "Hit in other words"], ["miss", "Miss"], ["bypass", "Not looked for"]];
-const SPEEDS = [["", "Any"], ["1000", "Over 1 s"], ["5000", "Over 5 s"], ["30000", "Over 30 s"]];
+const ENDS = [
+  ["", "Any"],
+  ["completed", "Completed"],
+  ["failed", "Failed"],
+  ["refused", "Refused"],
+  ["cancelled", "Given up by the caller"],
+];
+const TIERS = [
+  ["", "Any"],
+  ["exact", "Exact hit"],
+  ["semantic", "Hit in other words"],
+  ["miss", "Miss"],
+  ["bypass", "Not looked for"],
+];
+const SPEEDS = [
+  ["", "Any"],
+  ["1000", "Over 1 s"],
+  ["5000", "Over 5 s"],
+  ["30000", "Over 30 s"],
+];
 
 export async function open(view) {
   if (view.rest === "errors") return errors(view);
@@ -61,8 +78,15 @@ async function list(view) {
     field("Outcome", choice(ENDS, asked.outcome ?? "", { onchange: change("outcome") })),
     field("Cache", choice(TIERS, asked.cache ?? "", { onchange: change("cache") })),
     field("Took", choice(SPEEDS, asked.min_ms ?? "", { onchange: change("min_ms") })),
-    view.admin && field("User", input({ size: "12", placeholder: "Anybody", value: asked.user_id ?? "", onchange: change("user_id") })),
-    field("Request id", input({ size: "16", placeholder: "Any", value: asked.request_id ?? "", onchange: change("request_id") })),
+    view.admin &&
+      field(
+        "User",
+        input({ size: "12", placeholder: "Anybody", value: asked.user_id ?? "", onchange: change("user_id") }),
+      ),
+    field(
+      "Request id",
+      input({ size: "16", placeholder: "Any", value: asked.request_id ?? "", onchange: change("request_id") }),
+    ),
   );
 
   function draw() {
@@ -71,9 +95,17 @@ async function list(view) {
       head("Requests", view.admin ? "Everybody's, the newest first." : "Yours, the newest first."),
       tabs("Requests and errors", TABS, "#/requests"),
       filters,
-      card("", { key: "list", class: "flush" }, requests.length
-        ? requestTable(requests)
-        : empty(narrowed ? "No request is like that" : "Nothing was asked yet", narrowed ? "Ask for less, or for more time." : "As soon as somebody asks a model, it is here.", !narrowed && h("a.button", { href: "#/playground" }, "Playground"))),
+      card(
+        "",
+        { key: "list", class: "flush" },
+        requests.length
+          ? requestTable(requests)
+          : empty(
+              narrowed ? "No request is like that" : "Nothing was asked yet",
+              narrowed ? "Ask for less, or for more time." : "As soon as somebody asks a model, it is here.",
+              !narrowed && h("a.button", { href: "#/playground" }, "Playground"),
+            ),
+      ),
       cursor && h("div.actions", { key: "more" }, button("Show more", more)),
     );
   }
@@ -91,35 +123,53 @@ async function one(view, id) {
   const told = await call(`v1/telemetry/requests/${segment(id)}`, view);
   const { usage, timings_ms: timings } = told;
   view.draw(
-    head("Request", h("code.break", {}, told.request_id), h("a.button", { href: `#/cache?request=${segment(told.request_id)}` }, "Why from the cache, or not"), h("a.button", { href: "#/requests" }, "All requests")),
+    head(
+      "Request",
+      h("code.break", {}, told.request_id),
+      h("a.button", { href: `#/cache?request=${segment(told.request_id)}` }, "Why from the cache, or not"),
+      h("a.button", { href: "#/requests" }, "All requests"),
+    ),
     h(
       "div.figures",
       {},
       figure("Outcome", outcome(told), told.status ? `status ${told.status}` : null),
       figure("In all", milliseconds(timings.total), `${milliseconds(timings.gateway)} of it our own`),
       figure("First token", milliseconds(timings.ttft), "after the engine was asked"),
-      figure("Tokens", count(usage.total_tokens), `${count(usage.input_tokens + usage.cached_input_tokens)} in · ${count(usage.output_tokens)} out`),
+      figure(
+        "Tokens",
+        count(usage.total_tokens),
+        `${count(usage.input_tokens + usage.cached_input_tokens)} in · ${count(usage.output_tokens)} out`,
+      ),
       figure("Speed", told.tokens_per_second === null ? NONE : rate(told.tokens_per_second), "tokens a second"),
       figure("Cost", told.cost === null ? NONE : money(told.cost), told.cost === null ? "no price is known" : null),
     ),
-    told.error && h("div.trouble", {}, h("div", {}, h("strong", {}, told.error.message), h("p.muted.small", {}, told.error.code))),
+    told.error &&
+      h(
+        "div.trouble",
+        {},
+        h("div", {}, h("strong", {}, told.error.message), h("p.muted.small", {}, told.error.code)),
+      ),
     card("Where its time went", {}, waterfall(told)),
-    card("What is known of it", {}, facts([
-      ["Came", when(told.timestamp)],
-      ["Model", told.model ?? told.requested_model],
-      ["Deployment", told.deployment],
-      ["Engine", told.engine && engine(told.engine)],
-      ["Caller", told.user_id],
-      ["Key", told.key_id],
-      ["Tenant", told.tenant],
-      ["Path", told.path],
-      ["Dialect", told.face],
-      ["Streamed", told.stream ? "yes" : "no"],
-      ["Priority", told.priority],
-      ["Cache", told.cache && tier(told.cache)],
-      ["Guard", told.guard && words(told.guard)],
-      ["Trace", told.trace_id],
-    ])),
+    card(
+      "What is known of it",
+      {},
+      facts([
+        ["Came", when(told.timestamp)],
+        ["Model", told.model ?? told.requested_model],
+        ["Deployment", told.deployment],
+        ["Engine", told.engine && engine(told.engine)],
+        ["Caller", told.user_id],
+        ["Key", told.key_id],
+        ["Tenant", told.tenant],
+        ["Path", told.path],
+        ["Dialect", told.face],
+        ["Streamed", told.stream ? "yes" : "no"],
+        ["Priority", told.priority],
+        ["Cache", told.cache && tier(told.cache)],
+        ["Guard", told.guard && words(told.guard)],
+        ["Trace", told.trace_id],
+      ]),
+    ),
     told.prompt && card("Prompt", {}, h("pre.block", {}, told.prompt)),
     told.answer && card("Answer", {}, h("pre.block", {}, told.answer)),
   );
@@ -127,7 +177,11 @@ async function one(view, id) {
 
 async function errors(view) {
   const columns = [
-    { title: "What", wide: true, cell: (one) => [h("span.name", {}, words(one.code)), h("div.muted.small.break", {}, one.cause)] },
+    {
+      title: "What",
+      wide: true,
+      cell: (one) => [h("span.name", {}, words(one.code)), h("div.muted.small.break", {}, one.cause)],
+    },
     { title: "Times", num: true, cell: (one) => count(one.count) },
     { title: "Share", num: true, hide: true, cell: (one) => percent(one.share) },
     { title: "Models", hide: true, cell: (one) => h("span.break", {}, Object.keys(one.models).join(", ")) },
@@ -148,9 +202,13 @@ async function errors(view) {
         figure("Went wrong", count(told.total_errors), told.total_requests ? percent(told.error_rate) : null),
         figure("Causes", count(told.patterns.length), "that are not alike"),
       ),
-      card("", { key: "patterns", class: "flush" }, told.patterns.length
-        ? table("What went wrong", columns, told.patterns, { key: (one) => one.code + one.cause })
-        : empty("Nothing went wrong", "No request of the last day failed or was refused.")),
+      card(
+        "",
+        { key: "patterns", class: "flush" },
+        told.patterns.length
+          ? table("What went wrong", columns, told.patterns, { key: (one) => one.code + one.cause })
+          : empty("Nothing went wrong", "No request of the last day failed or was refused."),
+      ),
     );
   }
 

@@ -27,35 +27,72 @@ async function list(view) {
   }
 
   const rename = (session) => () =>
-    dialog({ title: "Rename", action: "Rename" }, [field("Title", input({ name: "title", value: session.title ?? "", required: true, maxlength: "200" }))], async (form) => {
-      Object.assign(session, await call(`${ROOT}/${segment(session.id)}`, { method: "PATCH", body: { title: typed(form).title } }));
-      draw();
-    });
+    dialog(
+      { title: "Rename", action: "Rename" },
+      [field("Title", input({ name: "title", value: session.title ?? "", required: true, maxlength: "200" }))],
+      async (form) => {
+        Object.assign(
+          session,
+          await call(`${ROOT}/${segment(session.id)}`, { method: "PATCH", body: { title: typed(form).title } }),
+        );
+        draw();
+      },
+    );
 
   const remove = (session) => () =>
-    sure("Delete this conversation?", `“${session.title || session.id}” and what is cached of it are gone for good.`, "Delete", async () => {
-      await call(`${ROOT}/${segment(session.id)}`, { method: "DELETE" });
-      sessions = sessions.filter((other) => other !== session);
-      say("The conversation is deleted.");
-      draw();
-    });
+    sure(
+      "Delete this conversation?",
+      `“${session.title || session.id}” and what is cached of it are gone for good.`,
+      "Delete",
+      async () => {
+        await call(`${ROOT}/${segment(session.id)}`, { method: "DELETE" });
+        sessions = sessions.filter((other) => other !== session);
+        say("The conversation is deleted.");
+        draw();
+      },
+    );
 
   const named = (session) => session.title || session.id;
   const columns = [
-    { title: "Conversation", wide: true, cell: (session) => [h("a.link-name", { href: `#/sessions/${segment(session.id)}` }, named(session)), h("div.muted.small.break", {}, session.id)] },
+    {
+      title: "Conversation",
+      wide: true,
+      cell: (session) => [
+        h("a.link-name", { href: `#/sessions/${segment(session.id)}` }, named(session)),
+        h("div.muted.small.break", {}, session.id),
+      ],
+    },
     { title: "Model", hide: true, cell: (session) => session.model ?? h("span.muted", {}, "default") },
     { title: "Messages", num: true, cell: (session) => count(session.message_count) },
     { title: "Size", num: true, hide: true, cell: (session) => bytes(session.bytes) },
     { title: "Last changed", num: true, hide: true, cell: (session) => when(session.updated_at) },
-    { title: "", num: true, cell: (session) => h("div.actions.tight", {}, button("Rename", rename(session), { kind: "small", "aria-label": `Rename ${named(session)}` }), iconButton("trash", `Delete ${named(session)}`, remove(session))) },
+    {
+      title: "",
+      num: true,
+      cell: (session) =>
+        h(
+          "div.actions.tight",
+          {},
+          button("Rename", rename(session), { kind: "small", "aria-label": `Rename ${named(session)}` }),
+          iconButton("trash", `Delete ${named(session)}`, remove(session)),
+        ),
+    },
   ];
 
   function draw() {
     view.draw(
       head("Sessions", "Your conversations, the last changed first. Nobody else can read them, admins neither."),
-      card("", { class: "flush" }, sessions.length
-        ? table("Sessions", columns, sessions, { key: (session) => session.id })
-        : empty("No conversations yet", "A chat that names a session is kept here, with all its branches.", h("a.button", { href: `#/playground?session=${freshId()}` }, "Begin one"))),
+      card(
+        "",
+        { class: "flush" },
+        sessions.length
+          ? table("Sessions", columns, sessions, { key: (session) => session.id })
+          : empty(
+              "No conversations yet",
+              "A chat that names a session is kept here, with all its branches.",
+              h("a.button", { href: `#/playground?session=${freshId()}` }, "Begin one"),
+            ),
+      ),
       cursor && h("div.actions", { key: "more" }, button("Show more", more)),
     );
   }
@@ -79,15 +116,41 @@ async function one(view, id) {
       { key: message.id },
       h("span.visually-hidden", {}, message.role),
       h("div.turn-text", {}, message.content ?? ""),
-      h("div.turn-foot", {}, message.model, when(message.created_at), message.usage && h("span", {}, `${count(message.usage.input + message.usage.cached_input)} + ${count(message.usage.output)} tokens`), message.status !== "complete" && badge(message.status, "warn"), message.error && h("span", {}, String(message.error.message ?? message.error))),
+      h(
+        "div.turn-foot",
+        {},
+        message.model,
+        when(message.created_at),
+        message.usage &&
+          h(
+            "span",
+            {},
+            `${count(message.usage.input + message.usage.cached_input)} + ${count(message.usage.output)} tokens`,
+          ),
+        message.status !== "complete" && badge(message.status, "warn"),
+        message.error && h("span", {}, String(message.error.message ?? message.error)),
+      ),
     );
   view.draw(
-    head(session.title || session.id, `${count(session.message_count)} messages in all branches; this is the one that is gone on with.`,
+    head(
+      session.title || session.id,
+      `${count(session.message_count)} messages in all branches; this is the one that is gone on with.`,
       h("a.button.primary", { href: `#/playground?session=${segment(id)}` }, "Go on with it"),
       button("Markdown", save("markdown", "md"), { name: "download" }),
       button("JSON", save("json", "json"), { name: "download" }),
-      h("a.button", { href: "#/sessions" }, "All sessions")),
+      h("a.button", { href: "#/sessions" }, "All sessions"),
+    ),
     session.system && card("System prompt", {}, h("p.break", {}, session.system)),
-    card("", {}, h("div.talk", {}, messages.data.length ? messages.data.map(line) : empty("Nothing was said yet", "Go on with it in the playground."))),
+    card(
+      "",
+      {},
+      h(
+        "div.talk",
+        {},
+        messages.data.length
+          ? messages.data.map(line)
+          : empty("Nothing was said yet", "Go on with it in the playground."),
+      ),
+    ),
   );
 }

@@ -15,51 +15,96 @@ export async function open(view) {
   let text = view.query.get("find") ?? "";
   let changed = false;
 
-  const search = input({ type: "search", value: text, placeholder: "cache, timeout, …", oninput: () => ((text = search.value), draw()) });
+  const search = input({
+    type: "search",
+    value: text,
+    placeholder: "cache, timeout, …",
+    oninput: () => ((text = search.value), draw()),
+  });
   const only = tick("Only what is set", { onchange: (event) => ((changed = event.currentTarget.checked), draw()) });
 
   const filters = h("div.filters", { keep: true }, field("Find", search), only);
 
   const columns = [
-    { title: "Key", cell: (one) => [h("code.break", {}, one.key), one.meaning && h("div.muted.small", {}, prose(one.meaning))] },
+    {
+      title: "Key",
+      cell: (one) => [h("code.break", {}, one.key), one.meaning && h("div.muted.small", {}, prose(one.meaning))],
+    },
     { title: "Value", cell: (one) => h("code.break", {}, one.value) },
-    { title: "Comes from", hide: true, cell: (one) => (one.origin ? badge(one.origin, "busy") : h("span.muted", {}, "default")) },
-    { title: "Counts", hide: true, cell: (one) => h("span.muted", {}, one.restart ? "after a restart" : "at once") },
+    {
+      title: "Comes from",
+      hide: true,
+      cell: (one) => (one.origin ? badge(one.origin, "busy") : h("span.muted", {}, "default")),
+    },
+    {
+      title: "Counts",
+      hide: true,
+      cell: (one) => h("span.muted", {}, one.restart ? "after a restart" : "at once"),
+    },
   ];
 
   function* rows(values, path) {
     for (const [name, value] of Object.entries(values)) {
       const here = [...path, name];
-      if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length) yield* rows(value, here);
+      if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length)
+        yield* rows(value, here);
       else yield row(here, value);
     }
   }
 
   function row(path, value) {
     const key = path.join(".");
-    const known = config.keys[key] ?? config.keys[path[0] === "models" ? ["models", "<id>", ...path.slice(2)].join(".") : key];
-    return { key, value: written(value), origin: config.origins[key], meaning: known?.meaning, restart: known?.restart };
+    const known =
+      config.keys[key] ?? config.keys[path[0] === "models" ? ["models", "<id>", ...path.slice(2)].join(".") : key];
+    return {
+      key,
+      value: written(value),
+      origin: config.origins[key],
+      meaning: known?.meaning,
+      restart: known?.restart,
+    };
   }
 
   function draw() {
     const wanted = text.toLowerCase();
-    const shown = all.filter((one) => (!changed || one.origin) && `${one.key} ${one.meaning ?? ""}`.toLowerCase().includes(wanted));
+    const shown = all.filter(
+      (one) => (!changed || one.origin) && `${one.key} ${one.meaning ?? ""}`.toLowerCase().includes(wanted),
+    );
     const dependencies = Object.entries(health.dependencies);
     view.draw(
       head("Settings", "What is in force. It is changed in the file or the environment; secrets are never shown."),
-      card("The service", { key: "service", side: badge(health.status, TONES[health.status]) },
+      card(
+        "The service",
+        { key: "service", side: badge(health.status, TONES[health.status]) },
         facts([
           ["Version", status.version],
           ["Runs since", when(status.started_at)],
           ["For", seconds(status.uptime_seconds)],
           ["Memory of its own", megabytes(status.memory_mb)],
-          ...dependencies.map(([name, one]) => [name, h("span.row", {}, badge(one.status, TONES[one.status]), one.status === "up" ? milliseconds(one.latency_ms) : one.detail)]),
-        ])),
+          ...dependencies.map(([name, one]) => [
+            name,
+            h(
+              "span.row",
+              {},
+              badge(one.status, TONES[one.status]),
+              one.status === "up" ? milliseconds(one.latency_ms) : one.detail,
+            ),
+          ]),
+        ]),
+      ),
       filters,
-      card("", { key: "keys", class: "flush" }, shown.length
-        ? table("Settings", columns, shown, { key: (one) => one.key })
-        : empty("No such key", "The whole list is in the configuration reference.")),
-      h("p.muted.small", {}, `${count(shown.length)} of ${count(all.length)} keys; ${count(Object.keys(config.origins).length)} are set, the others have their default.`),
+      card(
+        "",
+        { key: "keys", class: "flush" },
+        shown.length
+          ? table("Settings", columns, shown, { key: (one) => one.key })
+          : empty("No such key", "The whole list is in the configuration reference."),
+      ),
+      h(
+        "p.muted.small",
+        {},
+        `${count(shown.length)} of ${count(all.length)} keys; ${count(Object.keys(config.origins).length)} are set.`,
+      ),
     );
   }
 

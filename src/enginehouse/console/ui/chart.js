@@ -39,12 +39,25 @@ export function bars(series, names, { label, write, least = 0 }) {
       const value = one.values[index] ?? 0;
       const height = (value / top) * HEIGHT;
       below += height;
-      const box = { x: index * step + (step - wide) / 2, y: HEIGHT - below, width: wide, height, class: `chart-bar t${one.tone}` };
+      const box = {
+        x: index * step + (step - wide) / 2,
+        y: HEIGHT - below,
+        width: wide,
+        height,
+        class: `chart-bar t${one.tone}`,
+      };
       return value > 0 && h("rect", box, h("title", {}, `${name} · ${one.name}: ${write(value)}`));
     });
   });
   const summary = `${label}: ${write(sums.reduce((one, other) => one + other, 0))} in all`;
-  return frame(summary, drawn, top, write, [names[0] ?? "", names.at(-1) ?? ""], series.length > 1 && legend(series));
+  return frame(
+    summary,
+    drawn,
+    top,
+    write,
+    [names[0] ?? "", names.at(-1) ?? ""],
+    series.length > 1 && legend(series),
+  );
 }
 
 /** A small line without axes, beside the figure that it belongs to. */
@@ -53,24 +66,59 @@ export function spark(points, tone = "1") {
   const x = (at) => (points.length > 1 ? ((at - points[0][0]) / (points.at(-1)[0] - points[0][0] || 1)) * 100 : 0);
   const y = (value) => 27 - (value / top) * 25;
   const d = points.length > 1 ? path(points, x, y) : "";
-  return h("div.spark", { "aria-hidden": "true" }, h("svg", { viewBox: "0 0 100 28", preserveAspectRatio: "none" }, h("path", { class: `chart-line t${tone}`, d })));
+  return h(
+    "div.spark",
+    { "aria-hidden": "true" },
+    h(
+      "svg",
+      { viewBox: "0 0 100 28", preserveAspectRatio: "none" },
+      h("path", { class: `chart-line t${tone}`, d }),
+    ),
+  );
 }
 
 /** What the colours mean. */
 export const legend = (series, write) =>
-  h("div.legend", {}, series.map((one) => h("span.legend-entry", { key: one.name }, h(`span.swatch.t${one.tone}`), one.name, write && one.points?.length ? ` ${write(one.points.at(-1)[1])}` : "")));
+  h(
+    "div.legend",
+    {},
+    series.map((one) =>
+      h(
+        "span.legend-entry",
+        { key: one.name },
+        h(`span.swatch.t${one.tone}`),
+        one.name,
+        write && one.points?.length ? ` ${write(one.points.at(-1)[1])}` : "",
+      ),
+    ),
+  );
 
 function frame(label, drawn, top, write, ends, below) {
-  const grid = [0, 0.5, 1].map((part) => h("line", { class: "chart-grid", x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part }));
+  const grid = [0, 0.5, 1].map((part) =>
+    h("line", { class: "chart-grid", x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part }),
+  );
   return h(
     "div.chart",
     {},
     h(
       "div.chart-frame",
       {},
-      h("div.chart-axis", { "aria-hidden": "true" }, [top, top / 2, 0].map((value) => h("span", {}, write(value)))),
-      h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, grid, drawn),
-      h("div.chart-times", { "aria-hidden": "true" }, ends.map((end) => h("span", {}, end))),
+      h(
+        "div.chart-axis",
+        { "aria-hidden": "true" },
+        [top, top / 2, 0].map((value) => h("span", {}, write(value))),
+      ),
+      h(
+        "svg",
+        { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
+        grid,
+        drawn,
+      ),
+      h(
+        "div.chart-times",
+        { "aria-hidden": "true" },
+        ends.map((end) => h("span", {}, end)),
+      ),
     ),
     below,
   );
@@ -90,7 +138,9 @@ const path = (points, x, y) => {
 
 const area = (points, x, y) => {
   const seen = points.filter(([, value]) => value !== null);
-  return seen.length > 1 ? `${path(seen, x, y)}L${x(seen.at(-1)[0]).toFixed(1)} ${HEIGHT}L${x(seen[0][0]).toFixed(1)} ${HEIGHT}Z` : "";
+  return seen.length > 1
+    ? `${path(seen, x, y)}L${x(seen.at(-1)[0]).toFixed(1)} ${HEIGHT}L${x(seen[0][0]).toFixed(1)} ${HEIGHT}Z`
+    : "";
 };
 
 /** The next round number. */
@@ -100,5 +150,5 @@ function nice(value) {
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value * 0.999) * power;
 }
 
-const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-
+const clock = (at) =>
+  new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -12,7 +12,10 @@ const DRAWN = new Set(["svg", "path", "rect", "circle", "line", "g", "polyline",
 export function h(name, props, ...children) {
   const [tag, ...classes] = name.split(".");
   const node = DRAWN.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  const given = classes.concat(props?.class ?? []).filter(Boolean).join(" ");
+  const given = classes
+    .concat(props?.class ?? [])
+    .filter(Boolean)
+    .join(" ");
   if (given) node.setAttribute("class", given);
   for (const [key, value] of Object.entries(props ?? {})) set(node, key, value);
   node.append(...flat(children));
@@ -71,7 +74,13 @@ function become(parent, wanted) {
   let here = parent.firstChild;
   for (const drawn of wanted) {
     const node = drawn.$stands ?? drawn;
-    const found = node.$keep ? node : node.$key ? keyed.get(node.$key) : here && !here.$key && !here.$keep ? here : null;
+    const found = node.$keep
+      ? node
+      : node.$key
+        ? keyed.get(node.$key)
+        : here && !here.$key && !here.$keep
+          ? here
+          : null;
     if (!found || found.parentNode !== parent || !alike(found, node)) {
       parent.insertBefore(settled(node), here);
       continue;

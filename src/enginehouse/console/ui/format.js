@@ -21,7 +21,8 @@ export const percent = or((value) => share.format(value));
 
 /** Dollars; small amounts keep the digits that say something. */
 export const money = or((value) => {
-  const digits = value === 0 || Math.abs(value) >= 1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(Math.abs(value))) + 1);
+  const digits =
+    value === 0 || Math.abs(value) >= 1 ? 2 : Math.min(8, 1 - Math.floor(Math.log10(Math.abs(value))) + 1);
   return new Intl.NumberFormat(undefined, {
     style: "currency",
     currency: "USD",
@@ -36,7 +37,9 @@ export const megabytes = or((value) =>
 );
 
 /** Bytes. */
-export const bytes = or((value) => (value < 1024 * 1024 ? `${precise.format(value / 1024)} kB` : megabytes(value / 1048576)));
+export const bytes = or((value) =>
+  value < 1024 * 1024 ? `${precise.format(value / 1024)} kB` : megabytes(value / 1048576),
+);
 
 /** Milliseconds. */
 export const milliseconds = or((value) => {

@@ -10,7 +10,13 @@ export function field(label, control, hint) {
   const id = control.id || `f${++number}`;
   control.id = id;
   if (hint) control.setAttribute("aria-describedby", `${id}-hint`);
-  return h("div.field", {}, h("label", { for: id }, label), control, hint && h("p.hint", { id: `${id}-hint` }, hint));
+  return h(
+    "div.field",
+    {},
+    h("label", { for: id }, label),
+    control,
+    hint && h("p.hint", { id: `${id}-hint` }, hint),
+  );
 }
 
 export const input = (props = {}) => h("input.input", { type: "text", autocomplete: "off", ...props });
@@ -19,7 +25,11 @@ export const area = (props = {}) => h("textarea.input", { rows: 3, ...props });
 /** A choice.
  *  @param {[string, string][]} options value and text */
 export const choice = (options, chosen, props = {}) =>
-  h("select.input", props, options.map(([value, text]) => h("option", { value, selected: value === chosen, key: value }, text)));
+  h(
+    "select.input",
+    props,
+    options.map(([value, text]) => h("option", { value, selected: value === chosen, key: value }, text)),
+  );
 
 /** A box to tick. */
 export function tick(label, props = {}) {
@@ -57,15 +67,27 @@ export function dialog({ title, action, danger = false, close = "Cancel" }, body
     };
     const go = h(`button.button${danger ? ".danger" : ".primary"}`, { type: "submit" }, action);
     const cancel = button(close, () => box.close());
-    const form = h("form", { onsubmit: submit }, h("h2", { id: "dialog-title" }, title), body, trouble, h("div.actions.end", {}, cancel, action && go));
-    const box = h("dialog", { "aria-labelledby": "dialog-title", onclose: () => (box.remove(), resolve(outcome)) }, form);
+    const form = h(
+      "form",
+      { onsubmit: submit },
+      h("h2", { id: "dialog-title" }, title),
+      body,
+      trouble,
+      h("div.actions.end", {}, cancel, action && go),
+    );
+    const box = h(
+      "dialog",
+      { "aria-labelledby": "dialog-title", onclose: () => (box.remove(), resolve(outcome)) },
+      form,
+    );
     document.body.append(box);
     box.showModal();
   });
 }
 
 /** Whether somebody really wants it. */
-export const sure = (title, text, action, done) => dialog({ title, action, danger: true }, [h("p", {}, text)], done);
+export const sure = (title, text, action, done) =>
+  dialog({ title, action, danger: true }, [h("p", {}, text)], done);
 
 /** Say for some seconds, to eyes and screen readers, what has happened. */
 export function say(text, tone = "good") {

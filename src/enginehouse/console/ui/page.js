@@ -5,15 +5,30 @@ import { icon } from "./icons.js";
 
 /** A page's head: what it is, in a sentence what for, and what can be done here. */
 export const head = (title, text, ...actions) =>
-  h("header.page-head", {}, h("div", {}, h("h1", { tabindex: "-1" }, title), text && h("p.muted", {}, text)), h("div.actions", {}, actions));
+  h(
+    "header.page-head",
+    {},
+    h("div", {}, h("h1", { tabindex: "-1" }, title), text && h("p.muted", {}, text)),
+    h("div.actions", {}, actions),
+  );
 
 /** A section with a title of its own. */
 export const card = (title, props, ...body) =>
-  h("section.card", { ...props, "aria-label": title || null }, title && h("div.card-head", {}, h("h2", {}, title), props?.side), body);
+  h(
+    "section.card",
+    { ...props, "aria-label": title || null },
+    title && h("div.card-head", {}, h("h2", {}, title), props?.side),
+    body,
+  );
 
 /** A button. */
 export const button = (text, onclick, { kind = "", name, ...rest } = {}) =>
-  h(`button.button${kind && `.${kind}`}`, { type: "button", onclick, ...rest }, name && icon(name), h("span", {}, text));
+  h(
+    `button.button${kind && `.${kind}`}`,
+    { type: "button", onclick, ...rest },
+    name && icon(name),
+    h("span", {}, text),
+  );
 
 /** A button that is only an icon; `text` is its name for who cannot see it. */
 export const iconButton = (name, text, onclick, props = {}) =>
@@ -24,24 +39,46 @@ export const badge = (text, tone = "") => h(`span.badge${tone && `.${tone}`}`, {
 
 /** A figure with what it means. */
 export const figure = (name, value, note, extra) =>
-  h("div.figure", { key: name }, h("div.figure-name", {}, name), h("div.figure-value", {}, value), note && h("div.figure-note", {}, note), extra);
+  h(
+    "div.figure",
+    { key: name },
+    h("div.figure-name", {}, name),
+    h("div.figure-value", {}, value),
+    note && h("div.figure-note", {}, note),
+    extra,
+  );
 
 /** Where there is nothing: why, and what to do. */
 export const empty = (title, text, ...actions) =>
-  h("div.empty", {}, h("p.empty-title", {}, title), text && h("p.muted", {}, text), actions.length > 0 && h("div.actions", {}, actions));
+  h(
+    "div.empty",
+    {},
+    h("p.empty-title", {}, title),
+    text && h("p.muted", {}, text),
+    actions.length > 0 && h("div.actions", {}, actions),
+  );
 
 /** What went wrong, in words. */
 export const trouble = (error, again) =>
   h(
     "div.trouble",
     { role: "alert" },
-    h("div", {}, h("strong", {}, error.message), error.requestId && h("p.muted.small", {}, `Request ${error.requestId}`)),
+    h(
+      "div",
+      {},
+      h("strong", {}, error.message),
+      error.requestId && h("p.muted.small", {}, `Request ${error.requestId}`),
+    ),
     again && button("Try again", again),
   );
 
 /** Grey shapes while something is fetched. */
 export const loading = (lines = 4) =>
-  h("div.loading", { role: "status", "aria-label": "Loading" }, Array.from({ length: lines }, () => h("div.bone", {})));
+  h(
+    "div.loading",
+    { role: "status", "aria-label": "Loading" },
+    Array.from({ length: lines }, () => h("div.bone", {})),
+  );
 
 /** A table.
  *  @param {string} caption what it holds, for who cannot see it
@@ -50,9 +87,14 @@ export const loading = (lines = 4) =>
  *  @param {any[]} rows
  *  @param {{key: function, row?: function, open?: function}} how */
 export function table(caption, columns, rows, { key, attributes = () => ({}), below = () => null }) {
-  const css = (column) => [column.num && "num", column.hide && "hide", column.wide && "wide"].filter(Boolean).join(" ");
+  const css = (column) =>
+    [column.num && "num", column.hide && "hide", column.wide && "wide"].filter(Boolean).join(" ");
   const line = (row) => [
-    h("tr", { key: key(row), ...attributes(row) }, columns.map((column) => h("td", { class: css(column) }, column.cell(row)))),
+    h(
+      "tr",
+      { key: key(row), ...attributes(row) },
+      columns.map((column) => h("td", { class: css(column) }, column.cell(row))),
+    ),
     below(row) && h("tr.below", { key: `${key(row)} below` }, h("td", { colspan: columns.length }, below(row))),
   ];
   return h(
@@ -61,7 +103,15 @@ export function table(caption, columns, rows, { key, attributes = () => ({}), be
     h(
       "table",
       {},
-      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col", class: css(column) }, column.title)))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map((column) => h("th", { scope: "col", class: css(column) }, column.title)),
+        ),
+      ),
       h("tbody", {}, rows.map(line)),
     ),
   );
@@ -69,13 +119,29 @@ export function table(caption, columns, rows, { key, attributes = () => ({}), be
 
 /** Names and what they are. */
 export const facts = (pairs) =>
-  h("dl.facts", {}, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => h("div", { key: name }, h("dt", {}, name), h("dd", {}, value))));
+  h(
+    "dl.facts",
+    {},
+    pairs
+      .filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value]) => h("div", { key: name }, h("dt", {}, name), h("dd", {}, value))),
+  );
 
 /** A part of a whole, as a bar. */
 export const meter = (part, whole, { tone = "", name } = {}) =>
-  h("span.meter", { role: "img", "aria-label": name ?? null, "aria-hidden": name ? null : "true" }, h(`span.meter-fill${tone && `.${tone}`}`, { vars: { part: `${whole > 0 ? Math.min(100, (100 * part) / whole) : 0}%` } }));
+  h(
+    "span.meter",
+    { role: "img", "aria-label": name ?? null, "aria-hidden": name ? null : "true" },
+    h(`span.meter-fill${tone && `.${tone}`}`, {
+      vars: { part: `${whole > 0 ? Math.min(100, (100 * part) / whole) : 0}%` },
+    }),
+  );
 
 /** Pages within a page.
  *  @param {[string, string][]} tabs address and name */
 export const tabs = (name, all, chosen) =>
-  h("nav.tabs", { "aria-label": name }, all.map(([to, text]) => h("a", { href: to, "aria-current": to === chosen ? "page" : null }, text)));
+  h(
+    "nav.tabs",
+    { "aria-label": name },
+    all.map(([to, text]) => h("a", { href: to, "aria-current": to === chosen ? "page" : null }, text)),
+  );

@@ -21,7 +21,14 @@ let turns = [];
 export async function chat(body, view) {
   const models = (await call("v1/models", view)).data.filter((model) => model.type === "chat");
   if (!models.length) {
-    return render(body, empty("There is no chat model", "Register one, or name a server that has some, in the settings.", h("a.button", { href: "#/models" }, "Models")));
+    return render(
+      body,
+      empty(
+        "There is no chat model",
+        "Register one, or name a server that has some, in the settings.",
+        h("a.button", { href: "#/models" }, "Models"),
+      ),
+    );
   }
   const session = view.query.get("session");
   if (session !== null || turns.session) turns = await remembered(session, view);
@@ -33,9 +40,17 @@ export async function chat(body, view) {
 
   const draw = () => {
     const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-    render(talk, turns.length ? turns.map(bubble) : empty("Nothing was said yet", "Write below; Enter sends, Shift+Enter begins a new line."));
+    render(
+      talk,
+      turns.length
+        ? turns.map(bubble)
+        : empty("Nothing was said yet", "Write below; Enter sends, Shift+Enter begins a new line."),
+    );
     if (atEnd) scroll.scrollTop = scroll.scrollHeight;
-    render(go, running ? button("Stop", stop, { name: "stop" }) : button("Send", send, { kind: "primary", name: "send" }));
+    render(
+      go,
+      running ? button("Stop", stop, { name: "stop" }) : button("Send", send, { kind: "primary", name: "send" }),
+    );
   };
 
   const stop = () => running?.abort();
@@ -70,9 +85,26 @@ export async function chat(body, view) {
     }
   });
   const go = h("div.actions.end");
-  const clear = button("New conversation", () => (stop(), (turns = []), session === null ? draw() : (location.hash = "#/playground")));
-  const composer = h("div.composer", {}, h("label.visually-hidden", { for: controls.text.id }, "Message"), controls.text, h("div.row.between", {}, clear, go));
-  render(body, h("div.columns.side-by-side", {}, h("section.card", { "aria-label": "Chat" }, scroll, composer), card("Request", {}, controls.fields)));
+  const clear = button(
+    "New conversation",
+    () => (stop(), (turns = []), session === null ? draw() : (location.hash = "#/playground")),
+  );
+  const composer = h(
+    "div.composer",
+    {},
+    h("label.visually-hidden", { for: controls.text.id }, "Message"),
+    controls.text,
+    h("div.row.between", {}, clear, go),
+  );
+  render(
+    body,
+    h(
+      "div.columns.side-by-side",
+      {},
+      h("section.card", { "aria-label": "Chat" }, scroll, composer),
+      card("Request", {}, controls.fields),
+    ),
+  );
   draw();
   scroll.scrollTop = scroll.scrollHeight;
 }
@@ -82,14 +114,21 @@ async function remembered(session, view) {
   if (session === null) return [];
   const path = `api/v1/sessions/${segment(session)}`;
   const [about, messages] = await Promise.all([call(path, view), call(`${path}/messages?limit=200`, view)]);
-  const said = messages.data.map((message) => ({ role: message.role, text: message.content ?? "", model: message.model }));
+  const said = messages.data.map((message) => ({
+    role: message.role,
+    text: message.content ?? "",
+    model: message.model,
+  }));
   return Object.assign(said, { session, model: about.model ?? undefined });
 }
 
 /** The controls, and what they ask for. */
 function form(models, chosen, session) {
   const text = area({ id: "message", placeholder: "Write a message", rows: 3 });
-  const model = choice(models.map((one) => [one.id, one.status === "ready" ? `${one.id} (ready)` : one.id]), chosen);
+  const model = choice(
+    models.map((one) => [one.id, one.status === "ready" ? `${one.id} (ready)` : one.id]),
+    chosen,
+  );
   const system = area({ rows: 2, placeholder: "None" });
   const temperature = input({ type: "number", min: "0", max: "2", step: "0.1", placeholder: "The model's own" });
   const most = input({ type: "number", min: "1", step: "1", value: "512" });
@@ -106,7 +145,9 @@ function form(models, chosen, session) {
     "div.stack",
     {},
     field("Model", model),
-    session === null ? field("System prompt", system) : h("p.note", {}, "This goes on in the session ", h("strong.break", {}, session), "."),
+    session === null
+      ? field("System prompt", system)
+      : h("p.note", {}, "This goes on in the session ", h("strong.break", {}, session), "."),
     h("div.fields", {}, field("Temperature", temperature), field("Most tokens", most)),
     fresh,
     session === null && [wantsSchema, schemaField],
@@ -116,7 +157,11 @@ function form(models, chosen, session) {
     const body = { model: model.value, stream: true, stream_options: { include_usage: true } };
     if (temperature.value !== "") body.temperature = Number(temperature.value);
     if (most.value !== "") body.max_tokens = Number(most.value);
-    if (!schemaField.hidden) body.response_format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema: parsed(schema.value) } };
+    if (!schemaField.hidden)
+      body.response_format = {
+        type: "json_schema",
+        json_schema: { name: "answer", strict: true, schema: parsed(schema.value) },
+      };
     const messages = said.map((turn) => ({ role: turn.role, content: turn.text }));
     if (session === null && system.value.trim()) messages.unshift({ role: "system", content: system.value.trim() });
     body.messages = session === null ? messages : messages.slice(-1);
@@ -142,7 +187,12 @@ async function listen(request, turn, signal, draw) {
   const began = performance.now();
   try {
     const answer = await ask("v1/chat/completions", { ...request, signal });
-    Object.assign(turn, { hit: isHit(answer), tier: tier(answer), phases: phases(answer), id: answer.headers.get("X-Request-ID") });
+    Object.assign(turn, {
+      hit: isHit(answer),
+      tier: tier(answer),
+      phases: phases(answer),
+      id: answer.headers.get("X-Request-ID"),
+    });
     for await (const { data } of framesOf(answer)) {
       if (data === "[DONE]") continue; // hanging up here would be leaving before the end
       hear(JSON.parse(data), turn, began);
@@ -182,7 +232,8 @@ function bubble(turn, index) {
 
 function foot(turn) {
   const tokens = turn.usage?.completion_tokens;
-  const speed = !turn.hit && tokens > 1 && turn.took > turn.first ? ((tokens - 1) * 1000) / (turn.took - turn.first) : null;
+  const speed =
+    !turn.hit && tokens > 1 && turn.took > turn.first ? ((tokens - 1) * 1000) / (turn.took - turn.first) : null;
   return h(
     "div.turn-foot",
     {},
@@ -193,8 +244,9 @@ function foot(turn) {
     turn.first !== undefined && h("span", {}, `first after ${milliseconds(turn.first)}`),
     turn.took !== undefined && h("span", {}, `all after ${milliseconds(turn.took)}`),
     speed && h("span", {}, `${rate(speed)} tokens/s`),
-    turn.phases?.length > 0 && told(turn.phases) && h("span", { title: "As the service measured it" }, told(turn.phases)),
+    turn.phases?.length > 0 &&
+      told(turn.phases) &&
+      h("span", { title: "As the service measured it" }, told(turn.phases)),
     turn.id && h("a", { href: `#/cache?request=${encodeURIComponent(turn.id)}` }, "why?"),
   );
 }
-

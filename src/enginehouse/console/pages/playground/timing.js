@@ -25,4 +25,7 @@ export function tier(answer) {
 
 /** The phases that took time, as one line. */
 export const told = (all) =>
-  all.filter(([, took]) => took >= 0.5).map(([name, took]) => `${name} ${milliseconds(took)}`).join(" · ");
+  all
+    .filter(([, took]) => took >= 0.5)
+    .map(([name, took]) => `${name} ${milliseconds(took)}`)
+    .join(" · ");
