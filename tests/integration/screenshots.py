@@ -13,7 +13,19 @@ from playwright.sync_api import expect
 
 from tests.integration.service import Service, Stream
 from tests.integration.upstream import Upstream
-from tests.integration.visitor import CHAT, DESKTOP, PHONE, ROOT, Visitor, ask, chat, chromium, furnish, furnished
+from tests.integration.visitor import (
+    CHAT,
+    DESKTOP,
+    PHONE,
+    ROOT,
+    Visitor,
+    ask,
+    chat,
+    chromium,
+    first_paint,
+    furnish,
+    furnished,
+)
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 LARGEST = 150 * 1024
@@ -32,6 +44,8 @@ def main() -> None:
         chromium() as browser,
         furnished(Path(folder), upstream, hostile=False) as service,
     ):
+        took, weight = first_paint(browser, service)
+        print(f"{took:6.2f} s   from asking for the console to its figures, {weight / 1024:.0f} KB of files")
         furnish(service)
         ask(service, CHAT, chat("smollm2", "Say hello.", max_tokens=8))
         busy(service)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -148,3 +149,21 @@ class Visitor:
     def _request(self, request):
         if not request.url.startswith((f"{self.origin}/", "blob:", "data:")):
             self.outside.append(request.url)
+
+
+def first_paint(browser, service):
+    """Seconds until an empty browser shows figures, and the bytes of all files that takes."""
+    files = []
+
+    def note(answer):
+        if "/console" in answer.url:
+            files.append(answer)
+
+    with Visitor(browser, service) as visitor:
+        visitor.page.on("response", note)
+        began = time.monotonic()
+        visitor.page.goto(f"{service.url}/console")
+        expect(visitor.page.locator(".figure").first).to_be_visible()
+        took = time.monotonic() - began
+        weight = sum(len(file.body()) for file in files)
+    return took, weight

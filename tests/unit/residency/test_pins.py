@@ -44,6 +44,25 @@ def test_nothing_evicts_it_until_it_is_unpinned():
     simulate(main())
 
 
+def test_who_waits_gets_its_room_when_it_is_unpinned():
+    launcher = FakeLauncher(weights={"a": 80, "b": 80})
+
+    async def main():
+        async with house_of(launcher, min_residency=10) as house:
+            await house.load(A)
+            waiting = asyncio.ensure_future(house.load(B))
+            await asyncio.sleep(1)
+            house.pin("a", pinned=True)
+            await asyncio.sleep(60)
+            assert launcher.resident == {"a"}
+            house.pin("a", pinned=False)
+            await asyncio.sleep(3)
+            assert waiting.done()
+            assert launcher.resident == {"b"}
+
+    simulate(main())
+
+
 def test_it_does_not_leave_for_being_idle_and_does_again_afterwards():
     launcher = FakeLauncher()
 
