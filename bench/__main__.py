@@ -18,6 +18,7 @@ from bench.access import access_costs
 from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
 from bench.hits import hit_costs
+from bench.flat import flatness
 from bench.jsons import costs
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
@@ -30,6 +31,7 @@ from bench.semantic import semantic_costs
 from bench.shortlist import one_scope
 from bench.sockets import socket_cost
 from bench.systems import FULL, YARDSTICK
+from bench.telemetry import telemetry_costs
 from bench.turnover import turnover
 from bench.usage import usage_costs
 from bench.vectors import vector_costs
@@ -133,6 +135,26 @@ def access(times: Annotated[int, typer.Option(min=100, help="How many requests o
     for cost in costs:
         parts = f"{cost.callers:7} {cost.entry:14.1f} {cost.record:9.1f}"
         print(f"{parts} {cost.p50:7.1f} {cost.p95:8.1f} {cost.cpu:4.0f}  {cost.name}")
+
+
+@app.command()
+def telemetry(
+    times: Annotated[int, typer.Option(min=100, help="How many requests of each kind.")] = 20_000,
+) -> None:
+    """Measure what being followed, counted, kept and logged costs a request."""
+    print("     p50      p95  µs")
+    for cost in _as_served(telemetry_costs(times)):
+        print(f"{cost.p50:8.1f} {cost.p95:8.1f}  {cost.name}")
+
+
+@app.command()
+def flat(requests: Annotated[int, typer.Option(min=1000, help="How many in all.")] = 200_000) -> None:
+    """Say whether memory stays within 5 % over very many requests, with all telemetry on."""
+    found = flatness(requests, lambda line: print(line, file=sys.stderr))
+    print(f"{found.requests:,} requests in {found.seconds:.0f} s, {found.failures} failed")
+    least, most = (pick(weight for _, weight in found.looks) / _MIB for pick in (min, max))
+    print(f"{least:.1f} to {most:.1f} MiB, median {found.median / _MIB:.1f}: within {found.deviation:.1%} of it")
+    raise typer.Exit(0 if found.deviation <= 0.05 and not found.failures else 1)
 
 
 @app.command()

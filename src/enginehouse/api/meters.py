@@ -7,7 +7,7 @@ called a model. What was asked for under a name that is no model's is counted un
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from enginehouse import __version__
 from enginehouse.core.admission import Admission
@@ -19,7 +19,7 @@ from enginehouse.core.traces import Traces
 from enginehouse.core.traces.counts import ModelCounts
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.telemetry.histograms import Histogram
-from enginehouse.telemetry.metrics import Reader, counter, gauge
+from enginehouse.telemetry.metrics import HistogramFamily, Reader, counter, gauge
 from enginehouse.types import Model, Priority, ResidentState
 
 __all__ = ["STATUS", "house_metrics", "model_metrics", "queue_metrics", "request_metrics", "router_metrics"]
@@ -247,10 +247,9 @@ def _tiers(counts: ModelCounts) -> Iterator[tuple[list[str], float]]:
 def _histogram(
     name: str, meaning: str, every: Iterable[tuple[str, ModelCounts]], of: Callable[[ModelCounts], Histogram]
 ) -> Metric:
-    family = HistogramMetricFamily(f"enginehouse_{name}", meaning, labels=["model"])
+    family = HistogramFamily(f"enginehouse_{name}", meaning, ["model"])
     for model, counts in every:
-        histogram = of(counts)
-        family.add_metric([model], list(histogram.buckets()), sum_value=histogram.total)
+        family.add([model], of(counts))
     return family
 
 

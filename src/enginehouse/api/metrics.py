@@ -1,6 +1,8 @@
 """`GET /metrics`: how things are, for Prometheus; the model cache's names are those of its documentation."""
 
-from collections.abc import Collection, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import TypeAlias
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -16,9 +18,12 @@ from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings
-from enginehouse.telemetry.metrics import MEDIA_TYPE, Metrics, Reader, bare_counter, counter, gauge
+from enginehouse.telemetry.metrics import MEDIA_TYPE, Metrics, Reader, bare_counter, counter, gauge, written
 
 __all__ = ["guard_metrics", "metrics_router", "model_cache_metrics", "open_paths"]
+
+
+Aside: TypeAlias = Callable[[Callable[[list[Metric]], bytes], list[Metric]], Awaitable[bytes]]
 
 
 def open_paths(settings: Settings) -> Collection[str]:
@@ -26,8 +31,16 @@ def open_paths(settings: Settings) -> Collection[str]:
     return {"/metrics"} if settings.metrics.public or is_loopback(settings.server.host) else ()
 
 
-def metrics_router(metrics: Metrics) -> APIRouter:
-    """The route; who may read it is decided at the door."""
+async def _in_a_thread(work: Callable[[list[Metric]], bytes], told: list[Metric]) -> bytes:
+    return await asyncio.to_thread(work, told)
+
+
+def metrics_router(metrics: Metrics, aside: Aside = _in_a_thread) -> APIRouter:
+    """The route; who may read it is decided at the door.
+
+    Args:
+        aside: runs what takes a while beside the event loop.
+    """
     router = APIRouter(tags=["operation"])
 
     @router.get(
@@ -38,7 +51,8 @@ def metrics_router(metrics: Metrics) -> APIRouter:
     )
     async def text() -> Response:
         """All metrics, in the text format of Prometheus."""
-        return Response(metrics.text(), media_type=MEDIA_TYPE)
+        told = metrics.collect()
+        return Response(await aside(written, told), media_type=MEDIA_TYPE)
 
     return router
 

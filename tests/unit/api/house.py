@@ -208,7 +208,7 @@ async def open_door(
         metrics.add(house_metrics(ledger, pulse, (), (), {"written": 1}, lambda: 0))
         rest = framework_app(
             [
-                metrics_router(metrics),
+                metrics_router(metrics, here),
                 health_router(catalogue, residency, holdings, cleanup),
                 vram_router(catalogue, holdings),
                 model_cache_router(catalogue, residency, copies, holdings, warm_ups, cleanup, remembered),

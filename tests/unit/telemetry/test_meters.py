@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from enginehouse.settings.schema import AdmissionSettings
 from enginehouse.telemetry.histograms import SECONDS, Histogram, quantile
+from enginehouse.telemetry.metrics import HistogramFamily, Metrics
 from enginehouse.testing import WHOLE
 from tests.unit.api.test_metrics import read
 from tests.unit.telemetry.test_telemetry_api import CHAT, DONE, HELLO, PRICES, STREAM, TEXT, Callers, at_the_door
@@ -131,3 +134,22 @@ def test_quantiles_lie_within_their_bucket():
     assert quantile(SECONDS, [0] * len(histogram.counts), 0.5) is None
     assert list(histogram.buckets())[-1] == ("+Inf", 5)
     assert histogram.total == pytest.approx(700.405)
+
+
+def test_the_text_is_what_the_library_would_write():
+    odd = 'a "quoted" \\ back\nline é'
+    counted = CounterMetricFamily("c", 'Meaning \\ of\nit "x"', labels=["b", "a"])
+    counted.add_metric([odd, "2"], 1e21)
+    histogram = Histogram((0.5, 1.0))
+    for value in (0.5, 0.7, 3.0):
+        histogram.note(value)
+    seen = HistogramFamily("h", "H", ["m"])
+    seen.add(["x"], histogram)
+    seen.add(["nothing yet"], Histogram())
+    known = HistogramMetricFamily("h", "H", labels=["m"])
+    known.add_metric(["x"], list(histogram.buckets()), sum_value=histogram.total)
+    assert seen.samples == known.samples
+    bare = GaugeMetricFamily("g", "G", value=float("nan"))
+    metrics = Metrics()
+    metrics.add(lambda: [counted, seen, bare, GaugeMetricFamily("none", "None", labels=["x"])])
+    assert metrics.text() == generate_latest(metrics.registry)

@@ -1,0 +1,157 @@
+"""What being followed, counted, kept and logged costs a request; and what is done for it beside the requests."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, redirect_stderr
+from pathlib import Path
+from time import perf_counter, process_time
+
+from msgspec import Struct
+
+from enginehouse.api.meters import request_metrics
+from enginehouse.core.ledger.record import UsageRecord
+from enginehouse.core.traces import Traces
+from enginehouse.core.traces.keeping import Keeper, Keeping
+from enginehouse.core.traces.lines import log_requests
+from enginehouse.core.traces.pulse import Pulse, Slow, Surroundings
+from enginehouse.stores.sql import database_url, open_database, prepare
+from enginehouse.telemetry.logs import configure_logs
+from enginehouse.telemetry.metrics import Metrics
+from enginehouse.types import Operation, Principal, Request, Timings
+from enginehouse.types.phases import Span
+
+__all__ = ["TelemetryCost", "telemetry_costs"]
+
+_PATH = "/v1/chat/completions"
+_ANN = Principal(user="ann", key="key", tier="standard")
+_MODELS = 20
+
+
+class TelemetryCost(Struct, frozen=True, kw_only=True):
+    """What one part costs, in microseconds."""
+
+    name: str
+    p50: float
+    p95: float
+
+
+async def telemetry_costs(times: int = 9000) -> list[TelemetryCost]:
+    """Each of the first rows has all that stands in the rows above it; the others are beside the requests.
+
+    Args:
+        times: how many requests of each.
+    """
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log, redirect_stderr(log):
+        configure_logs("info", "json", for_good=False)
+        costs = [_measured("followed and counted", Traces(), times)]
+        async with _told(Path(folder)) as (traces, keeper, pulse):
+            costs.append(_measured("kept, and told to who watches", traces, times))
+            beside = [await _written(keeper, times), await _beaten(pulse), _scraped(traces)]
+            traces.listen(log_requests(lambda: True))
+            costs.append(_measured("and a line of the log", traces, times))
+        costs += beside
+    configure_logs("info", "auto")
+    assert sys.stderr is not log, "lines go where they went before"
+    return costs
+
+
+@asynccontextmanager
+async def _told(folder: Path) -> AsyncGenerator[tuple[Traces, Keeper, Pulse]]:
+    async def ask() -> Slow:
+        return Slow()
+
+    async with open_database(database_url("", folder)) as database:
+        await prepare(database)
+        keeper, traces = Keeper(database, Keeping()), Traces()
+        pulse = Pulse(traces, Surroundings, ask)
+        traces.listen(keeper.hear)
+        yield traces, keeper, pulse
+
+
+def _measured(name: str, traces: Traces, times: int) -> TelemetryCost:
+    took: list[float] = []
+    for number in range(times):
+        began = perf_counter()
+        _one(traces, number)
+        took.append((perf_counter() - began) * 1_000_000)
+    return _cost(name, took[times // 10 :])
+
+
+def _one(traces: Traces, number: int) -> None:
+    """One request, as it calls what follows it on its way."""
+    clock = asyncio.get_running_loop().time
+    began, timings = clock(), Timings()
+    way = traces.arrived(timings, f"request-{number}", _PATH, began)
+    for name in ("identity", "limits", "queue", "load", "ledger"):
+        with timings.phase(name):
+            pass
+    timings.spans.append(Span("upstream", began, clock() - began))
+    timings.ttft = 0.1
+    model = f"model-{number % _MODELS}"
+    request = Request(
+        operation=Operation.CHAT,
+        model=model,
+        principal=_ANN,
+        request_id=f"request-{number}",
+        face="openai.chat",
+        stream=True,
+        timings=timings,
+    )
+    traces.began(request)
+    traces.ended(request, _record(model), None)
+    traces.left(way, _ANN, 200, None)
+
+
+def _record(model: str) -> UsageRecord:
+    return UsageRecord(
+        id="record",
+        request_id="request",
+        time=0,
+        user_id="ann",
+        model=model,
+        operation="chat",
+        outcome="completed",
+        input_tokens=100,
+        output_tokens=20,
+        cost=1000,
+    )
+
+
+async def _written(keeper: Keeper, times: int) -> TelemetryCost:
+    """CPU time of writing them, by the request."""
+    used = process_time()
+    async with keeper:
+        pass
+    each = (process_time() - used) * 1_000_000 / times
+    return TelemetryCost(name="beside: written into the database, CPU a request", p50=each, p95=each)
+
+
+async def _beaten(pulse: Pulse) -> TelemetryCost:
+    took: list[float] = []
+    for _ in range(200):
+        began = perf_counter()
+        await pulse.beat()
+        took.append((perf_counter() - began) * 1_000_000)
+    return _cost("beside: the figures, once a second", took)
+
+
+def _scraped(traces: Traces) -> TelemetryCost:
+    metrics = Metrics()
+    metrics.add(request_metrics(traces))
+    return _repeated(f"beside: what a scrape of {_MODELS} models takes of the loop", metrics.collect)
+
+
+def _repeated(name: str, work: Callable[[], object], times: int = 50) -> TelemetryCost:
+    took: list[float] = []
+    for _ in range(times):
+        began = perf_counter()
+        work()
+        took.append((perf_counter() - began) * 1_000_000)
+    return _cost(name, took)
+
+
+def _cost(name: str, took: list[float]) -> TelemetryCost:
+    ordered = sorted(took)
+    return TelemetryCost(name=name, p50=ordered[len(ordered) // 2], p95=ordered[int(len(ordered) * 0.95)])
