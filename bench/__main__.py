@@ -139,7 +139,7 @@ def access(times: Annotated[int, typer.Option(min=100, help="How many requests o
 
 @app.command()
 def telemetry(
-    times: Annotated[int, typer.Option(min=100, help="How many requests of each kind.")] = 20_000,
+    times: Annotated[int, typer.Option(min=100, max=9999, help="How many requests of each kind.")] = 9000,
 ) -> None:
     """Measure what being followed, counted, kept and logged costs a request."""
     print("     p50      p95  µs")

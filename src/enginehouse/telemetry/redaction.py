@@ -21,7 +21,15 @@ _SECRETS = re.compile(
 _EMAIL = re.compile(r"\b[A-Za-z0-9._%+\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63})+\b")
 _DIGITS = re.compile(r"\b\d(?:[ \-]?\d){12,18}\b")
 
-_SIGNS = ("sk", "rk", "pk", "eh", "hf", "xox", "gh", "glpat", "AIza", "AKIA", "ASIA", "eyJ", "Bearer ", "://")
+_SIGNS = (
+    *(
+        f"{kind}{dash}"
+        for kind in ("sk", "rk", "pk", "eh", "hf", "ghp", "gho", "ghu", "ghs", "ghr")
+        for dash in "-_"
+    ),
+    *("xox", "glpat", "AIza", "AKIA", "ASIA", "eyJ", "Bearer ", "://"),
+)
+"""What a text without any of is not looked at any closer."""
 
 
 def scrubbed(text: str) -> str:

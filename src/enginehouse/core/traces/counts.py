@@ -51,8 +51,12 @@ class ModelCounts:
         self.gateway = Histogram(SHORT)
         self.speed = Histogram(SPEEDS)
 
-    def note(self, trace: Trace) -> None:
-        """One more request."""
+    def note(self, trace: Trace, pace: float | None, speed: float | None) -> None:
+        """One more request.
+
+        Args:
+            pace: the trace's own, which takes a while to reckon; so `speed`.
+        """
         self.outcomes[trace.outcome] += 1
         self.cache[trace.cache] += 1
         self.calls += trace.calls
@@ -65,6 +69,10 @@ class ModelCounts:
         else:
             self.cost += trace.cost
         self._time(trace)
+        if pace is not None:
+            self.pace.note(pace)
+        if speed is not None:
+            self.speed.note(speed)
 
     def _time(self, trace: Trace) -> None:
         self.total.note(trace.total_us / _MICRO)
@@ -76,10 +84,6 @@ class ModelCounts:
                 self.queue.note(took / _MICRO)
             elif name == "load":
                 self.load.note(took / _MICRO)
-        if (pace := trace.pace) is not None:
-            self.pace.note(pace)
-        if (speed := trace.speed) is not None:
-            self.speed.note(speed)
 
 
 class Counts:
@@ -96,8 +100,9 @@ class Counts:
     def note(self, trace: Trace) -> None:
         """One more request."""
         model = self._known(trace.model)
-        self.all.note(trace)
-        self.models[model].note(trace)
+        pace, speed = trace.pace, trace.speed
+        self.all.note(trace, pace, speed)
+        self.models[model].note(trace, pace, speed)
         if trace.status:
             self.statuses[trace.status] += 1
         if trace.error:

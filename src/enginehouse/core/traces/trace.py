@@ -76,8 +76,11 @@ class Trace(Struct, frozen=True, kw_only=True, gc=False):
 
     def spent(self, phase: str) -> int | None:
         """In all stays of this phase; None when there was none."""
-        stays = [took for name, _, took in self.spans if name == phase]
-        return sum(stays) if stays else None
+        spent = None
+        for name, _, took in self.spans:
+            if name == phase:
+                spent = took if spent is None else spent + took
+        return spent
 
     @property
     def tokens(self) -> int:
@@ -92,16 +95,20 @@ class Trace(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def pace(self) -> float | None:
         """Seconds between two tokens of a stream, on the mean; None where that cannot be said."""
-        upstream = self.spent("upstream")
-        if self.ttft_us is None or upstream is None or self.written < 2 or self.is_cached:
+        written = self.written
+        if self.ttft_us is None or written < 2 or self.is_cached:
             return None
-        return max(upstream - self.ttft_us, 0) / 1_000_000 / (self.written - 1)
+        upstream = self.spent("upstream")
+        return None if upstream is None else max(upstream - self.ttft_us, 0) / 1_000_000 / (written - 1)
 
     @property
     def speed(self) -> float | None:
         """Tokens that were written a second while the engine was at it; None where it wrote none."""
+        written = self.written
+        if not written or self.is_cached:
+            return None
         upstream = self.spent("upstream")
-        return self.written * 1_000_000 / upstream if upstream and self.written and not self.is_cached else None
+        return written * 1_000_000 / upstream if upstream else None
 
     @property
     def is_cached(self) -> bool:

@@ -7,7 +7,7 @@ from enginehouse.core.traces.link import Link
 from enginehouse.core.traces.trace import Trace, cause_of, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
 from enginehouse.telemetry.redaction import scrubbed
-from enginehouse.types import Principal, Request, Timings
+from enginehouse.types import Principal, Request, Timings, Usage
 
 __all__ = ["Spent", "Way"]
 
@@ -98,6 +98,7 @@ class Way:
             (s.name, round((s.began - self.began) * 1_000_000), round(s.seconds * 1_000_000)) for s in timings.spans
         )
         code, message = self._failure(last)
+        spent, cost = _together(records)
         return Trace(
             id=f"{self.time:014x}{os.urandom(6).hex()}",
             time=self.time,
@@ -126,12 +127,12 @@ class Way:
             cache=timings.cache if asked else "",
             guard=timings.guard or "",
             calls=len(records),
-            input_tokens=sum([one.input_tokens for one in records]),
-            cached_input_tokens=sum([one.cached_input_tokens for one in records]),
-            output_tokens=sum([one.output_tokens for one in records]),
-            reasoning_tokens=sum([one.reasoning_tokens for one in records]),
-            estimated=any(one.estimated for one in records),
-            cost=_cost(records),
+            input_tokens=spent.input,
+            cached_input_tokens=spent.cached_input,
+            output_tokens=spent.output,
+            reasoning_tokens=spent.reasoning,
+            estimated=spent.estimated,
+            cost=cost,
             total_us=total,
             ttft_us=None if timings.ttft is None else round(timings.ttft * 1_000_000),
             gateway_us=_own(total, spans),
@@ -164,7 +165,15 @@ def _own(total: int, spans: tuple[tuple[str, int, int], ...]) -> int:
     return max(0, total - others + inside)
 
 
-def _cost(records: list[Spent]) -> int | None:
-    costs = [one.cost for one in records]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+def _together(records: list[Spent]) -> tuple[Usage, int | None]:
+    """Tokens and cost of all; an unknown price makes the whole unknown."""
+    read = again = written = thought = 0
+    estimated, cost = False, 0
+    unpriced = False
+    for one in records:
+        read, again = read + one.input_tokens, again + one.cached_input_tokens
+        written, thought = written + one.output_tokens, thought + one.reasoning_tokens
+        estimated, unpriced = estimated or one.estimated, unpriced or one.cost is None
+        cost += one.cost or 0
+    usage = Usage(input=read, cached_input=again, output=written, reasoning=thought, estimated=estimated)
+    return usage, None if unpriced else cost
