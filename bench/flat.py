@@ -95,7 +95,7 @@ def _asked(service: Child, mock: Child, wanted: int, cores: Cores, progress: Cal
 def _windows(service: Child, mock: Child, cores: Cores) -> Iterator[Sample]:
     scenario = msgspec.structs.replace(SCENARIOS[0], connections=16)
     while True:
-        yield _load(scenario.work(service.port, service.pid, mock.pid, _WINDOW), cores)
+        yield _load(scenario.work(service.port, service.pid, mock.pid, _WINDOW, {}), cores)
 
 
 def _load(work: Work, cores: Cores) -> Sample:
