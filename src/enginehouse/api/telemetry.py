@@ -123,6 +123,7 @@ def events_router(
     pulse: Pulse,
     overview: Callable[[Principal], dict[str, Any]],
     may_hear: Callable[[Principal, str], bool],
+    name_of: Callable[[str], str],
     watch: Watch,
 ) -> APIRouter:
     """`GET /v1/events`; `GET /metrics/stream` and `GET /api/v1/metrics` for the figures alone.
@@ -131,12 +132,13 @@ def events_router(
         pulse: what is told.
         overview: models and queues as one caller may see them.
         may_hear: whether a caller may know of a model.
+        name_of: what people call a key, by its id.
     """
     router = APIRouter(tags=["telemetry"])
     events = pulse.events
 
     def happened(principal: Principal, entry: Entry[Any]) -> bytes:
-        name, body = _event(principal, entry, may_hear)
+        name, body = _event(principal, entry, may_hear, name_of)
         return frame(events, entry.number, name, body) if body else b""
 
     def measured(entry: Entry[Any]) -> bytes:
@@ -180,13 +182,16 @@ def events_router(
 
 
 def _event(
-    principal: Principal, entry: Entry[Any], may_hear: Callable[[Principal, str], bool]
+    principal: Principal,
+    entry: Entry[Any],
+    may_hear: Callable[[Principal, str], bool],
+    name_of: Callable[[str], str],
 ) -> tuple[str, bytes | None]:
     """Its name and its data; no data where the caller may not hear of it."""
     event = entry.event
     if isinstance(event, Ended):
         admin = principal.role == "admin"
-        mine = [told(trace) for trace in event.traces if admin or trace.user_id == principal.user]
+        mine = [told(trace, name_of) for trace in event.traces if admin or trace.user_id == principal.user]
         body = {"requests": mine, "skipped": event.skipped if admin else 0}
         return "requests", _encode(body) if mine else None
     if isinstance(event, Measured):

@@ -156,7 +156,7 @@ def _telemetry(rooms: Rooms, pulse: Pulse, watch: Watch) -> Sequence[APIRouter]:
     def may_hear(principal: Principal, model: str) -> bool:
         return may_hear_of(principal, on.catalogue, model)
 
-    return [telemetry_router(rooms.reports), events_router(pulse, overview, may_hear, watch)]
+    return [telemetry_router(rooms.reports), events_router(pulse, overview, may_hear, on.access.key_name, watch)]
 
 
 def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:

@@ -76,7 +76,7 @@ class Rooms:
         post = None if ground.store is None else RedisPost(ground.store)
         self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits, post)
         self.usage = UsageReports(ground.database)
-        self.reports = Reports(ground.traces, ground.keeper)
+        self.reports = Reports(ground.traces, ground.keeper, ground.access.key_name)
         self.savings = _savings(ground, settings)
         self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
 

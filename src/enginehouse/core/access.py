@@ -41,6 +41,10 @@ class Access:
         shared = None if store is None else RedisTallies(store)
         self.limits = Limits(settings.limits, MemoryTallies(), shared, store)
 
+    def key_name(self, key_id: str) -> str:
+        """What people call a stored key; empty when it has no name."""
+        return self._keyring.name_of(key_id)
+
     def adopt(self, settings: Settings) -> None:
         """New settings count from the next request on."""
         self.identity.adopt(settings.auth)

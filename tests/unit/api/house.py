@@ -77,6 +77,7 @@ from enginehouse.types import Deployment, EngineName, Kind, Model
 
 MIB = 1024 * 1024
 RAM = 1000 * MIB
+NAMES = {"k1": "Ann's laptop"}
 WEIGHTS = {"tiny": 200 * MIB, "org/big:8b": 300 * MIB}
 
 
@@ -213,8 +214,10 @@ async def open_door(
                 vram_router(catalogue, holdings),
                 model_cache_router(catalogue, residency, copies, holdings, warm_ups, cleanup, remembered),
                 queue_router(catalogue, gates),
-                telemetry_router(Reports(traces)),
-                events_router(pulse, lambda _: {}, lambda p, name: may_hear_of(p, catalogue, name), watch),
+                telemetry_router(Reports(traces, None, NAMES.get)),
+                events_router(
+                    pulse, lambda _: {}, lambda p, name: may_hear_of(p, catalogue, name), NAMES.get, watch
+                ),
                 residents_router(catalogue, residency, copies, gates, changes, watch),
                 models_router(catalogue, copies),
                 ollama_router(catalogue, copies),

@@ -154,7 +154,8 @@ async def test_users_see_their_own_and_admins_see_all(door):
         await door.post(CHAT, HELLO, x_api_key=who, x_request_id=f"of-{who}")
     await door.post(CHAT, HELLO, x_api_key="stranger")
     assert [one["user_id"] for one in await listed(door)] == ["anonymous", "bob", "ann", "ann"]
-    assert {one["user_id"] for one in await listed(door, who="ann")} == {"ann"}
+    mine = await listed(door, who="ann")
+    assert {(one["user_id"], one["key_id"], one["key_name"]) for one in mine} == {("ann", "k1", "Ann's laptop")}
     assert len(await listed(door, "?user_id=bob")) == 1
     refused = await door.call("GET", "/v1/telemetry/requests?user_id=bob", x_api_key="ann")
     assert (refused.status, refused.json()["error"]["param"]) == (403, "user_id")

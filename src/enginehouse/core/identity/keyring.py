@@ -67,6 +67,11 @@ class Keyring:
             raise StoreUnavailable("The database of keys has been away for too long.", retry_after=5)
         return self._principals[key_id]
 
+    def name_of(self, key_id: str) -> str:
+        """What people call this key; empty when nobody knows it, or it has no name."""
+        key = self._keys.get(key_id)
+        return "" if key is None else key.name
+
     async def look(self) -> None:
         """Take over what has changed.
 

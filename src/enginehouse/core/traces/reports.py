@@ -90,9 +90,13 @@ class Reports:
     Args:
         traces: what memory holds.
         archive: what is kept beyond that.
+        name_of: what people call a key, by its id.
     """
 
-    def __init__(self, traces: Traces, archive: Archive | None = None) -> None:
+    def __init__(
+        self, traces: Traces, archive: Archive | None = None, name_of: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        self._name_of = name_of
         self._traces = traces
         self._archive = archive
 
@@ -102,7 +106,7 @@ class Reports:
         shown = found[:limit]
         return {
             "object": "list",
-            "data": [told(trace) for trace in shown],
+            "data": [told(trace, self._name_of) for trace in shown],
             "has_more": len(found) > limit,
             "next_cursor": shown[-1].id if len(found) > limit else None,
             "source": source,
@@ -122,7 +126,7 @@ class Reports:
             found = rest[0] if rest else None
         if found is None:
             raise NotFound(f"There is no request {question.request_id!r} of yours that is still known.")
-        return told(found, whole=True)
+        return told(found, self._name_of, whole=True)
 
     async def summary(self, question: Question, now: int) -> dict[str, Any]:
         """How requests did as a whole.

@@ -1,5 +1,6 @@
 """A request as people and programs are told of it: one shape for lists, for its own page and for the stream."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,10 +9,11 @@ from enginehouse.core.traces.trace import PHASES, Trace
 __all__ = ["instant", "told"]
 
 
-def told(trace: Trace, *, whole: bool = False) -> dict[str, Any]:
+def told(trace: Trace, name_of: Callable[[str], str], *, whole: bool = False) -> dict[str, Any]:
     """As JSON has it; times are in milliseconds, money in dollars.
 
     Args:
+        name_of: what people call a key, by its id.
         whole: with every stay in a phase, and what was said where that is kept.
     """
     short = {
@@ -21,6 +23,7 @@ def told(trace: Trace, *, whole: bool = False) -> dict[str, Any]:
         "timestamp": instant(trace.time),
         "user_id": trace.user_id,
         "key_id": trace.key_id or None,
+        "key_name": name_of(trace.key_id) or None,
         "tenant": trace.tenant or None,
         "model": trace.model or None,
         "requested_model": trace.asked or None,
