@@ -132,5 +132,9 @@ async def test_only_so_many_wait_for_it():
     for number in range(10_005):
         keeper.hear(trace(number))
     assert keeper.dropped == 5
+    wordy = Keeper(Away(), Keeping())
+    for number in range(1005):
+        wordy.hear(trace(number, prompt="x" * 16_000, answer="y" * 16_000))
+    assert wordy.dropped == 5
     with pytest.raises(StoreUnavailable):
         await keeper.newest(Question(), 1)

@@ -27,6 +27,8 @@ _GATHERING = 1.0
 _AT_ONCE = 100
 """Rows of one transaction: few enough for who wants to write a usage record meanwhile."""
 _MOST_WAITING = 10_000
+_MOST_SAID = 32_000_000
+"""Characters of prompts and answers that may wait, where those are kept."""
 _MOST_REFUSED = 10
 """Of what was refused at the door, so many a second are written: strangers shall not fill the disk."""
 _SWEEP_EVERY = 600.0
@@ -74,6 +76,7 @@ class Keeper:
         self._pause = pause
         self._keeping = keeping
         self._waiting: deque[Trace] = deque()
+        self._said = 0
         self._refused = 0
         self._refused_in = 0
         self._swept = 0.0
@@ -94,10 +97,12 @@ class Keeper:
         """A request has ended."""
         if not self._keeping.enabled:
             return
-        if len(self._waiting) >= _MOST_WAITING or (trace.outcome == "refused" and self._too_many(trace)):
+        full = len(self._waiting) >= _MOST_WAITING or self._said >= _MOST_SAID
+        if full or (trace.outcome == "refused" and self._too_many(trace)):
             self.dropped += 1
         else:
             self._waiting.append(trace)
+            self._said += _said(trace)
 
     async def __aenter__(self) -> Self:
         """Begin to write."""
@@ -153,8 +158,9 @@ class Keeper:
             batch = [self._waiting[number] for number in range(min(_AT_ONCE, len(self._waiting)))]
             rows = [_row(trace) for trace in batch]
             await self._database.write(lambda connection, rows=rows: traces.insert(connection, rows))
-            for _ in batch:
+            for trace in batch:
                 self._waiting.popleft()
+                self._said -= _said(trace)
 
     async def _sweep(self) -> None:
         """Forget what is too old, now and then, and a little at a time."""
@@ -173,6 +179,10 @@ class Keeper:
             self._refused_in, self._refused = second, 0
         self._refused += 1
         return self._refused > _MOST_REFUSED
+
+
+def _said(trace: Trace) -> int:
+    return len(trace.prompt) + len(trace.answer)
 
 
 def _row(trace: Trace) -> tuple[Any, ...]:

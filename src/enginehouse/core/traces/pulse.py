@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from enginehouse.core.traces.counts import ModelCounts
 from enginehouse.core.traces.trace import Trace
@@ -25,7 +25,8 @@ log = structlog.get_logger()
 _SPAN = 60
 """Seconds over which rates and percentiles are taken."""
 _HISTORY = 300
-_MOST_ENDED = 50
+_MOST_ENDED = 20
+"""Requests of a second that are told one by one: the ring of events holds some minutes of them."""
 _ASK_EVERY = 15.0
 
 
@@ -110,7 +111,7 @@ class Pulse:
         around: Callable[[], Surroundings],
         ask: Callable[[], Awaitable[Slow]],
         *,
-        kept: int = 1000,
+        kept: int = 500,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events: EventStream[Any] = EventStream(kept=kept)
@@ -193,7 +194,7 @@ class Pulse:
 
     def _hear(self, trace: Trace) -> None:
         if len(self._ended) < _MOST_ENDED:
-            self._ended.append(trace)
+            self._ended.append(structs.replace(trace, prompt="", answer="") if trace.prompt else trace)
         else:
             self._skipped += 1
 
