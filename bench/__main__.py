@@ -19,6 +19,7 @@ from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
 from bench.hits import hit_costs
 from bench.flat import flatness
+from bench.flat import flatness, flatness_inside
 from bench.jsons import costs
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
@@ -148,9 +149,17 @@ def telemetry(
 
 
 @app.command()
-def flat(requests: Annotated[int, typer.Option(min=1000, help="How many in all.")] = 200_000) -> None:
+def flat(
+    requests: Annotated[int, typer.Option(min=1000, help="How many in all.")] = 200_000,
+    inside: Annotated[bool, typer.Option("--inside", help="Telemetry alone, without a service.")] = False,
+) -> None:
     """Say whether memory stays within 5 % over very many requests, with all telemetry on."""
-    found = flatness(requests, lambda line: print(line, file=sys.stderr))
+    errors = sys.stderr
+
+    def progress(line: str) -> None:
+        print(line, file=errors)
+
+    found = asyncio.run(flatness_inside(requests, progress)) if inside else flatness(requests, progress)
     print(f"{found.requests:,} requests in {found.seconds:.0f} s, {found.failures} failed")
     least, most = (pick(weight for _, weight in found.looks) / _MIB for pick in (min, max))
     print(f"{least:.1f} to {most:.1f} MiB, median {found.median / _MIB:.1f}: within {found.deviation:.1%} of it")

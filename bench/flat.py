@@ -1,13 +1,16 @@
 """Whether memory stays flat: one service, all of its telemetry on, and very many requests."""
 
+import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, redirect_stderr
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 from msgspec import Struct
@@ -16,14 +19,18 @@ from bench.load import Sample, Work
 from bench.processes import ROOT, Child, Cores, free_port, running, tied
 from bench.scenarios import SCENARIOS
 from bench.systems import configuration
+from bench.telemetry import one_request, told_in
 from bench.weight import resident_bytes
+from enginehouse.core.traces.lines import log_requests
+from enginehouse.telemetry.logs import configure_logs
 
-__all__ = ["Flatness", "flatness"]
+__all__ = ["Flatness", "flatness", "flatness_inside"]
 
 _WINDOW = 10.0
 """Seconds of asking between two looks."""
-_WARM = 0.1
-"""Share of the requests after which everything has been used that is used at all."""
+_BURST = 200
+_WARM = 0.3
+"""Share of the requests after which everything has been used that is used at all, and rings are full."""
 
 
 class Flatness(Struct, frozen=True, kw_only=True):
@@ -62,6 +69,26 @@ def flatness(wanted: int, progress: Callable[[str], None]) -> Flatness:
             _service(mock, Path(folder), cores) as service,
         ):
             return _asked(service, mock, wanted, cores, progress)
+
+
+async def flatness_inside(wanted: int, progress: Callable[[str], None]) -> Flatness:
+    """The same for telemetry alone, in this process: as many requests as that, and nothing else that could grow."""
+    looks: list[tuple[int, int]] = []
+    began = perf_counter()
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log, redirect_stderr(log):
+        configure_logs("info", "json")
+        async with told_in(Path(folder)) as (traces, keeper, pulse), keeper:
+            traces.listen(log_requests(lambda: True))
+            for number in range(1, wanted + 1):
+                one_request(traces, number)
+                if not number % _BURST:
+                    await pulse.beat()
+                    await asyncio.sleep(0.01)
+                if not number % (wanted // 20) and number >= wanted * _WARM:
+                    looks.append((number, resident_bytes(os.getpid())))
+                    progress(f"{number:,} requests, {looks[-1][1] / 2**20:.1f} MiB")
+    configure_logs("info", "auto")
+    return Flatness(requests=wanted, failures=0, seconds=perf_counter() - began, looks=looks)
 
 
 def _service(mock: Child, folder: Path, cores: Cores) -> AbstractContextManager[Child]:

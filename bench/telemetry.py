@@ -22,7 +22,7 @@ from enginehouse.telemetry.metrics import Metrics
 from enginehouse.types import Operation, Principal, Request, Timings
 from enginehouse.types.phases import Span
 
-__all__ = ["TelemetryCost", "telemetry_costs"]
+__all__ = ["TelemetryCost", "one_request", "telemetry_costs", "told_in"]
 
 _PATH = "/v1/chat/completions"
 _ANN = Principal(user="ann", key="key", tier="standard")
@@ -46,7 +46,7 @@ async def telemetry_costs(times: int = 9000) -> list[TelemetryCost]:
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log, redirect_stderr(log):
         configure_logs("info", "json", for_good=False)
         costs = [_measured("followed and counted", Traces(), times)]
-        async with _told(Path(folder)) as (traces, keeper, pulse):
+        async with told_in(Path(folder)) as (traces, keeper, pulse):
             costs.append(_measured("kept, and told to who watches", traces, times))
             beside = [await _written(keeper, times), await _beaten(pulse), _scraped(traces)]
             traces.listen(log_requests(lambda: True))
@@ -58,7 +58,9 @@ async def telemetry_costs(times: int = 9000) -> list[TelemetryCost]:
 
 
 @asynccontextmanager
-async def _told(folder: Path) -> AsyncGenerator[tuple[Traces, Keeper, Pulse]]:
+async def told_in(folder: Path) -> AsyncGenerator[tuple[Traces, Keeper, Pulse]]:
+    """What follows requests, keeps them in a database in this folder, and tells of them."""
+
     async def ask() -> Slow:
         return Slow()
 
@@ -74,12 +76,12 @@ def _measured(name: str, traces: Traces, times: int) -> TelemetryCost:
     took: list[float] = []
     for number in range(times):
         began = perf_counter()
-        _one(traces, number)
+        one_request(traces, number)
         took.append((perf_counter() - began) * 1_000_000)
     return _cost(name, took[times // 10 :])
 
 
-def _one(traces: Traces, number: int) -> None:
+def one_request(traces: Traces, number: int) -> None:
     """One request, as it calls what follows it on its way."""
     clock = asyncio.get_running_loop().time
     began, timings = clock(), Timings()
