@@ -17,9 +17,8 @@ from rich.console import Console
 from bench.access import access_costs
 from bench.admission import line_cost
 from bench.engine import estimates, hang_ups
-from bench.hits import hit_costs
-from bench.flat import flatness
 from bench.flat import flatness, flatness_inside
+from bench.hits import hit_costs
 from bench.jsons import costs
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
