@@ -12,7 +12,7 @@ from enginehouse.api.chat_events import ended_json, error_json, sse, told
 from enginehouse.api.dialect import decode
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
-from enginehouse.core.chat import Answers, Asked, Ended, Failed, Happening, Reader, Started, Stopped
+from enginehouse.core.chat import Answers, Asked, Bell, Ended, Failed, Happening, Reader, Started, Stopped
 from enginehouse.core.gateway import patience
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.errors import EnginehouseError, InvalidRequest, ShuttingDown
@@ -100,8 +100,8 @@ class ChatFace(Face):
             admission=nullcontext(exchange.grant),
         )
         answer = self._answers.start(asked)
-        bell = asyncio.Event()
-        with answer.read(bell.set) as reader:
+        bell = Bell()
+        with answer.read(bell.ring) as reader:
             try:
                 async with exchange.attended(streams=body.stream), patience(request) as limit:
                     end = await _followed(exchange, reader, bell, limit, stream=body.stream)
@@ -118,7 +118,7 @@ class ChatFace(Face):
 
 
 async def _followed(
-    exchange: Exchange, reader: Reader, bell: asyncio.Event, limit: asyncio.Timeout, *, stream: bool
+    exchange: Exchange, reader: Reader, bell: Bell, limit: asyncio.Timeout, *, stream: bool
 ) -> Ended:
     """Hand on what happens, up to the end of an answer that ends well.
 
@@ -142,16 +142,15 @@ async def _followed(
     raise ShuttingDown("The service is shutting down.", retry_after=5)
 
 
-async def _over(reader: Reader, bell: asyncio.Event) -> None:
+async def _over(reader: Reader, bell: Bell) -> None:
     """Its slot is free and what came of it is kept."""
     async for _ in _happenings(reader, bell):
         pass
 
 
-async def _happenings(reader: Reader, bell: asyncio.Event) -> AsyncIterator[Happening]:
+async def _happenings(reader: Reader, bell: Bell) -> AsyncIterator[Happening]:
     while not reader.ended:
-        await bell.wait()
-        bell.clear()
+        await bell.heard()
         while happened := reader.take():
             for happening in happened:
                 yield happening

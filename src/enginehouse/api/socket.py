@@ -5,7 +5,7 @@ A socket is a place where answers are read; they do not live there. Who loses on
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ from enginehouse.api.chat import ChatQuestion, prompt_of, sampling_of
 from enginehouse.api.chat_events import error_json, message, told
 from enginehouse.api.dialect import decode
 from enginehouse.api.wire import Receive, Send
-from enginehouse.core.chat import Answers, Asked, LiveAnswer, Reader
+from enginehouse.core.chat import Answers, Asked, Bell, LiveAnswer, Reader
 from enginehouse.core.limits import Grant
 from enginehouse.errors import EnginehouseError, InvalidRequest, MissingCredentials, RateLimitExceeded, ShuttingDown
 from enginehouse.settings.schema import ChatSettings
@@ -90,8 +90,8 @@ class Socket:
         self._settings = settings
         self._knows = knows
         self._admits = admits
-        self._reading: dict[str, tuple[Reader, ExitStack]] = {}
-        self._bell = asyncio.Event()
+        self._reading: dict[str, Reader] = {}
+        self._bell = Bell()
         self._farewell: tuple[int, str] | None = None
         self._retiring = False
         self._closed = False
@@ -100,7 +100,7 @@ class Socket:
     def retire(self) -> None:
         """Take no more questions, and close when all answers have been read."""
         self._retiring = True
-        self._bell.set()
+        self._bell.ring()
 
     async def run(self) -> None:
         """To its end, whoever ends it."""
@@ -119,8 +119,8 @@ class Socket:
         except OSError:
             return  # the client went before it was let in
         finally:
-            for _, reading in self._reading.values():
-                reading.close()
+            for reader in self._reading.values():
+                reader.leave()
 
     # What the client says ------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class Socket:
     async def _stop(self, request_id: str | None) -> None:
         """One that has ended meanwhile has told so."""
         if request_id is None:
-            for reader, _ in self._reading.values():
+            for reader in self._reading.values():
                 reader.answer.stop()
         else:
             await self._answers.stop(await self._knows(), request_id)
@@ -202,14 +202,12 @@ class Socket:
             )
 
     def _read(self, answer: LiveAnswer, index: int) -> None:
-        stack = ExitStack()
-        reader = stack.enter_context(answer.read(self._bell.set, index=index))
-        self._reading[answer.request_id] = (reader, stack)
+        self._reading[answer.request_id] = answer.read(self._bell.ring, index=index)
 
     def _leave(self, request_id: str) -> None:
-        _, reading = self._reading.pop(request_id, (None, None))
-        if reading is not None:
-            reading.close()
+        reader = self._reading.pop(request_id, None)
+        if reader is not None:
+            reader.leave()
 
     # What it is told -----------------------------------------------------------------------------------
 
@@ -217,8 +215,7 @@ class Socket:
         """Its answers take turns; while the client does not read, this waits, and they do not."""
         with suppress(OSError):
             while True:
-                await self._bell.wait()
-                self._bell.clear()
+                await self._bell.heard()
                 while await self._round():
                     pass
                 if self._retiring and not self._reading:
@@ -230,13 +227,13 @@ class Socket:
     async def _round(self) -> bool:
         """A handful of each answer; whether there was anything."""
         busy = False
-        for request_id, (reader, _) in list(self._reading.items()):
+        for request_id, reader in list(self._reading.items()):
             for happening in reader.take():
                 if self._farewell is not None:
                     return False
                 busy = True
                 await self._send_event(*told(happening, request_id))
-            if reader.ended and self._reading.get(request_id, (None,))[0] is reader:
+            if reader.ended and self._reading.get(request_id) is reader:
                 self._leave(request_id)
         return busy
 
@@ -249,7 +246,7 @@ class Socket:
     def _close(self, code: int, reason: str) -> None:
         """The first reason counts."""
         self._farewell = self._farewell or (code, reason)
-        self._bell.set()
+        self._bell.ring()
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         if not self._closed:

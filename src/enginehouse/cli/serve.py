@@ -32,8 +32,9 @@ _MARGIN = 5.0
 """Seconds beyond the engines' own grace for everything else to close."""
 _FAREWELL = 5.0
 """Seconds that requests which are cut off have for their last words."""
-_YOUNG = 10_000
-"""Objects made since the last look after which the garbage collector looks at them."""
+_LOOKS = (1_000, 20, 1_000)
+"""New objects after which the garbage collector looks at these, such looks after which it looks at what outlived one,
+and so on: rings that are looked at late cost memory, old objects that are looked at often cost time."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -218,7 +219,7 @@ def _spare_the_collector() -> None:
     """What stands by now stays: the garbage collector need not look at it again, and not after every request."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, 20, 100)
+    gc.set_threshold(*_LOOKS)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -1,18 +1,20 @@
 """uvicorn's WebSocket connections with bounds: who stops reading is cut off, and is told why.
 
 A connection holds at most a buffer of unsent bytes, whatever its application has to say: senders wait while it is
-full, and when it has been full for too long the connection ends.
+full, and when it has been full for too long the connection ends. There may be thousands that do nothing for hours,
+so what only the handshake wanted is let go of after it.
 """
 
 import asyncio
 import logging
 from asyncio.transports import BaseTransport
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from enginehouse.core.chat import Bell
 from enginehouse.settings.schema import ChatSettings
 
 __all__ = ["TOO_SLOW", "BoundedSocket"]
@@ -26,6 +28,31 @@ _LAST_WORD = 1.0
 # A WebSocket's address may hold its caller's key, and uvicorn logs addresses.
 _quiet = logging.getLogger("enginehouse.sockets")
 _quiet.setLevel(logging.WARNING)
+
+
+class _Inbox:
+    """What the client has said and nobody has read yet: `asyncio.Queue` for one reader, in a tenth of the room."""
+
+    __slots__ = ("_bell", "_messages")
+
+    def __init__(self) -> None:
+        self._messages: list[Any] = []
+        self._bell = Bell()
+
+    def put_nowait(self, message: Any) -> None:
+        """The next one."""
+        self._messages.append(message)
+        self._bell.ring()
+
+    def empty(self) -> bool:
+        """Whether all has been read."""
+        return not self._messages
+
+    async def get(self) -> Any:
+        """The oldest one."""
+        while not self._messages:
+            await self._bell.heard()
+        return self._messages.pop(0)
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
@@ -51,6 +78,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.conn.debug = False
         self._bounds = bounds
         self._verdict: asyncio.TimerHandle | None = None
+        self.queue = cast("Any", _Inbox())
 
     def connection_made(self, transport: BaseTransport) -> None:
         """The buffer is as large as the settings say."""
@@ -97,6 +125,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self._cut(message.get("code", 1000), message.get("reason") or "")
         else:
             await super().send(message)
+        if message["type"] == "websocket.accept":
+            del self.request, self.response
 
     def _cut(self, code: int, reason: str) -> None:
         self._verdict = None

@@ -7,7 +7,7 @@ nobody, and who comes back goes on where it was.
 import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Self
 
 from enginehouse.core.chat.events import End, Happening, Queued, Started, Token
 from enginehouse.core.chat.words import Words
@@ -26,6 +26,8 @@ class LiveAnswer:
         request_id: what its owner calls it.
         grace: seconds for which it goes on without a reader.
     """
+
+    __slots__ = ("_grace", "_readers", "_scope", "cut", "end", "position", "request_id", "started", "words")
 
     def __init__(self, request_id: str, grace: float) -> None:
         self.request_id = request_id
@@ -86,9 +88,8 @@ class LiveAnswer:
         self.cut = self.cut or cut
         self._look_around()
 
-    @contextmanager
-    def read(self, bell: Callable[[], object], *, index: int = 0) -> "Generator[Reader]":
-        """A reader, which counts as present while the context lasts.
+    def read(self, bell: Callable[[], object], *, index: int = 0) -> "Reader":
+        """A reader, which counts as present until it leaves; use as a context, or say so.
 
         Args:
             bell: rung when there may be something to take.
@@ -101,11 +102,12 @@ class LiveAnswer:
         self._readers.add(reader)
         self._look_around()
         bell()
-        try:
-            yield reader
-        finally:
-            self._readers.discard(reader)
-            self._look_around()
+        return reader
+
+    def leave(self, reader: "Reader") -> None:
+        """It reads no more."""
+        self._readers.discard(reader)
+        self._look_around()
 
     def _look_around(self) -> None:
         """It ends now when it is stopped, and after a while when nobody reads."""
@@ -139,6 +141,18 @@ class Reader:
         self._index = index
         self._began = False
         self._position: int = 0
+
+    def __enter__(self) -> Self:
+        """It is present already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It leaves."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Read no more."""
+        self.answer.leave(self)
 
     def take(self) -> Sequence[Happening]:
         """What has happened since the last call, a handful at most; nothing when nothing has."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from msgspec import MsgspecError, Struct
 
+from enginehouse.core.chat.bell import Bell
 from enginehouse.core.chat.events import Failed
 from enginehouse.core.chat.letters import Leave, Letter, Name, Part, Pull, Stop, decode, encode, part_of, put_in
 from enginehouse.core.chat.live import LiveAnswer
@@ -214,20 +215,19 @@ class Relay:
         await self._write(pull.back, part)
 
     async def _news(self, answer: LiveAnswer, pull: Pull) -> Part:
-        bell = asyncio.Event()
+        bell = Bell()
         self._hold(answer, pull, bell)
         with suppress(TimeoutError):
             async with asyncio.timeout(_HOLD if pull.wait else 0):
                 while (part := part_of(answer, pull)) is None:
-                    await bell.wait()
-                    bell.clear()
+                    await bell.heard()
                 return part
         return Part(number=pull.number, position=pull.position)
 
-    def _hold(self, answer: LiveAnswer, pull: Pull, bell: asyncio.Event) -> None:
+    def _hold(self, answer: LiveAnswer, pull: Pull, bell: Bell) -> None:
         """The reader elsewhere counts as present for a while."""
         key, stack = (pull.back, pull.loan), ExitStack()
-        stack.enter_context(answer.read(bell.set))
+        stack.enter_context(answer.read(bell.ring))
         stack.callback(asyncio.get_running_loop().call_later(_LEASE, self._let_go, key).cancel)
         self._let_go(key)
         self._loans[key] = stack
