@@ -75,6 +75,22 @@ class Socket:
         admits: lets each chat in.
     """
 
+    __slots__ = (
+        "_admits",
+        "_answers",
+        "_bell",
+        "_closed",
+        "_farewell",
+        "_heard",
+        "_idle",
+        "_knows",
+        "_reading",
+        "_receive",
+        "_retiring",
+        "_send",
+        "_settings",
+    )
+
     def __init__(
         self,
         receive: Receive,

@@ -31,8 +31,8 @@ _TEMPLATE = 512
 _AROUND = 64
 _LONG = 16_384
 """Characters from which on a text is encoded in a thread."""
-_A_TURN, _AN_ANSWER = 3, 3
-"""Tokens that OpenAI puts around each turn and before the answer."""
+_A_TURN, _A_NAME, _AN_ANSWER = 3, 1, 3
+"""Tokens that OpenAI puts around each turn, before a speaker's name, and before the answer."""
 
 
 class ModelRulers:
@@ -148,9 +148,10 @@ class ModelRuler:
 async def _framed(encode: Encode, generation: Generation) -> Count:
     """As OpenAI counts words; pictures and the like count otherwise."""
     turns = generation.turns
-    words = await _encoded(encode, *_texts(turns), *(turn.role.value for turn in turns))
+    names = [turn.name for turn in turns if turn.name]
+    words = await _encoded(encode, *_texts(turns), *(turn.role.value for turn in turns), *names)
     exact = all(isinstance(part, Text) for turn in turns for part in turn.parts)
-    return Count(words + _A_TURN * len(turns) + _AN_ANSWER, exact=exact)
+    return Count(words + _A_TURN * len(turns) + _A_NAME * len(names) + _AN_ANSWER, exact=exact)
 
 
 async def _encoded(encode: Encode, *texts: str) -> int:

@@ -16,14 +16,14 @@ import structlog
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
-__all__ = ["Encode", "Encodings"]
+__all__ = ["FILES", "Encode", "Encodings"]
 
 log = structlog.get_logger()
 
 Encode: TypeAlias = Callable[[str], int]
 """Tokens of a text."""
 
-_FILES: Mapping[str, str] = {
+FILES: Mapping[str, str] = {
     "cl100k_base": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
     "o200k_base": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
 }
@@ -40,7 +40,7 @@ class Encodings:
         files: names of encodings, with the digests of their files.
     """
 
-    def __init__(self, environ: Mapping[str, str], files: Mapping[str, str] = _FILES) -> None:
+    def __init__(self, environ: Mapping[str, str], files: Mapping[str, str] = FILES) -> None:
         folder = environ.get("TIKTOKEN_CACHE_DIR", environ.get("DATA_GYM_CACHE_DIR"))
         self._folder = (
             Path(tempfile.gettempdir()) / "data-gym-cache" if folder is None else Path(folder or "/dev/null")

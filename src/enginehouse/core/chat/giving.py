@@ -75,6 +75,20 @@ class Giving:
         most_bytes: of an answer; a longer one is ended there.
     """
 
+    __slots__ = (
+        "_answer",
+        "_answering",
+        "_asked",
+        "_began",
+        "_finish",
+        "_gateway",
+        "_most_bytes",
+        "_queueing",
+        "_sessions",
+        "_turn",
+        "_whole",
+    )
+
     def __init__(
         self,
         asked: Asked,
