@@ -29,10 +29,10 @@ SAID = [
 
 
 @asynccontextmanager
-async def opened(gguf, tmp_path):
+async def opened(gguf, tmp_path, **sessions):
     model = {"source": str(gguf), "context_length": CONTEXT, "slots": 1}
     settings = Settings.model_validate(
-        {"data_dir": str(tmp_path), "default_models": False, "models": {"small": model}}
+        {"data_dir": str(tmp_path), "default_models": False, "models": {"small": model}, "sessions": sessions}
     )
     async with open_house(settings, dict(os.environ)) as house:
         yield house
@@ -92,3 +92,24 @@ async def what_cannot_fit_is_told_with_both_numbers(house):
     assert numbers[1:] == [CONTEXT - ANSWER, CONTEXT, ANSWER]
     assert numbers[0] > 400
     assert [session.id for session in (await house.rooms.archive.page(ANN, None, 10)).sessions] == ["s"]
+
+
+async def test_what_no_longer_fits_is_summed_up_by_the_model_and_told_from_then_on(gguf, tmp_path):
+    async with opened(gguf, tmp_path, summary_model="small") as house:
+        turns = []
+        for said in SAID:
+            turn, read = await answered(
+                house, Question(said=said, session_id="s", system="Be kind.", max_tokens=ANSWER)
+            )
+            assert turn.context.tokens == read <= CONTEXT - ANSWER
+            assert turn.context.left_out == ()
+            turns.append(turn)
+        summed = next(turn for turn in turns if turn.context.summary)
+        assert turns.index(summed) > 0
+        [told] = summed.messages[0].parts
+        assert told.text == f"Be kind.\n\nWhat was said before, in short: {summed.context.summary}"
+        page = await house.rooms.archive.messages(ANN, "s", None, None, 100)
+        summaries = [counted.message.summary for counted in page.messages if counted.message.summary]
+        assert summaries[0] == summed.context.summary
+        assert turns[-1].context.summary == summaries[-1]
+        assert page.messages[0].message.text == SAID[0]  # nothing is lost of it
