@@ -16,6 +16,8 @@ from enginehouse.types.generation import Generation, Sampling
 
 ANN = Principal(user="ann", role="admin")
 CONTEXT, ANSWER = 320, 24
+LONGER = 1024
+"""Where a summary has room."""
 SAID = [
     "Hello! Who are you?",
     "¿Qué es un árbol? Explain the word “árbol”, briefly, please.",
@@ -29,8 +31,8 @@ SAID = [
 
 
 @asynccontextmanager
-async def opened(gguf, tmp_path, **sessions):
-    model = {"source": str(gguf), "context_length": CONTEXT, "slots": 1}
+async def opened(gguf, tmp_path, context=CONTEXT, **sessions):
+    model = {"source": str(gguf), "context_length": context, "slots": 1}
     settings = Settings.model_validate(
         {"data_dir": str(tmp_path), "default_models": False, "models": {"small": model}, "sessions": sessions}
     )
@@ -95,21 +97,18 @@ async def what_cannot_fit_is_told_with_both_numbers(house):
 
 
 async def test_what_no_longer_fits_is_summed_up_by_the_model_and_told_from_then_on(gguf, tmp_path):
-    async with opened(gguf, tmp_path, summary_model="small") as house:
-        turns = []
-        for said in SAID:
-            turn, read = await answered(
-                house, Question(said=said, session_id="s", system="Be kind.", max_tokens=ANSWER)
-            )
-            assert turn.context.tokens == read <= CONTEXT - ANSWER
-            assert turn.context.left_out == ()
-            turns.append(turn)
-        summed = next(turn for turn in turns if turn.context.summary)
-        assert turns.index(summed) > 0
-        [told] = summed.messages[0].parts
-        assert told.text == f"Be kind.\n\nWhat was said before, in short: {summed.context.summary}"
+    async with opened(gguf, tmp_path, LONGER, summary_model="small") as house:
+        sessions, turn = house.rooms.sessions, None
+        while turn is None or not turn.context.summary:  # answers are ours, so that only the summary takes time
+            question = Question(said=SAID[1] * 6, session_id="s", system="Be kind.", max_tokens=ANSWER)
+            async with sessions.turn(ANN, question) as turn:
+                assert turn.context.left_out == ()
+                await turn.answered("A tree is tall. " * 20)
+        after, read = await answered(house, Question(said=SAID[5], session_id="s", max_tokens=ANSWER))
+        assert after.context.summary == turn.context.summary
+        assert after.context.tokens == read <= LONGER - ANSWER
+        [told] = after.messages[0].parts
+        assert told.text == f"Be kind.\n\nWhat was said before, in short: {after.context.summary}"
         page = await house.rooms.archive.messages(ANN, "s", None, None, 100)
-        summaries = [counted.message.summary for counted in page.messages if counted.message.summary]
-        assert summaries[0] == summed.context.summary
-        assert turns[-1].context.summary == summaries[-1]
-        assert page.messages[0].message.text == SAID[0]  # nothing is lost of it
+        assert [one.message.summary for one in page.messages if one.message.summary] == [after.context.summary]
+        assert page.messages[0].message.text == SAID[1] * 6  # nothing is lost of the session
