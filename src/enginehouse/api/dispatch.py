@@ -36,12 +36,24 @@ from enginehouse.types import Principal
 __all__ = ["FrontDoor", "Identifies"]
 
 Handler = Callable[[Exchange], Awaitable[None]]
-ServesSockets = Callable[[Receive, Send, Callable[[], Awaitable[Principal]]], Awaitable[None]]
-"""Serves one WebSocket; it may ask again who opened it."""
 
 _MANAGED = ("/v1/keys", "/v1/models", "/models/", "/v1/cache/", "/cleanup", "/api/pull")
 """Below these, what is no question is an action of management."""
 _QUESTIONS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class ServesSockets(Protocol):
+    """Serves WebSockets: `api.sockets.Sockets`."""
+
+    def check(self, principal: Principal) -> None:
+        """Whether this caller may open another one; raises RateLimitExceeded."""
+        ...
+
+    async def __call__(
+        self, receive: Receive, send: Send, principal: Principal, knows: Callable[[], Awaitable[Principal]]
+    ) -> None:
+        """Serve one to its end; `knows` asks again who opened it."""
+        ...
 
 
 class Identifies(Protocol):
@@ -203,18 +215,19 @@ class FrontDoor:
                 await self._audit.note(state["principal"], action, state["request_id"], status, detail)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = read_request_id(scope["headers"])
+        request_id, serves = read_request_id(scope["headers"]), self._sockets.get(scope["path"])
         try:
             if not self._identity.open:
                 check_origin(*_page(scope), self._server.cors_origins)
             principal = await self._principal(scope)
+            if serves is not None:
+                serves.check(principal)
         except EnginehouseError as error:
             await receive()
             await _refuse_socket(scope, send, error, request_id)
             return
-        serves = self._sockets.get(scope["path"])
         if serves is not None:
-            await serves(receive, send, partial(self._principal, scope))
+            await serves(receive, send, principal, partial(self._principal, scope))
             return
         scope["state"] = {**scope.get("state", {}), "principal": principal, "request_id": request_id}
         await self._rest(scope, receive, send)

@@ -1,6 +1,7 @@
 """Every WebSocket of the service: opened for whoever is let in, and closed in good order when the service stops."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Self
@@ -9,6 +10,7 @@ from enginehouse.api.socket import Knows, Socket
 from enginehouse.api.wire import Receive, Send
 from enginehouse.core.chat import Answers
 from enginehouse.core.limits import Grant, Limits
+from enginehouse.errors import RateLimitExceeded
 from enginehouse.settings.schema import ChatSettings
 from enginehouse.types import Principal
 
@@ -34,6 +36,8 @@ class Sockets:
         self._settings = settings
         self._stopping = stopping
         self._open: set[Socket] = set()
+        self._had: Counter[tuple[str, str]] = Counter()
+        """How many each user has."""
         self._stack = AsyncExitStack()
 
     def __len__(self) -> int:
@@ -53,20 +57,36 @@ class Sockets:
         """Nobody watches any more."""
         await self._stack.aclose()
 
-    async def __call__(self, receive: Receive, send: Send, knows: Knows) -> None:
+    def check(self, principal: Principal) -> None:
+        """Whether this caller may open another one, which is served in the same tick then.
+
+        Raises:
+            RateLimitExceeded: it has too many.
+        """
+        had = self._had[principal.tenant, principal.user]
+        if had >= self._settings.max_sockets:
+            raise RateLimitExceeded(f"You have {had} WebSockets open; close one.", retry_after=1)
+
+    async def __call__(self, receive: Receive, send: Send, principal: Principal, knows: Knows) -> None:
         """Serve one socket to its end.
 
         Args:
-            knows: who opened it.
+            principal: who opened it.
+            knows: the same, asked again.
         """
         socket = Socket(receive, send, self._answers, self._settings, knows, self._admit)
         self._open.add(socket)
+        whose = (principal.tenant, principal.user)
+        self._had[whose] += 1
         if self._stopping.is_set():
             socket.retire()
         try:
             await socket.run()
         finally:
             self._open.discard(socket)
+            self._had[whose] -= 1
+            if not self._had[whose]:
+                del self._had[whose]
 
     def _admit(self, principal: Principal) -> AbstractAsyncContextManager[Grant]:
         return self._limits.admit(principal, _ENDPOINT)

@@ -35,6 +35,8 @@ _FAREWELL = 5.0
 _LOOKS = (1_000, 20, 1_000)
 """New objects after which the garbage collector looks at these, such looks after which it looks at what outlived
 one, and so on: rings that are looked at late cost memory, old objects that are looked at often cost time."""
+_FILES = 65_536
+"""Most files and connections that are open at a time, where the machine allows as many."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -92,6 +94,7 @@ def run_service(
     Raises:
         SettingsError: the port is taken, or the service would be open to strangers.
     """
+    _take_all_files()
     with listen(settings.server) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
 
         def up(house: House, server: Server) -> None:
@@ -213,6 +216,18 @@ def url_of(server: ServerSettings, listener: socket.socket) -> str:
     """Where the service can be reached, with the port that was really taken."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _take_all_files() -> None:
+    """As many connections as the machine allows: the 1,024 of a usual shell are too few for a thousand sockets."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _spare_the_collector() -> None:

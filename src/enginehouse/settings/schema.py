@@ -554,6 +554,8 @@ class ChatSettings(Section):
     """Most bytes of one answer; a longer one is ended there, as by `max_tokens`."""
     max_chats: Annotated[int, Field(ge=1)] = 8
     """Most answers that one WebSocket reads at a time."""
+    max_sockets: Annotated[int, Field(ge=1)] = 2000
+    """Most WebSockets that one user has open at a replica; another one is refused."""
     max_message_bytes: Annotated[int, Field(gt=0)] = 1024 * 1024
     """Largest message that a WebSocket takes."""
     socket_buffer: Annotated[int, Field(gt=0)] = 64 * 1024

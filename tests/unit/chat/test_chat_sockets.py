@@ -470,3 +470,18 @@ async def test_the_answer_to_a_refused_handshake_says_why_where_the_server_can(h
     assert sent[0]["status"] == 401
     assert json.loads(sent[1]["body"])["error"]["code"] == "invalid_api_key"
     assert b"x-request-id" in dict(sent[0]["headers"])
+
+
+@simulated(chat={"max_sockets": 2})
+async def test_a_user_has_so_many_sockets_and_no_more(house):
+    first, second = house.socket(), house.socket()
+    third, other = house.socket(), house.socket("bob")
+    await third.task
+    assert (third.accepted, third.closed) == (False, (1008, "rate_limit_exceeded"))
+    first.leave()
+    await first.task
+    fourth = house.socket()
+    for socket in (second, other, fourth):
+        socket.say("ping")
+        await socket.hears("pong")
+        socket.leave()
