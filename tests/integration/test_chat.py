@@ -248,6 +248,19 @@ async def test_the_python_client_reads_on_when_its_socket_is_lost(house):
         assert (end.tokens, end.text) == (60, "".join(f"w{number} " for number in range(60)))
 
 
+async def test_what_the_python_client_says_while_its_socket_is_lost_is_said_over_the_next_one(house):
+    async with AsyncClient(house.url, token("kim")) as client, client.open_chat() as chat:
+        answer = await chat.ask("k", "400 0.02", model="talker")
+        while answer.index < 5:
+            await anext(answer)
+        chat.connection.transport.abort()
+        other = await chat.ask("other", "3", model="talker")
+        assert (await other.end()).text == "w0 w1 w2 "
+        chat.connection.transport.abort()
+        end = await answer.stop()
+        assert (end.stopped, end.text) == (True, "".join(f"w{number} " for number in range(end.tokens)))
+
+
 def test_the_same_client_without_an_event_loop(house):
     with Client(house.url, token("fay")) as client, client.open_chat() as chat:
         answer = chat.ask("f", "200 0.02", model="talker")
@@ -287,6 +300,13 @@ const stopped = await two.stop();
 assert.equal(stopped.stopped, true);
 assert.equal(stopped.text, Array.from({ length: stopped.tokens }, (_, n) => `w${n} `).join(""));
 
+const three = chat.ask({ session_id: "js-4", prompt: "400 0.02", model: "talker" });
+for await (const _ of three) if (three.index >= 5) break;
+sockets.at(-1).close();  // what is said now is said over the next one
+const four = chat.ask({ session_id: "js-5", prompt: "2", model: "talker" });
+assert.equal((await three.stop()).stopped, true);
+assert.equal((await four.end).text, "w0 w1 ");
+
 const question = { session_id: "js-3", prompt: "2", model: "talker", system: "Be brief." };
 const first = await chat.ask(question).end;
 const anew = await chat.ask({ session_id: "js-3", parent: first.message_id }).end;
@@ -309,4 +329,4 @@ def test_the_javascript_module_streams_edits_stops_and_comes_back(house, talker,
     talker.heard.clear()
     source = JAVASCRIPT.replace("MODULE", MODULE.as_uri()).replace("TOKEN", token("gus"))
     assert node(source.replace("URL", f"ws://127.0.0.1:{house.port}/ws"), tmp_path) == "done\n"
-    assert heard(talker)[2:] == ["Be brief. | 2", "Be brief. | 2", "Be brief. | 1"]
+    assert heard(talker)[4:] == ["Be brief. | 2", "Be brief. | 2", "Be brief. | 1"]

@@ -37,6 +37,12 @@ class Answer:
         self.session_id: str | None = None
         self.message_id: str | None = None
         self.model: str | None = None
+        self.question: dict[str, Any] | None = None
+        """What is to be asked again if the service never heard of it; for `Chat`."""
+        self.said = False
+        """Whether that, or an `attach`, was sent; for `Chat`."""
+        self.stopping = False
+        """Whether it was asked to stop; for `Chat`."""
         self._chat = chat
         self._tokens: list[str] = []
         self._taken = 0
@@ -54,6 +60,7 @@ class Answer:
         Raises:
             ServiceError: it ended badly.
         """
+        self.stopping = True
         await self._chat.say("stop_generation", {"request_id": self.request_id})
         return await self.end()
 
@@ -174,27 +181,31 @@ class Chat:
             request_id: by which the answer is found again; made up when left out.
             options: as `Options` tells.
         """
-        answer = self._follow(Answer(self, request_id or uuid4().hex))
-        question = question_of(session_id, prompt, options)
-        await self.say("stream_chat", {"request_id": answer.request_id, **question})
-        return answer
+        answer = Answer(self, request_id or uuid4().hex)
+        answer.question = {"request_id": answer.request_id, **question_of(session_id, prompt, options)}
+        return await self._follow(answer, "stream_chat", answer.question)
 
     async def attach(self, request_id: str, index: int = 0) -> Answer:
         """Read an answer that another socket of the same caller began, from a token on."""
-        answer = self._follow(Answer(self, request_id, index))
-        await self.say("attach", {"request_id": request_id, "index": index})
-        return answer
+        answer = Answer(self, request_id, index)
+        return await self._follow(answer, "attach", {"request_id": request_id, "index": index})
 
     async def say(self, event: str, data: dict[str, Any]) -> None:
-        """Send an event, as soon as there is a socket."""
+        """Send an event, as soon as there is a socket.
+
+        Raises:
+            ServiceError: there is none any more.
+        """
         await self._open.wait()
         if self.connection is None:
             raise ServiceError("socket_closed", "The socket was closed.")
         with suppress(ConnectionClosed):  # the reader sees that too, and says the rest anew
             await self.connection.send(msgspec.json.encode({"event": event, "data": data}).decode())
 
-    def _follow(self, answer: Answer) -> Answer:
+    async def _follow(self, answer: Answer, event: str, data: dict[str, Any]) -> Answer:
         self._answers[answer.request_id] = answer
+        await self.say(event, data)
+        answer.said = True
         return answer
 
     async def _read(self, socket: ClientConnection) -> None:
@@ -202,7 +213,7 @@ class Chat:
         while True:
             try:
                 async for message in socket:
-                    self._hear(msgspec.json.decode(message))
+                    await self._hear(msgspec.json.decode(message))
             except ConnectionClosed:
                 pass
             self._open.clear()
@@ -213,15 +224,24 @@ class Chat:
                 return
             socket = self.connection = found
             self._open.set()
-            for answer in list(self._answers.values()):
+            for answer in [answer for answer in self._answers.values() if answer.said]:
                 await self.say("attach", {"request_id": answer.request_id, "index": answer.index})
+                if answer.stopping:
+                    await self.say("stop_generation", {"request_id": answer.request_id})
 
-    def _hear(self, told: dict[str, Any]) -> None:
-        answer = self._answers.get(told["data"].get("request_id"))
-        if answer is not None:
-            answer.hear(told["event"], told["data"])
-            if answer.ended:
-                del self._answers[answer.request_id]
+    async def _hear(self, told: dict[str, Any]) -> None:
+        event, data = told["event"], told["data"]
+        answer = self._answers.get(data.get("request_id"))
+        if answer is None:
+            return
+        unknown = event == "error" and (data["code"], data["param"]) == ("not_found", "request_id")
+        if unknown and answer.question is not None:  # the question was lost with the last socket
+            await self.say("stream_chat", answer.question)
+            return
+        answer.question = None
+        answer.hear(event, data)
+        if answer.ended:
+            del self._answers[answer.request_id]
 
     async def _again(self, lost: ClientConnection) -> ClientConnection | None:
         error = ServiceError("socket_closed", f"The socket was closed ({lost.close_code} {lost.close_reason}).")

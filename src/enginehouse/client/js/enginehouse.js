@@ -28,7 +28,7 @@ export class Answer {
   #done = false;
   #error = null;
 
-  constructor(chat, request_id, { index = 0, onqueued } = {}) {
+  constructor(chat, request_id, { index = 0, onqueued, question = null } = {}) {
     this.#chat = chat;
     this.request_id = request_id;
     /** Index of the token that comes next; after a lost socket the answer goes on from here. */
@@ -38,6 +38,9 @@ export class Answer {
     /** What `stream_start` told: session_id, message_id and model; null before it. */
     this.started = null;
     this.onqueued = onqueued;
+    /** What is to be asked again if the service never heard of it, and whether it shall end; for `Chat`. */
+    this.question = question;
+    this.stopping = false;
     this.end = new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
     });
@@ -51,6 +54,7 @@ export class Answer {
 
   /** Have no more of it generated. What came is kept; `end` then says `stopped: true`. */
   stop() {
+    this.stopping = true;
     this.#chat.say("stop_generation", { request_id: this.request_id });
     return this.end;
   }
@@ -119,8 +123,9 @@ export class Chat {
 
   /** Ask in a session. `request_id` is made up when left out; `onqueued(position)` hears how the line moves. */
   ask({ request_id = crypto.randomUUID(), onqueued, ...question }) {
-    const answer = this.#follow(new Answer(this, request_id, { onqueued }));
-    this.say("stream_chat", { request_id, ...question });
+    const asked = { request_id, ...question };
+    const answer = this.#follow(new Answer(this, request_id, { onqueued, question: asked }));
+    this.say("stream_chat", asked);
     return answer;
   }
 
@@ -164,6 +169,11 @@ export class Chat {
     this.#retries = 0;
     const answer = this.#answers.get(data?.request_id);
     if (!answer) return;
+    if (answer.question && event === "error" && data.code === "not_found" && data.param === "request_id") {
+      this.say("stream_chat", answer.question); // it was lost with the last socket
+      return;
+    }
+    answer.question = null;
     if (["stream_end", "stopped", "error"].includes(event)) this.#answers.delete(data.request_id);
     answer.hear(event, data);
   }
@@ -182,9 +192,14 @@ export class Chat {
 
   #again() {
     this.#timer = null;
-    const unsent = new Set(this.#waiting.map((message) => JSON.parse(message).data.request_id));
-    for (const { request_id, index } of this.#answers.values())
-      if (!unsent.has(request_id)) this.#waiting.push(JSON.stringify({ event: "attach", data: { request_id, index } }));
+    const said = this.#waiting.splice(0).filter((message) => JSON.parse(message).event !== "stop_generation");
+    const unasked = new Set(said.map((message) => JSON.parse(message).data.request_id));
+    const again = (event, data) => this.#waiting.push(JSON.stringify({ event, data }));
+    for (const { request_id, index, stopping } of this.#answers.values()) {
+      if (!unasked.has(request_id)) again("attach", { request_id, index });
+      if (stopping) again("stop_generation", { request_id });
+    }
+    this.#waiting.unshift(...said);
     this.#open();
   }
 }
