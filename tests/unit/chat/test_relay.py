@@ -284,9 +284,19 @@ def test_a_thousand_chats_of_one_socket_make_no_thousand_copies():
     scene()
 
 
+@two(pause=0.01)
+async def test_a_long_answer_comes_in_parts_and_is_all_there_at_once(both):
+    await both.asked_at_a(" ".join(["w"] * 700), read=600)
+    socket = both.at_b(index=590)
+    await socket.hears("stream_end")
+    assert [index for index, _ in tokens(socket, "r")] == list(range(590, 700))
+    socket.leave()
+
+
 @settings(max_examples=50)
-@given(st.lists(st.text(min_size=1, max_size=40_000), max_size=6), st.data())
-def test_parts_are_bounded_and_make_the_whole(tokens, data):
+@given(st.lists(st.integers(1, 100_000), max_size=6), st.integers(0, 1000))
+def test_parts_are_bounded_and_make_the_whole(sizes, short):
+    tokens = [*("x" * size for size in sizes), *["y"] * short]
     source, copy = LiveAnswer("r", 1), LiveAnswer("r", 1)
     for token in tokens:
         source.add(token)
@@ -299,7 +309,7 @@ def test_parts_are_bounded_and_make_the_whole(tokens, data):
         put_in(part, copy)
         rounds += 1
     assert copy.words.text == source.words.text
-    assert rounds <= len(tokens)
+    assert rounds <= len(sizes) + -(-short // 256) + 1
     pull = Pull(name=("", "u", "r"), back="b", number=1, loan=1, index=len(tokens))
     assert part_of(source, pull) is None
     assert not part_of(source, Pull(name=("", "u", "r"), back="b", number=1, loan=1, index=len(tokens) + 1)).known
