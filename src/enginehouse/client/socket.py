@@ -234,8 +234,8 @@ class Chat:
         answer = self._answers.get(data.get("request_id"))
         if answer is None:
             return
-        unknown = event == "error" and (data["code"], data["param"]) == ("not_found", "request_id")
-        if unknown and answer.question is not None:  # the question was lost with the last socket
+        unknown = event == "error" and (data["code"], data.get("param")) == ("not_found", "request_id")
+        if unknown and answer.question is not None and not answer.stopping:  # it was lost with the last socket
             await self.say("stream_chat", answer.question)
             return
         answer.question = None

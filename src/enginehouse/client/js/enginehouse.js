@@ -169,7 +169,8 @@ export class Chat {
     this.#retries = 0;
     const answer = this.#answers.get(data?.request_id);
     if (!answer) return;
-    if (answer.question && event === "error" && data.code === "not_found" && data.param === "request_id") {
+    const unknown = event === "error" && data.code === "not_found" && data.param === "request_id";
+    if (unknown && answer.question && !answer.stopping) {
       this.say("stream_chat", answer.question); // it was lost with the last socket
       return;
     }
