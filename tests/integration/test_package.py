@@ -5,9 +5,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import urllib.request
 import venv
 import zipfile
@@ -19,7 +21,7 @@ from tests.integration.service import CACHE, free_port
 
 ROOT = Path(__file__).parents[2]
 DIST = os.environ.get("DIST")
-NOT_OURS = ("deploy/", "tests/", "bench/", "docs/", "website/", ".cache", "models/train")
+NOT_OURS = ("deploy/", "tests/", "bench/", "docs/", "website/", "models/", ".cache")
 
 
 def files_of(archive: Path) -> set[str]:
@@ -89,6 +91,17 @@ def test_the_wheel_can_be_built_from_the_source_archive(sdist):
     locks = {path.name for path in ROOT.glob("constraints*.txt")}
     assert {"pyproject.toml", "README.md", "LICENSE", "enginehouse.example.yaml", *locks} <= there
     assert [name for name in there if name.startswith(NOT_OURS)] == []
+
+
+def test_the_licences_of_all_that_is_installed_or_shipped_are_told():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
+    every = [*project["dependencies"], *(each for wanted in extras.values() for each in wanted)]
+    page = (ROOT / "docs/licences.md").read_text().lower()
+    shipped = {path.parent.name for path in ROOT.glob("src/enginehouse/models/*/model.onnx")}
+    names = {re.match(r"[\w-]+", each)[0].lower() for each in every} | shipped
+    assert len(names) > 40
+    assert {name for name in names if name not in page} == set()
 
 
 @pytest.mark.skipif(DIST is None, reason="wants minutes and the package index; `make dist` runs it")
