@@ -18,7 +18,7 @@ from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import database_url, migrate, open_database
-from enginehouse.stores.sql.rollups import sums
+from enginehouse.stores.sql.sums import sums
 from enginehouse.stores.sql.usage import RECORDS
 from tests.integration.postgres import Postgres
 from tests.ledger_requests import until

@@ -15,7 +15,7 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.errors import SettingsError, StoreUnavailable
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import database_url, migrate, open_database, prepare
-from enginehouse.stores.sql.rollups import sums
+from enginehouse.stores.sql.sums import sums
 from enginehouse.types import Usage
 from tests.integration.command import run
 from tests.integration.postgres import Postgres

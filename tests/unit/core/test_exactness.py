@@ -31,7 +31,7 @@ from enginehouse.settings.schema import BudgetSettings, LimitSettings, PriceSett
 from enginehouse.stores.kv import Asked, MemoryTallies, Window
 from enginehouse.stores.sql.budgets import RESERVATIONS
 from enginehouse.stores.sql.metadata import METADATA
-from enginehouse.stores.sql.rollups import sums
+from enginehouse.stores.sql.sums import sums
 from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.testing import FakeLauncher, simulate
 from enginehouse.testing.engines import FakeReply

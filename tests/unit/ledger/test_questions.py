@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from enginehouse.core.ledger.sheets import as_csv
 from enginehouse.core.ledger.usage import bounds
 from enginehouse.errors import InvalidRequest
-from enginehouse.stores.sql.rollups import PERIODS, cover
+from enginehouse.stores.sql.rollups import PERIODS
+from enginehouse.stores.sql.sums import cover
 
 DAY = 86_400
 NOW = datetime(2024, 2, 10, 15, 30, tzinfo=UTC)

@@ -15,7 +15,8 @@ from enginehouse.core.ledger.writer import Writer
 from enginehouse.errors import LedgerUnavailable, StoreError, StoreUnavailable
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import database_url, open_database, prepare
-from enginehouse.stores.sql.rollups import PERIODS, sums
+from enginehouse.stores.sql.rollups import PERIODS
+from enginehouse.stores.sql.sums import sums
 from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.testing import FakeBooks, FakeSpool, simulate
 from tests.ledger_contract import record

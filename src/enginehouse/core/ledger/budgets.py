@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from enginehouse.core.ledger.record import PICODOLLARS, dollars
 from enginehouse.errors import BudgetSpent, StoreUnavailable
 from enginehouse.settings.schema import BudgetSettings
-from enginehouse.stores.sql import Database, rollups
+from enginehouse.stores.sql import Database, sums
 from enginehouse.stores.sql import budgets as table
 from enginehouse.types import Allowance, Principal
 
@@ -143,8 +143,8 @@ def _hold(
 def _spent(connection: Connection, account: Account, now: int) -> int:
     start = _began(account.period, now)
     if account.scope == "user":
-        return rollups.spent(connection, user=account.subject, dimension="total", value="", start=start)
-    return rollups.spent(connection, user="", dimension=account.scope, value=account.subject, start=start)
+        return sums.spent(connection, user=account.subject, dimension="total", value="", start=start)
+    return sums.spent(connection, user="", dimension=account.scope, value=account.subject, start=start)
 
 
 def _began(period: str, now: int) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from enginehouse.core.ledger.record import day_of, dollars
 from enginehouse.errors import InvalidRequest
-from enginehouse.stores.sql import Database, rollups
+from enginehouse.stores.sql import Database, sums
 from enginehouse.stores.sql.rollups import MEASURES, PERIODS
 from enginehouse.stores.sql.usage import TOKENS, Row
 
@@ -145,7 +145,7 @@ def _sums(
     connection: Connection, question: Question, dimension: str, *, by: str, widest: str = "octave"
 ) -> list[Row]:
     of_users = dimension == "user"
-    return rollups.sums(
+    return sums.sums(
         connection,
         start=question.start,
         end=question.end,
@@ -186,7 +186,7 @@ def _told(row: Row) -> dict[str, Any]:
 
 
 def _tokens(row: Mapping[str, Any]) -> int:
-    return sum(row[name] for name in TOKENS)
+    return row["input_tokens"] + row["cached_input_tokens"] + row["output_tokens"] + row["reasoning_tokens"]
 
 
 def _cost(row: Mapping[str, Any]) -> Any:

@@ -1,58 +1,33 @@
-"""The tables of sums over usage, and every statement on them.
+"""The tables of sums over usage, and every statement that changes them; `sums` asks them.
 
 A record and its place in the line of those that are not summed up yet are one transaction. Leaving the line and
 counting in the sums are another, of many records at once: a request alone would change twenty sums, a hundred of
-them hardly more. A question reads the sums and the line in one statement, so that it is exact at every instant.
+them hardly more.
 """
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    FromClause,
-    Select,
-    Table,
-    TableValuedAlias,
-    cast,
-    func,
-    literal,
-    literal_column,
-    select,
-    text,
-    true,
-    union_all,
-)
+from sqlalchemy import Column, Connection, Table, func, select, text
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
-from enginehouse.stores.sql.usage import RECORDS, UNSUMMED, Row
 
 __all__ = [
     "DIMENSIONS",
+    "EACH",
+    "MEASURED",
     "MEASURES",
     "PERIODS",
     "ROLLUPS",
     "USES",
-    "Span",
-    "cover",
-    "last_used",
+    "VALUES",
     "recounted",
-    "spent",
     "sum_up",
-    "sums",
 ]
-
-Span: TypeAlias = tuple[str, int, int]
-"""A period's name, and the range of its starts, the end excluded."""
 
 PERIODS = MappingProxyType({"hour": 3600, "day": 86_400, "octave": 8 * 86_400})
 """Name → seconds, each a multiple of the one before; all begin with the UTC day.
@@ -62,20 +37,22 @@ Eight days are kept of everybody's usage only: by key a month is long, of one us
 DIMENSIONS = ("total", "model", "user", "key", "tenant", "tag")
 CELL_KEY = ("period", "user_id", "dimension", "start", "value", "operation")
 
-_MEASURED = {
-    "requests": "1",
-    "failed": "CASE WHEN r.outcome = 'failed' THEN 1 ELSE 0 END",
-    "cancelled": "CASE WHEN r.outcome = 'cancelled' THEN 1 ELSE 0 END",
-    "cache_hits": "CASE WHEN r.cache <> '' THEN 1 ELSE 0 END",
-    "input_tokens": "r.input_tokens",
-    "cached_input_tokens": "r.cached_input_tokens",
-    "output_tokens": "r.output_tokens",
-    "reasoning_tokens": "r.reasoning_tokens",
-    "cost": "coalesce(r.cost, 0)",
-    "unpriced": "CASE WHEN r.cost IS NULL THEN 1 ELSE 0 END",
-}
-"""What one record counts."""
-MEASURES = tuple(_MEASURED)
+MEASURED = MappingProxyType(
+    {
+        "requests": "1",
+        "failed": "CASE WHEN r.outcome = 'failed' THEN 1 ELSE 0 END",
+        "cancelled": "CASE WHEN r.outcome = 'cancelled' THEN 1 ELSE 0 END",
+        "cache_hits": "CASE WHEN r.cache <> '' THEN 1 ELSE 0 END",
+        "input_tokens": "r.input_tokens",
+        "cached_input_tokens": "r.cached_input_tokens",
+        "output_tokens": "r.output_tokens",
+        "reasoning_tokens": "r.reasoning_tokens",
+        "cost": "coalesce(r.cost, 0)",
+        "unpriced": "CASE WHEN r.cost IS NULL THEN 1 ELSE 0 END",
+    }
+)
+"""What one record counts: name → expression over a record `r`."""
+MEASURES = tuple(MEASURED)
 
 ROLLUPS = Table(
     "usage_rollups",
@@ -92,30 +69,9 @@ USES = Table(
     sqlite_with_rowid=False,
 )
 
-_VALUES = {"model": "model", "key": "key_id", "tenant": "tenant", "user": "user_id"}
+VALUES = MappingProxyType({"model": "model", "key": "key_id", "tenant": "tenant", "user": "user_id"})
+"""Dimension → the column of a record in which its value is; a tag is one of many, a total has none."""
 _TURN = 0x726F6C6C757073  # "rollups": on one PostgreSQL server one at a time sums up
-_NEVER = 60_000 * PERIODS["octave"]
-"""A second after all others."""
-
-
-def cover(start: int, end: int, *, widest: str = "octave") -> list[Span]:
-    """The widest sums that make up [start, end) exactly: wide ones in the middle, narrow ones at its edges.
-
-    Args:
-        start: a full hour, in seconds since 1970.
-        end: likewise.
-        widest: the widest period that may be used.
-    """
-    names = list(PERIODS)[: list(PERIODS).index(widest) + 1]
-    found: list[Span] = []
-    for name, wider in pairwise(names):
-        length = PERIODS[wider]
-        first, last = -(-start // length) * length, end // length * length
-        if first >= last:
-            return [*found, (name, start, end)]
-        found += [(name, a, b) for a, b in ((start, first), (last, end)) if a < b]
-        start, end = first, last
-    return [*found, (names[-1], start, end)]
 
 
 def sum_up(connection: Connection, most: int) -> int:
@@ -146,106 +102,6 @@ def recounted(connection: Connection, ids: Sequence[str]) -> Generator[None]:
         connection.execute(statements.add, {**_given(summed), "sign": 1})
 
 
-def sums(
-    connection: Connection,
-    *,
-    start: int,
-    end: int,
-    user: str,
-    dimension: str,
-    by: str,
-    widest: str = "octave",
-    operation: str | None = None,
-    value: str | None = None,
-) -> list[Row]:
-    """Sums of all measures over [start, end), one row for each `by` (`value` or `start`), in its order.
-
-    Args:
-        start: a full hour, in seconds since 1970.
-        end: likewise.
-        widest: the widest period that may be used; starts are those of this and of narrower ones.
-        user: whose usage; empty is everybody's.
-        operation: only this one.
-        value: only this one of the dimension.
-    """
-    spans = cover(start, end, widest="day" if user and widest == "octave" else widest)
-    parts = [_cells(span, user, dimension) for span in spans]
-    parts.append(_waiting(connection.dialect.name, start, end, user, dimension))
-    every = union_all(*parts).subquery()
-    wanted = [
-        every.c[name] == only for name, only in (("operation", operation), ("value", value)) if only is not None
-    ]
-    # PostgreSQL sums up 64 bits as a number of any length, which is slow to send; only money may need that.
-    measures = [
-        (func.sum(every.c[n]) if n == "cost" else cast(func.sum(every.c[n]), BigInteger)).label(n) for n in MEASURES
-    ]
-    statement = select(every.c[by], *measures).where(*wanted).group_by(every.c[by]).order_by(every.c[by])
-    rows = connection.execute(statement).mappings()
-    return [{**row, "cost": int(row["cost"])} for row in rows]
-
-
-def spent(connection: Connection, *, user: str, dimension: str, value: str, start: int) -> int:
-    """Picodollars that were spent since the beginning of a day."""
-    rows = sums(connection, start=start, end=_NEVER, user=user, dimension=dimension, by="value", value=value)
-    return sum(row["cost"] for row in rows)
-
-
-def last_used(connection: Connection) -> dict[str, int]:
-    """Key → when its last request came, in seconds since 1970; keys that never asked are not there."""
-    waiting = select(RECORDS.c.key_id, (RECORDS.c.time // 1_000_000).label("used")).where(
-        RECORDS.c.id.in_(select(UNSUMMED.c.record_id))
-    )
-    every = union_all(select(USES.c.key_id, USES.c.used), waiting.where(RECORDS.c.key_id != "")).subquery()
-    rows = connection.execute(select(every.c.key_id, func.max(every.c.used)).group_by(every.c.key_id))
-    return {key: int(used) for key, used in rows}
-
-
-def _cells(span: Span, user: str, dimension: str) -> Select[Any]:
-    period, start, end = span
-    cell = ROLLUPS.c
-    names = ("start", "value", "operation", *MEASURES)
-    return select(*(cell[name] for name in names)).where(
-        cell.period == period,
-        cell.user_id == user,
-        cell.dimension == dimension,
-        cell.start >= start,
-        cell.start < end,
-    )
-
-
-def _waiting(dialect: str, start: int, end: int, user: str, dimension: str) -> Select[Any]:
-    """Records that are not summed up yet, each as a cell of its hour."""
-    record = RECORDS.alias("r")
-    source: FromClause = record
-    value: ColumnElement[str] = literal("")
-    # Not a join: of a table that is empty most of the time SQLite believes that it is long, and reads all records.
-    wanted = [
-        record.c.id.in_(select(UNSUMMED.c.record_id)),
-        record.c.time >= start * 1_000_000,
-        record.c.time < end * 1_000_000,
-    ]
-    if user:
-        wanted.append(record.c.user_id == user)
-    if dimension == "tag":
-        tags = _each(dialect, record.c.tags)
-        source, value = record.join(tags, true()), tags.c.value
-    elif dimension in _VALUES:
-        value = record.c[_VALUES[dimension]]
-        wanted.append(value != "")
-    hour = (record.c.time // 3_600_000_000 * 3600).label("start")
-    measured: list[ColumnElement[int]] = [
-        literal_column(expression).label(name) for name, expression in _MEASURED.items()
-    ]
-    return select(hour, value.label("value"), record.c.operation, *measured).select_from(source).where(*wanted)
-
-
-def _each(dialect: str, texts: ColumnElement[str]) -> TableValuedAlias:
-    """The items of a JSON list of texts, as a table with a column `value`."""
-    if dialect == "sqlite":
-        return func.json_each(texts).table_valued("value")
-    return func.json_array_elements_text(cast(texts, JSON)).table_valued("value")
-
-
 def _turn(connection: Connection, *, wait: bool) -> bool:
     """On PostgreSQL sums are changed by one at a time, until its transaction ends; whether it is our turn."""
     if connection.dialect.name == "sqlite":
@@ -260,17 +116,17 @@ def _given(ids: Sequence[str]) -> dict[str, Any]:
     return {"ids": msgspec.json.encode(ids).decode()}
 
 
-# The items of a list are a table on both databases, under different names.
-_EACH = MappingProxyType(
+EACH = MappingProxyType(
     {"sqlite": "json_each({0}) AS {1}", "postgresql": "json_array_elements_text(CAST({0} AS JSON)) AS {1}(value)"}
 )
+"""The items of a list of texts as a table with a column `value`, on each kind of database."""
 
 
 class _Statements:
     """What SQLAlchemy would say at great length, for one kind of database."""
 
     def __init__(self, dialect: str) -> None:
-        each = _EACH[dialect].format
+        each = EACH[dialect].format
         ids, tags = each(":ids", "taken"), each("tags", "tag")
         self.taken = text(_TAKEN)
         self.add = text(_ADD.format(ids=ids, placed=_placed(tags), periods=_periods(), **_lists()))
@@ -321,7 +177,7 @@ def _lists() -> dict[str, str]:
     return {
         "columns": ", ".join((*CELL_KEY, *MEASURES)),
         "key": ", ".join(CELL_KEY),
-        "measured": ", ".join(f"sum({expression}) AS {name}" for name, expression in _MEASURED.items()),
+        "measured": ", ".join(f"sum({expression}) AS {name}" for name, expression in MEASURED.items()),
         "summed": ", ".join(f"sum({name}) AS {name}" for name in MEASURES),
         "signed": ", ".join(f"CAST(:sign AS BIGINT) * sum({name})" for name in MEASURES),
         "grown": ", ".join(f"{name} = usage_rollups.{name} + excluded.{name}" for name in MEASURES),
@@ -331,7 +187,7 @@ def _lists() -> dict[str, str]:
 def _placed(tags: str) -> str:
     """Everybody's sums and each user's own, by each dimension; what a record has none of is not told by it."""
     places = [("''", "total", "''"), ("user_id", "total", "''"), ("''", "user", "user_id")]
-    places += [(scope, name, _VALUES[name]) for scope in ("''", "user_id") for name in ("model", "key", "tenant")]
+    places += [(scope, name, VALUES[name]) for scope in ("''", "user_id") for name in ("model", "key", "tenant")]
     parts = [_part(scope, name, value, "alike") for scope, name, value in places]
     parts += [_part(scope, "tag", "tag.value", f"alike CROSS JOIN {tags}") for scope in ("''", "user_id")]
     return " UNION ALL ".join(parts)
