@@ -25,9 +25,10 @@ from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import Question, UsageReports
 from enginehouse.errors import BudgetSpent, SettingsError, StoreError
 from enginehouse.settings.schema import BudgetSettings, DatedPriceSettings, PriceSettings
-from enginehouse.stores.sql import migrate, rollups, schema_state, sums
+from enginehouse.stores.sql import migrate, rollups, schema_state
 from enginehouse.stores.sql.metadata import METADATA
 from enginehouse.stores.sql.rollups import ROLLUPS
+from enginehouse.stores.sql.sums import last_used
 from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.types import Allowance, Principal
 
@@ -367,17 +368,17 @@ async def charged(database, one):
 
 async def test_a_key_is_last_used_when_its_last_request_came(database):
     books = SqlBooks(database)
-    assert await database.read(sums.last_used) == {}
+    assert await database.read(last_used) == {}
     await books.write(
         [record(day=2, key_id="k1"), record(day=1, key_id="k1"), record(day=1, key_id="k2"), record()]
     )
     expected = {"k1": BEGIN + 2 * DAY, "k2": BEGIN + DAY}
-    assert await database.read(sums.last_used) == expected
+    assert await database.read(last_used) == expected
     await books.sum_up()
-    assert await database.read(sums.last_used) == expected
+    assert await database.read(last_used) == expected
     await books.write([record(day=1, hour=1, key_id="k1"), record(day=3, key_id="k2")])
     await books.sum_up()
-    assert await database.read(sums.last_used) == {"k1": BEGIN + 2 * DAY, "k2": BEGIN + 3 * DAY}
+    assert await database.read(last_used) == {"k1": BEGIN + 2 * DAY, "k2": BEGIN + 3 * DAY}
 
 
 async def test_repricing_changes_what_is_after_the_day_and_keeps_the_sums(database):

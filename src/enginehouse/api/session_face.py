@@ -1,7 +1,7 @@
 """Chats of any dialect that go on with a kept conversation: `X-Session-ID` names it, messages are what is new."""
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Protocol
 
 from msgspec import structs
@@ -61,8 +61,10 @@ class SessionFace(Face):
         async with (
             exchange.attended(streams=asked.stream),
             patience(request) as limit,
-            self._sessions.turn(exchange.principal, question) as turn,
+            AsyncExitStack() as stack,
         ):
+            async with self._gateway.before(request):
+                turn = await stack.enter_async_context(self._sessions.turn(exchange.principal, question))
             said = _Said(exchange, self._face, asked)
             try:
                 async with self._gateway.events(*_in_context(request, asked.generation, turn)) as answering:

@@ -18,16 +18,17 @@ __all__ = ["FakeSessions"]
 
 
 class FakeSessions:
-    """Takes turns as `core.sessions.Sessions` does, without waiting for anybody.
+    """Takes turns as `core.sessions.Sessions` does, without waiting for others.
 
     Args:
         model: which answers when a question names none.
         pause: seconds that it takes to keep an answer.
+        wait: seconds until a question has its turn.
     """
 
-    def __init__(self, model: str = "tiny", pause: float = 0.0) -> None:
+    def __init__(self, model: str = "tiny", pause: float = 0.0, wait: float = 0.0) -> None:
         self.model = model
-        self.pause = pause
+        self.pause, self.wait = pause, wait
         self.messages: defaultdict[str, list[Message]] = defaultdict(list)
         """By session id, in order; an answer is there from the beginning of its turn."""
         self._numbers = count(1)
@@ -35,6 +36,7 @@ class FakeSessions:
     @asynccontextmanager
     async def turn(self, principal: Principal, question: Question) -> AsyncGenerator[Turn]:
         """A turn; an answer that nobody says the end of is interrupted."""
+        await asyncio.sleep(self.wait)
         session_id = question.session_id or "ses_1"
         said = self.messages[session_id]
         assert isinstance(question.said, str)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from enginehouse.settings.schema import AdmissionSettings
 from enginehouse.testing import WHOLE, simulate
 from tests.unit.api.house import open_door
@@ -61,5 +63,39 @@ def test_the_status_explains_why_a_request_waits():
 
     async def explained(door):
         return (await door.call("GET", "/v1/models/tiny/status?explain=1")).json()["explanation"]
+
+    simulate(main())
+
+
+SAID = [{"role": "user", "content": "hi"}]
+QUEUED = {
+    CHAT: HELLO,
+    "/v1/completions": {"model": "tiny", "prompt": "hi"},
+    "/v1/responses": {"model": "tiny", "input": "hi"},
+    "/v1/messages": {"model": "tiny", "messages": SAID, "max_tokens": 5},
+    "/api/chat": {"model": "tiny", "messages": SAID, "stream": False},
+    "/api/generate": {"model": "tiny", "prompt": "hi", "stream": False},
+    "/v1/llm/generate": HELLO,
+    "/v1/inference": {"model_id": "tiny", "prompt": "hi"},
+}
+
+
+@pytest.mark.parametrize("path", QUEUED)
+def test_who_leaves_while_it_waits_has_a_record_without_tokens(path):
+    async def main():
+        async with open_door([30.0, WHOLE]) as door:
+            first = asyncio.ensure_future(door.post(CHAT, HELLO))
+            await asyncio.sleep(1)
+            caller = door.caller("POST", path, QUEUED[path])
+            waiting = asyncio.ensure_future(caller.run())
+            await asyncio.sleep(1)
+            assert (await door.call("GET", "/v1/queue/stats")).json()["total_queued"] == 1
+            caller.leave()
+            await waiting
+            await asyncio.sleep(1)  # who has left waits for nothing
+            [record] = door.books.kept.values()
+            assert (record.model, record.outcome, record.error) == ("tiny", "cancelled", "caller_gone")
+            assert (record.input_tokens, record.output_tokens, record.upstream_us, record.cost) == (0, 0, None, 0)
+            await first
 
     simulate(main())

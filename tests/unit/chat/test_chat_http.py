@@ -73,6 +73,35 @@ async def test_a_caller_who_leaves_ends_its_answer(house):
 
 
 @simulated(engine=slow(5.0))
+async def test_a_caller_who_leaves_the_line_is_recorded(house):
+    first = house.post({"session_id": "a", "prompt": "a"})
+    await asyncio.sleep(0.01)
+    leaving = [house.post({"session_id": f"{stream}", "prompt": "b", "stream": stream}) for stream in (True, False)]
+    await asyncio.sleep(1)
+    for call in leaving:
+        call.leave()
+        await call.task
+    seen = [(r.model, r.outcome, r.error, r.input_tokens, r.output_tokens, r.cost) for r in house.records()]
+    assert seen == [("tiny", "cancelled", "caller_gone", 0, 0, 0)] * 2
+    assert (await first.task).status == 200
+
+
+@simulated()
+async def test_a_caller_who_leaves_or_gives_up_before_its_turn_is_recorded(house):
+    house.sessions.wait = 5.0
+    leaving = house.post(ASK)
+    await asyncio.sleep(1)
+    leaving.leave()
+    await leaving.task
+    late = await house.post(ASK, X_Request_Timeout="2").task
+    assert late.status == 504
+    assert [(r.outcome, r.error) for r in house.records()] == [
+        ("cancelled", "caller_gone"),
+        ("failed", "queue_timeout"),
+    ]
+
+
+@simulated(engine=slow(5.0))
 async def test_who_runs_out_of_patience_is_told_where(house):
     first = house.post({"session_id": "a", "prompt": "a"})
     await asyncio.sleep(0.01)

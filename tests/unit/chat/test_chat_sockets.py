@@ -160,7 +160,38 @@ async def test_who_waits_in_the_line_can_be_stopped_too(house):
     stopped = await socket.hears("stopped")
     assert (stopped["request_id"], stopped["tokens"], stopped["usage"], stopped["model"]) == ("2", 0, None, None)
     assert house.said("b") == [("two", "complete"), ("", "stopped")]
+    [record] = house.records()
+    assert (record.request_id, record.model, record.outcome, record.error) == (
+        "2",
+        "tiny",
+        "cancelled",
+        "caller_gone",
+    )
+    assert (record.input_tokens, record.output_tokens, record.cost, record.upstream_us) == (0, 0, 0, None)
     await socket.hears("stream_end")
+    socket.leave()
+
+
+@simulated()
+async def test_who_is_stopped_before_its_turn_has_a_record_of_it(house):
+    house.sessions.wait = 5.0
+    socket = house.socket()
+    socket.say("stream_chat", session_id="a", prompt="one", request_id="1", model="tiny")
+    await asyncio.sleep(1)
+    socket.say("stop_generation", request_id="1")
+    await socket.hears("stopped")
+    [record] = house.records()
+    assert (record.request_id, record.model, record.outcome, record.error) == (
+        "1",
+        "tiny",
+        "cancelled",
+        "caller_gone",
+    )
+    assert (record.input_tokens, record.output_tokens, record.cost, record.upstream_us) == (0, 0, 0, None)
+    assert house.said("a") == []
+    socket.say("stream_chat", session_id="a", prompt="one", request_id="2")
+    await socket.hears("stream_end")
+    assert [record.outcome for record in house.records()] == ["cancelled", "completed"]
     socket.leave()
 
 

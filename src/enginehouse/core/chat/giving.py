@@ -137,7 +137,9 @@ class Giving:
     async def _ask(self, stack: AsyncExitStack) -> None:
         grant = await stack.enter_async_context(self._asked.admission)
         principal = self._asked.request.principal
-        turn = self._turn = await stack.enter_async_context(self._sessions.turn(principal, _question(self._asked)))
+        async with self._gateway.before(self._asked.request):
+            question = _question(self._asked)
+            turn = self._turn = await stack.enter_async_context(self._sessions.turn(principal, question))
         request = structs.replace(
             self._asked.request,
             model=turn.model,

@@ -5,59 +5,49 @@ every phase, and each exit runs once. Until the first piece of the answer is the
 again; the caller sees nothing of that but the time it took.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    aclosing,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
+    suppress,
 )
 from typing import Generic, TypeVar
 
-import msgspec
 import structlog
 from msgspec import Struct
 
-from enginehouse.core.cache.answers import Vectors
-from enginehouse.core.cache.questions import Question, Texts
-from enginehouse.core.gateway.flows import Cached, Events, Flow, Frames, asked_of
+from enginehouse.core.gateway.asking import asked
+from enginehouse.core.gateway.counting import Count, Nothing
+from enginehouse.core.gateway.embedding import Embeddings
+from enginehouse.core.gateway.flows import Cached, Events, Flow, Frames
 from enginehouse.core.gateway.guarding import Guarding, Says, Watch
 from enginehouse.core.gateway.labelling import Labels
-from enginehouse.core.gateway.meter import Heard, guessed_tokens
+from enginehouse.core.gateway.patience import told_apart
 from enginehouse.core.gateway.ranking import Scores, Scoring
 from enginehouse.core.gateway.recall import Recall
 from enginehouse.core.gateway.seats import Seat, Seats, Served
-from enginehouse.core.gateway.spending import Expected, Spending
+from enginehouse.core.gateway.spending import Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
-from enginehouse.engines.base import Classification, Counts, Embedding, Embeds, Ranking
+from enginehouse.engines.base import Classification, Embedding, Ranking
 from enginehouse.errors import (
     EnginehouseError,
-    InvalidRequest,
-    LoadTimeout,
-    QueueTimeout,
-    UpstreamDied,
-    UpstreamTimeout,
 )
-from enginehouse.types import Deployment, Model, Request, Usage
-from enginehouse.types.answer import Answer, Event
+from enginehouse.types import Deployment, Model, Request
+from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
-from enginehouse.types.phases import Span
 
-__all__ = ["Answering", "Classified", "Embedded", "Gateway", "Ranked", "patience"]
+__all__ = ["Answering", "Classified", "Embedded", "Gateway", "Ranked"]
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-_FREE = Expected(prompt=0, answer=0)
 
 
 class Answering(Generic[T]):
@@ -159,7 +149,7 @@ class Gateway:
             ModelNotFound, InvalidRequest: no such model, it makes no vectors, or does not take these texts.
             EnginehouseError: as for `frames`.
         """
-        flow = _Vectors(texts)
+        flow = Embeddings(texts)
         async with self._run(request, flow, flow) as answering:
             embedding = await anext(answering.pieces)
         return Embedded(embedding=embedding, seat=answering.seat, record=answering.so_far())
@@ -202,14 +192,31 @@ class Gateway:
             entry.resolved(model, model.deployments[0])
             entry.cache = "exact"
 
+    @asynccontextmanager
+    async def before(self, request: Request) -> AsyncGenerator[None]:
+        """What a request waits for before it is handed in, such as its turn in a conversation.
+
+        Who leaves, gives up or fails inside is recorded then; who comes through is recorded when it is handed in.
+        """
+        recording = self._ledger.record(request, request.face)
+        try:
+            with told_apart(request):
+                yield
+        except BaseException as error:
+            with suppress(EnginehouseError):  # then it is recorded without a model
+                model = self._seats.resolve(request, request.model)
+                recording.entry.resolved(model, model.deployments[0])
+            await recording.ended_early(error)
+            raise
+
     async def count(self, request: Request, generation: Generation) -> tuple[int, bool]:
         """Tokens of a prompt, and whether that is an estimate because the engine does not count for us."""
-        async with self._run(request, _Count(request, generation)) as answering:
+        async with self._run(request, Count(request, generation)) as answering:
             return await anext(answering.pieces)
 
     async def bring_in(self, request: Request) -> None:
         """Let the model be in memory; nothing is asked of it."""
-        async with self._run(request, _Nothing()) as answering:
+        async with self._run(request, Nothing()) as answering:
             await anext(answering.pieces)
 
     @asynccontextmanager
@@ -226,7 +233,7 @@ class Gateway:
         expected = flow.expected() if self._spending.limits(request) else None
         async with self._ledger.record(request, request.face) as entry, AsyncExitStack() as whole:
             entry.digest = self._digests.of(request.principal, flow.question)
-            whole.enter_context(_told_apart(request))
+            whole.enter_context(told_apart(request))
             if entry.said is not None and isinstance(flow, Says):
                 entry.said.asked(flow.said())
             if cached is not None and self._recall is not None and self._recall.on:
@@ -251,7 +258,7 @@ class Gateway:
                         if seat is None:
                             continue  # the name may mean another model by now
                         entry.resolved(seat.model, seat.deployment)
-                        async with _asked(request, flow, seat, entry, guarded) as pieces:
+                        async with asked(request, flow, seat, entry, guarded) as pieces:
                             begun = True
                             yield Answering(seat, pieces, entry)
                     return  # noqa: TRY300 - what follows belongs to the loop
@@ -278,202 +285,3 @@ def _retried(request: Request, model: Model, deployment: Deployment, error: Engi
         deployment=deployment.id,
         error=error.code,
     )
-
-
-@asynccontextmanager
-async def _asked(
-    request: Request, flow: Flow[T], seat: Seat, entry: Entry, guarded: Watch | None
-) -> AsyncGenerator[AsyncIterator[T]]:
-    """The pieces, once the guard has let the request pass and the first one is there."""
-    if guarded is not None:
-        await guarded.passed()
-    clock = asyncio.get_running_loop().time
-    began, request.timings.upstream = clock(), None
-    timeout = asyncio.timeout(None)
-    try:
-        async with timeout, aclosing(flow.pieces(seat, entry)) as pieces:
-            limit = _Limit(seat.deployment, timeout, stream=request.stream)
-            first = await _first(pieces)
-            waited = limit.begun()
-            if request.stream:
-                request.timings.ttft = waited
-            yield _Joined(first, pieces)
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise UpstreamTimeout("The engine took longer than its time limit; raise models.*.timeouts.") from None
-    finally:
-        request.timings.upstream = clock() - began
-        request.timings.spans.append(Span("upstream", began, request.timings.upstream))
-
-
-class _Vectors:
-    """The flow of a request for vectors: one piece."""
-
-    def __init__(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> None:
-        self.heard: Heard | None = None
-        self._texts = texts
-
-    def expected(self) -> Expected:
-        """A quarter of the characters, or the tokens themselves."""
-        sizes = [len(text) // 4 + 1 if isinstance(text, str) else len(text) for text in self._texts]
-        return Expected(prompt=sum(sizes), answer=0)
-
-    def question(self) -> bytes:
-        """The texts."""
-        return msgspec.json.encode(self._texts)
-
-    def sought(self) -> Question:
-        """The texts."""
-        return Texts(self._texts)
-
-    async def retold(self, answer: Answer | Vectors, entry: Entry, pace: float | None) -> AsyncGenerator[Embedding]:
-        """The kept vectors; nothing was read for them."""
-        del pace
-        assert isinstance(answer, Vectors), "texts have vectors"
-        await entry.settled()
-        yield Embedding(vectors=answer.lists(), tokens=answer.tokens, truncated=answer.truncated)
-
-    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Embedding]:
-        if not isinstance(seat.engine, Embeds):
-            raise InvalidRequest(f"The model {seat.model.id!r} makes no vectors.", param="model")
-        entry.running()
-        try:
-            embedding = await seat.engine.embed(self._texts)
-        except asyncio.CancelledError:
-            entry.usage = self.expected().usage()
-            raise
-        entry.usage = Usage(input=embedding.tokens)
-        if self.heard is not None:
-            self.heard.vectors = Vectors.of(embedding.vectors, embedding.tokens, tuple(embedding.truncated))
-            self.heard.complete = True
-        await entry.settled()
-        yield embedding
-
-
-class _Count:
-    """The flow of a request to count: one piece."""
-
-    def __init__(self, request: Request, generation: Generation) -> None:
-        self._request = request
-        self._generation = generation
-
-    def expected(self) -> Expected:
-        """Counting costs nothing."""
-        return _FREE
-
-    def question(self) -> bytes:
-        """So its repeats are of no interest."""
-        return b""
-
-    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[tuple[int, bool]]:
-        del entry  # it costs nothing
-        generation = asked_of(seat.deployment, self._generation)
-        if isinstance(seat.engine, Counts):
-            yield await seat.engine.count(generation, request_id=self._request.request_id), False
-        else:
-            yield guessed_tokens(generation), True
-
-
-class _Nothing:
-    """The flow of a request that only wants the model in memory."""
-
-    def expected(self) -> Expected:
-        """Nor does that."""
-        return _FREE
-
-    def question(self) -> bytes:
-        """Nothing is asked."""
-        return b""
-
-    async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[None]:
-        del seat, entry
-        yield None
-
-
-class _Limit:
-    """The time an engine has for its first piece, which only a stream has, and for the whole of its answer."""
-
-    def __init__(self, deployment: Deployment, timeout: asyncio.Timeout, *, stream: bool) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
-        self._whole = None if deployment.total_timeout is None else self._began + deployment.total_timeout
-        self._timeout = timeout
-        if stream and deployment.first_token_timeout is not None:
-            first = self._began + deployment.first_token_timeout
-            timeout.reschedule(first if self._whole is None else min(first, self._whole))
-        else:
-            timeout.reschedule(self._whole)
-
-    def begun(self) -> float:
-        """The first piece is there; returns after how many seconds."""
-        self._timeout.reschedule(self._whole)
-        return self._clock() - self._began
-
-
-def patience(request: Request) -> AbstractAsyncContextManager[asyncio.Timeout]:
-    """What the caller is willing to wait; reschedule it to None when the first byte is there.
-
-    Raises:
-        QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
-    """
-    return asyncio.timeout(None) if request.timeout is None else _patience(request)
-
-
-@asynccontextmanager
-async def _patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
-    limit = request.timings.patience = asyncio.timeout(request.timeout)
-    try:
-        async with limit:
-            yield limit
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise _too_late(request) from None
-
-
-@contextmanager
-def _told_apart(request: Request) -> Generator[None]:
-    """Who runs out of patience has not left: both cancel, but the record shall say which it was."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        limit, task = request.timings.patience, asyncio.current_task()
-        if limit is None or not limit.expired() or task is None or task.cancelling() > 1:
-            raise
-        raise _too_late(request) from None
-
-
-def _too_late(request: Request) -> EnginehouseError:
-    waited = f"Nothing came within the {request.timeout:g} s of X-Request-Timeout"
-    if request.timings.queue is None:
-        return QueueTimeout(f"{waited}: the request was still waiting for a slot.", retry_after=1)
-    if request.timings.load is None:
-        return LoadTimeout(f"{waited}: the model was still loading.", retry_after=1)
-    return UpstreamTimeout(f"{waited}: the engine had not answered yet.")
-
-
-async def _first(pieces: AsyncIterator[T]) -> T:
-    """The first piece that says something."""
-    async for piece in pieces:
-        if piece != b"":
-            return piece
-    raise UpstreamDied("The engine's answer was empty.")
-
-
-class _Joined(Generic[T]):
-    """The first piece and then the rest; what says nothing is passed over."""
-
-    def __init__(self, first: T, rest: AsyncIterator[T]) -> None:
-        self._first: list[T] = [first]
-        self._rest = rest
-
-    def __aiter__(self) -> "_Joined[T]":
-        return self
-
-    async def __anext__(self) -> T:
-        if self._first:
-            return self._first.pop()
-        while (piece := await anext(self._rest)) == b"":
-            pass
-        return piece

@@ -203,23 +203,28 @@ class Recording:
     """The context of one request's entry; from `Ledger.record`."""
 
     def __init__(self, ledger: "Ledger", entry: Entry, request: Request) -> None:
+        self.entry = entry
         self._ledger = ledger
-        self._entry = entry
         self._request = request
 
     async def __aenter__(self) -> Entry:
         self._ledger.check()
         self._ledger.witness.began(self._request)
-        return self._entry
+        return self.entry
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             await self._close(error)
         finally:
-            self._ledger.witness.ended(self._request, self._entry.record, error)
+            self._ledger.witness.ended(self._request, self.entry.record, error)
+
+    async def ended_early(self, error: BaseException) -> None:
+        """The request was never handed in, because of this; its record says so."""
+        self._ledger.witness.began(self._request)
+        await self.__aexit__(type(error), error, None)
 
     async def _close(self, error: BaseException | None) -> None:
-        entry = self._entry
+        entry = self.entry
         match error:
             case None:
                 await entry.settled()
