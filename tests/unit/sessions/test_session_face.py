@@ -35,14 +35,15 @@ from enginehouse.stores.sql import database_url, migrate, open_database
 from enginehouse.testing import Caller, FakeBooks, FakeLauncher, FakeSpool
 from enginehouse.testing.conversations import WordRulers
 from enginehouse.types import Deployment, EngineName, Kind, Model
+from tests.ledger_requests import until
 from tests.unit.chat.house import Known, Speaker
 
 OPENAI, ANTHROPIC, OLLAMA = "/v1/chat/completions", "/v1/messages", "/api/chat"
 
 
 class House:
-    def __init__(self, door, engine):
-        self.door, self.engine = door, engine
+    def __init__(self, door, engine, books):
+        self.door, self.engine, self.books = door, engine, books
 
     async def post(self, path, body, session=None, who="ann"):
         named = {"X-Session-ID": session} if session is not None else {}
@@ -78,7 +79,8 @@ async def house(tmp_path):
         async with AsyncExitStack() as stack:
             launchers = {EngineName.LLAMA_SERVER: FakeLauncher(engine, load_seconds=0)}
             residency = await stack.enter_async_context(Residency(launchers, ResidencySettings()))
-            ledger = await stack.enter_async_context(Ledger(FakeBooks(), FakeSpool(), Prices({}, ())))
+            books = FakeBooks()
+            ledger = await stack.enter_async_context(Ledger(books, FakeSpool(), Prices({}, ())))
             database = await stack.enter_async_context(open_database(database_url("", tmp_path)))
             await migrate(database)
             gates = Admission(AdmissionSettings())
@@ -95,7 +97,7 @@ async def house(tmp_path):
             }
             hot = {path: SessionFace(faces[path], sessions, gateway) for path in (OPENAI, ANTHROPIC, OLLAMA)}
             rest = framework_app([sessions_router(archive)])
-            made.append(House(FrontDoor(hot, rest, Known(), ServerSettings()), engine))
+            made.append(House(FrontDoor(hot, rest, Known(), ServerSettings()), engine, books))
             opened[0].set()
             await opened[1].wait()
 
@@ -121,6 +123,28 @@ async def test_the_conversation_goes_on_whichever_dialect_asks(house):
     ]
     kept = [(m["content"], m["status"], m["finish_reason"]) for m in await house.messages()]
     assert kept[1::2] == [(f"{word} ", "complete", "stop") for word in ("one", "two", "three")]
+
+
+@pytest.mark.parametrize("path", [OPENAI, ANTHROPIC, OLLAMA])
+async def test_who_leaves_before_its_turn_is_recorded(house, path):
+    house.engine.pause = 0.05
+    running = asyncio.ensure_future(house.chat(" ".join("x" * 20)))
+    await until(lambda: house.engine.running, every=0.01)
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "two"}], "max_tokens": 9}
+    headers = {"Authorization": "Bearer ann", "X-Session-ID": "s"}
+    for leaves in (True, False):
+        caller = Caller(house.door, "POST", path, body, {**headers, "X-Request-Timeout": "0.3"})
+        waiting = asyncio.ensure_future(caller.run())
+        await asyncio.sleep(0.1)
+        if leaves:
+            caller.leave()
+        await waiting
+    seen = [(r.model, r.outcome, r.error, r.input_tokens, r.upstream_us) for r in house.books.kept.values()]
+    assert seen == [
+        ("tiny", "cancelled", "caller_gone", 0, None),
+        ("tiny", "failed", "queue_timeout", 0, None),
+    ]
+    assert (await running).status == 200
 
 
 @pytest.mark.parametrize("path", [OPENAI, ANTHROPIC, OLLAMA])
