@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 
 import pytest
 from sqlalchemy import text
@@ -60,14 +61,17 @@ async def test_it_is_committed_when_it_returns(database, tmp_path):
 async def test_statements_by_sqlalchemy_are_committed_too(database):
     assert database.write_now(lambda c: c.execute(text("INSERT INTO notes VALUES ('a')")))
     assert database.write_now(note("b"))
-    assert await notes(database) == ["a", "b"]
+    await database.write(note("c"))
+    assert await notes(database) == ["a", "b", "c"]
 
 
 async def test_nobody_is_waited_for(database, tmp_path):
     """Neither another process that writes, nor our own thread."""
     other = sqlite3.connect(tmp_path / "enginehouse.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
+    began = time.perf_counter()
     assert not database.write_now(note("a"))
+    assert time.perf_counter() - began < 5
     other.execute("COMMIT")
     other.close()
     assert database.write_now(note("b"))
@@ -75,8 +79,9 @@ async def test_nobody_is_waited_for(database, tmp_path):
     go_on = threading.Event()
 
     def slow(connection):
-        go_on.wait(10)
         note("c")(connection)
+        connection.connection.driver_connection.commit()  # it has the connection even where nothing is begun
+        go_on.wait(10)
 
     writing = asyncio.ensure_future(database.write(slow))
     queued = asyncio.ensure_future(database.write(note("d")))
