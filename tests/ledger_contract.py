@@ -29,7 +29,7 @@ from enginehouse.stores.sql import migrate, rollups, schema_state
 from enginehouse.stores.sql.metadata import METADATA
 from enginehouse.stores.sql.rollups import ROLLUPS
 from enginehouse.stores.sql.sums import last_used
-from enginehouse.stores.sql.usage import RECORDS
+from enginehouse.stores.sql.usage import RECORDS, UNSUMMED
 from enginehouse.types import Allowance, Principal
 
 DAY = 86_400
@@ -379,6 +379,15 @@ async def test_a_key_is_last_used_when_its_last_request_came(database):
     await books.write([record(day=1, hour=1, key_id="k1"), record(day=3, key_id="k2")])
     await books.sum_up()
     assert await database.read(last_used) == {"k1": BEGIN + 2 * DAY, "k2": BEGIN + 3 * DAY}
+
+
+async def test_so_many_records_are_summed_up_at_a_time_the_oldest_first(database):
+    made = [record(day=day) for day in range(5)]
+    await SqlBooks(database).write(made[::-1])
+    for summed, left in ((2, 3), (2, 1), (1, 0), (0, 0)):
+        assert await database.write(partial(rollups.sum_up, most=2)) == summed
+        waiting = await database.read(lambda c: c.execute(select(UNSUMMED.c.record_id)).scalars().all())
+        assert sorted(waiting) == sorted(one.id for one in made[5 - left :])
 
 
 async def test_repricing_changes_what_is_after_the_day_and_keeps_the_sums(database):

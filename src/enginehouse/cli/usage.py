@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -23,6 +24,7 @@ from enginehouse.core.ledger.sheets import cell
 from enginehouse.core.ledger.usage import GROUPS, Question, UsageReports, bounds, encode
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import Database
+from enginehouse.stores.sql.usage import RECORDS
 
 __all__ = ["GROUPS", "Range", "prices_of", "run_export", "run_reprice", "run_summary"]
 
@@ -51,7 +53,7 @@ class Range(NamedTuple):
         Raises:
             InvalidRequest: no such date.
         """
-        start, end = bounds(self.start, self.end, datetime.now(UTC))
+        start, end = bounds(self.start, self.end, datetime.now(UTC), ("--start", "--end"))
         return Question(start=start, end=end, user=self.user, group_by=group_by)
 
 
@@ -71,7 +73,8 @@ def run_summary(settings: Settings, of: Range, *, group_by: str, as_json: bool) 
     if as_json:
         typer.echo(encode(answer))
         return
-    results().print(_table(group_by, answer["groups"]))
+    if answer["groups"]:
+        results().print(_table(group_by, answer["groups"]))
     total = _amount(answer["total_cost"])
     remarks().print(
         f"{answer['start'][:10]} to {answer['end'][:10]}: {answer['total_requests']} requests, "
@@ -88,7 +91,7 @@ def run_reprice(settings: Settings, since: str, *, as_json: bool) -> None:
         StoreUnavailable, SettingsError: the database cannot be asked.
         InvalidRequest: no such date.
     """
-    start, _ = bounds(since, None, datetime.now(UTC))
+    start, _ = bounds(since, None, datetime.now(UTC), ("DATE", "today"))
     done = asyncio.run(
         with_database(settings, lambda db: _reprice(db, prices_of(settings), datetime.fromtimestamp(start, UTC)))
     )
@@ -110,8 +113,8 @@ def run_export(settings: Settings, of: Range, output: Path | None, *, as_json: b
         file = sys.stdout
         if output is not None:
             file = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
-        write = _json_lines(file) if as_json else _csv(file)
-        asyncio.run(with_database(settings, lambda database: _export(database, of, write)))
+        writing = partial(_json_lines if as_json else _csv, file)
+        asyncio.run(with_database(settings, lambda database: _export(database, of, writing)))
 
 
 async def _summary(database: Database, question: Question) -> dict[str, Any]:
@@ -128,8 +131,9 @@ async def _reprice(database: Database, prices: Prices, since: datetime) -> Repri
     return done
 
 
-async def _export(database: Database, of: Range, write: Callable[[dict[str, Any]], object]) -> None:
+async def _export(database: Database, of: Range, writing: Callable[[], Callable[[dict[str, Any]], object]]) -> None:
     await usable(database)
+    write = writing()
     question = of.question()
     start, end = (datetime.fromtimestamp(seconds, UTC) for seconds in (question.start, question.end))
     with remarks().status("0 records") as status:
@@ -142,16 +146,10 @@ async def _export(database: Database, of: Range, write: Callable[[dict[str, Any]
 
 
 def _csv(file: TextIO) -> Callable[[dict[str, Any]], None]:
-    """Writes rows, the first one with the names of the columns before it."""
-    writers: list[csv.DictWriter[str]] = []
-
-    def write(row: dict[str, Any]) -> None:
-        if not writers:
-            writers.append(csv.DictWriter(file, fieldnames=list(row)))
-            writers[0].writeheader()
-        writers[0].writerow({name: cell(value) for name, value in row.items()})
-
-    return write
+    """Writes rows; the names of the columns stand before them, also when there are none."""
+    writer: csv.DictWriter[str] = csv.DictWriter(file, fieldnames=RECORDS.columns.keys())
+    writer.writeheader()
+    return lambda row: writer.writerow({name: cell(value) for name, value in row.items()})
 
 
 def _json_lines(file: TextIO) -> Callable[[dict[str, Any]], None]:

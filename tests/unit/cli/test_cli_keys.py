@@ -163,3 +163,44 @@ def test_the_command_line_takes_all_of_it(tmp_path):
         done = runner.invoke(app, ["keys", *arguments, "--json"], env=environ)
         assert done.exit_code == 0, done.output
     assert [row["status"] for row in json.loads(done.stdout)] == ["revoked"]
+
+
+def test_who_has_no_key_is_told_how_to_make_one(settings, capsys):
+    run_list(settings, None, as_json=False)
+    out, err = capsys.readouterr()
+    assert (out, "`enginehouse keys create` makes one" in err) == ("", True)
+    create(settings, user_id="ann")
+    capsys.readouterr()
+    run_list(settings, "bob", as_json=False)
+    out, err = capsys.readouterr()
+    assert (out, "'bob' has no key" in err) == ("", True)
+
+
+@pytest.mark.parametrize("budget", ["lots", "10/year", "-1/day", "1e9", "/month", " 10 / "])
+def test_what_is_no_budget_is_told_in_the_words_of_the_command(settings, budget):
+    with pytest.raises(InvalidRequest, match=r"no budget; write 10/month"):
+        create(settings, budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept"),
+    [("10", ("10", "month")), ("$2.50/day", ("2.50", "day")), ("100 / Total", ("100", "total"))],
+)
+def test_budgets_as_people_write_them(settings, said, budget, kept):
+    create(settings, budget=budget)
+    made = json.loads(said())["budget"]
+    assert (made["dollars"], made["period"]) == kept
+
+
+def test_what_is_no_end_is_told_with_an_example(settings):
+    with pytest.raises(InvalidRequest, match=r"a date such as 2031-12-31, or 30d"):
+        create(settings, expires="next year")
+
+
+def test_limits_are_shown_as_they_are_written(settings, said):
+    create(settings, limits={"requests": "100/hour", "tokens": "5000/day", "concurrent": 3})
+    said()
+    run_list(settings, None, as_json=False)
+    words = said().split()
+    assert {"100/hour,", "tokens/day,", "once"} <= set(words)
+    assert "requests" not in words

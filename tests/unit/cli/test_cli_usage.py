@@ -13,7 +13,7 @@ from enginehouse.cli.database import run_status, run_upgrade
 from enginehouse.cli.savings import run_savings
 from enginehouse.cli.usage import Range, run_export, run_reprice, run_summary
 from enginehouse.core.ledger.books import SqlBooks
-from enginehouse.errors import SettingsError
+from enginehouse.errors import InvalidRequest, SettingsError
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import database_url, open_database, prepare
 from tests.ledger_contract import record
@@ -121,3 +121,24 @@ def test_export_writes_every_record(seeded, said, tmp_path):
     file = tmp_path / "out.csv"
     run_export(seeded, JANUARY._replace(user="ann"), file)
     assert len(file.read_text().splitlines()) == 5
+
+
+def test_nothing_recorded_is_told_without_an_empty_table(settings, tmp_path, capsys):
+    run_upgrade(settings, as_json=False)
+    capsys.readouterr()
+    run_summary(settings, JANUARY, group_by="model", as_json=False)
+    out, err = capsys.readouterr()
+    assert (out, "0 requests" in err) == ("", True)
+    run_export(settings, JANUARY, tmp_path / "empty.csv")
+    [header] = (tmp_path / "empty.csv").read_text().splitlines()
+    assert header.startswith("id,request_id,time,")
+
+
+def test_dates_are_named_as_the_command_names_them(settings):
+    for given, name in ((("soon", None), "--start"), ((None, "2024-01-01T10:30"), "--end")):
+        with pytest.raises(InvalidRequest, match=f"^{name} is "):
+            Range(*given, None).question()
+    with pytest.raises(InvalidRequest, match=r"^--end is before --start"):
+        Range("2024-02-01", "2024-01-01", None).question()
+    with pytest.raises(InvalidRequest, match=r"^DATE is 'soon'"):
+        run_reprice(settings, "soon", as_json=False)

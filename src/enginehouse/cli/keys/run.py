@@ -28,6 +28,7 @@ __all__ = ["run_create", "run_list", "run_revoke", "run_rotate", "seconds"]
 T = TypeVar("T")
 
 _OPERATOR = Principal(user="command line", role="admin", tier="admin")
+_BUDGET = re.compile(r"\$?(?P<dollars>\d+(\.\d+)?)\s*(/\s*(?P<period>day|month|total))?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _COLUMNS: Mapping[str, str] = {
     "Key": "prefix",
@@ -74,7 +75,12 @@ def run_list(settings: Settings, user: str | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    results().print(_table(found))
+    if found:
+        results().print(_table(found))
+    elif every:
+        remarks().print(for_terminal(f"{user!r} has no key."))
+    else:
+        remarks().print("There are no keys yet; `enginehouse keys create` makes one.")
 
 
 def run_revoke(settings: Settings, key_id: str, *, as_json: bool) -> None:
@@ -155,15 +161,23 @@ def _body(fields: Mapping[str, Any]) -> KeyBody:
 
 
 def _budget(text: str) -> dict[str, str]:
-    dollars, _, period = text.removeprefix("$").partition("/")
-    return {"dollars": dollars.strip(), "period": period.strip() or "month"}
+    found = _BUDGET.fullmatch(text.strip().lower())
+    if found is None:
+        raise InvalidRequest(f"{text!r} is no budget; write 10/month, 2.50/day or 100/total.")
+    return {"dollars": found["dollars"], "period": found["period"] or "month"}
 
 
 def _end(text: str) -> dict[str, Any]:
     try:
         return {"expires_at": datetime.fromisoformat(text)}
     except ValueError:
+        pass
+    try:
         return {"expires_in": seconds(text)}
+    except InvalidRequest:
+        raise InvalidRequest(
+            f"{text!r} is no time; write a date such as 2031-12-31, or 30d, 12h, 90m or 45s."
+        ) from None
 
 
 def _show_once(key: Key, text: str, *, as_json: bool) -> None:
@@ -194,8 +208,8 @@ def _cell(value: Any) -> str:
         case {"dollars": dollars, "period": period}:
             return f"${dollars}/{period}"
         case {"requests": requests, "tokens": tokens, "concurrent": concurrent}:
-            named = {"requests": requests, "tokens": tokens, "at once": concurrent}
-            return ", ".join(f"{amount} {name}" for name, amount in named.items() if amount)
+            of_tokens = tokens and tokens.replace("/", " tokens/")
+            return ", ".join(filter(None, (requests, of_tokens, concurrent and f"{concurrent} at once")))
         case tuple() | list():
             return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType] - JSON
         case str() if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+Z", value):

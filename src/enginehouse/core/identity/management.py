@@ -169,7 +169,10 @@ class Keys:
 def _found(key_id: str, connection: Connection) -> Key:
     row = keys.one(connection, key_id)
     if row is None:
-        raise NotFound(f"There is no key {key_id[:64]!r}. GET /v1/keys lists what there is.", param="id")
+        raise NotFound(
+            f"There is no key {key_id[:64]!r}. GET /v1/keys and `enginehouse keys list` tell which there are.",
+            param="id",
+        )
     return key_from(row)
 
 

@@ -63,7 +63,9 @@ class UsageReports:
         )
 
 
-def bounds(start: str | None, end: str | None, now: datetime) -> tuple[int, int]:
+def bounds(
+    start: str | None, end: str | None, now: datetime, names: tuple[str, str] = ("start_date", "end_date")
+) -> tuple[int, int]:
     """The range of time that two texts mean, in seconds since 1970, the end excluded.
 
     Args:
@@ -71,14 +73,15 @@ def bounds(start: str | None, end: str | None, now: datetime) -> tuple[int, int]
             left out.
         end: likewise; a date counts as a whole, a time is not in the range any more. Today when left out.
         now: the present.
+        names: what the two are called where they were given.
 
     Raises:
         InvalidRequest: no such date, not on the hour, or the end is before the start.
     """
-    last = _moment("end_date", end or now.date().isoformat(), whole_day=True)
-    first = _moment("start_date", start, whole_day=False) if start else last - timedelta(days=_USUAL_DAYS)
+    last = _moment(names[1], end or now.date().isoformat(), whole_day=True)
+    first = _moment(names[0], start, whole_day=False) if start else last - timedelta(days=_USUAL_DAYS)
     if first >= last:
-        raise InvalidRequest("end_date is before start_date.", param="end_date")
+        raise InvalidRequest(f"{names[1]} is before {names[0]}.", param=names[1])
     return int(first.timestamp()), int(last.timestamp())
 
 
