@@ -132,13 +132,26 @@ async def test_a_commit_that_waits_for_the_disk_is_none_for_the_loop(tmp_path):
 
 
 async def test_on_a_slow_disk_the_thread_has_them_for_a_while(database, clock):
-    clock.each = 0.02
-    assert database.write_now(note("a"))
+    clock.each = 0.005
+    kept = [database.write_now(note(f"{number}")) for number in range(20)]
+    at_once = kept.index(False)
+    assert 3 < at_once < 12
+    assert not any(kept[at_once:])
     clock.each = 0.0
-    clock.now += 4.9
+    clock.now += 0.85
     assert not database.write_now(note("b"))
     clock.now += 0.2
     assert database.write_now(note("b"))
+
+
+async def test_one_that_took_long_says_nothing_of_the_disk(database, clock):
+    clock.each = 0.03
+    assert database.write_now(note("a"))
+    clock.each = 0.0
+    assert database.write_now(note("b"))
+    clock.each = 0.1
+    assert database.write_now(note("c"))
+    assert not database.write_now(note("d")), "but a tenth of a second does"
 
 
 def salt(folder):

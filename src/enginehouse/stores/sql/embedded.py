@@ -27,8 +27,10 @@ _BUSY_SECONDS = 10.0
 _READERS = 3
 _LONG_LOG = 2000
 """Changed rows after which the log is carried over: some 20 MB."""
-_SLOW, _REST = 0.01, 5.0
-"""Seconds: after a transaction on the loop that took so long, the thread has them all for a while."""
+_SLOW, _REST = 0.002, 1.0
+"""Seconds: when transactions on the loop take so long on an average, the thread has them all for a while."""
+_LATEST = 16
+"""About so many count for the average, so that one which lost the processor for a moment changes nothing."""
 
 
 class Embedded:
@@ -53,6 +55,7 @@ class Embedded:
         """Rows that it has changed: by now, and when the log was last carried over."""
         self._fsync = fsync
         self._clock = clock
+        self._usual = 0.0
         self._rests_until = clock()
 
     async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
@@ -78,9 +81,14 @@ class Embedded:
             work(connection)
             connection.commit()
             driver.commit()  # where SQLAlchemy was not asked for anything, it has nothing to commit
-        if (now := self._clock()) - began > _SLOW:
-            self._rests_until = now + _REST
+        self._note(began, self._clock())
         return True
+
+    def _note(self, began: float, ended: float) -> None:
+        """So long the loop was held up; when that is too long, it is spared for a while."""
+        self._usual += (ended - began - self._usual) / _LATEST
+        if self._usual > _SLOW:
+            self._rests_until, self._usual = ended + _REST, 0.0
 
     async def close(self) -> None:
         """Let running transactions end, then close."""
