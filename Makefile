@@ -62,6 +62,8 @@ bench: setup ## Measure what the gateway adds to a request and write docs/benchm
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench residency
 	$(BIN)/python -m bench admission
+	$(BIN)/python -m bench access
+	$(BIN)/python -m bench telemetry
 
 bench-peers: setup ## Measure LiteLLM and Portkey side by side with Enginehouse and write docs/peers.md (installs them once)
 	$(BIN)/python -m bench peers
