@@ -135,4 +135,4 @@ def test_a_gateway_that_does_not_exist_is_named():
     process = bench("--gateway", "nginx", "--output", os.devnull)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "There is no gateway 'nginx'. There are: enginehouse, prototype:a" in err.replace("\n", " ")
+    assert "There is no gateway 'nginx'. There are: enginehouse, enginehouse:full," in err.replace("\n", " ")

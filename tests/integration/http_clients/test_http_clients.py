@@ -386,3 +386,20 @@ async def test_nothing_can_be_slipped_into_a_head(client_of):
         with pytest.raises((ValueError, UpstreamDied)):
             await whole(client, get(headers={"X-Request-ID": "a\r\nAuthorization: Bearer b"}))
     assert not server.asked
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the head", "within the body"])
+async def test_who_waits_when_the_client_is_closed_hears_of_it(client_of, begun):
+    async def begins(reader, writer):
+        if begun:
+            writer.write(CHUNKED + b"2\r\nso\r\n")
+        await stays_silent(reader, writer)
+
+    server = Server(begins)
+    async with server() as root, asyncio.timeout(3):
+        async with client_of(root, silence=600) as client:
+            asking = asyncio.get_running_loop().create_task(whole(client, get()))
+            await server.heard.wait()
+            await asyncio.sleep(0.05)
+        with pytest.raises(UpstreamDied):
+            await asking

@@ -206,3 +206,12 @@ async def test_an_encoding_that_was_not_asked_for_is_refused():
     connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx")
     with pytest.raises(UpstreamDied, match="gzip"):
         await asking
+
+
+async def test_who_waits_for_one_that_is_ended_hears_of_it():
+    connection, line, _, _ = connected()
+    asking = await begun(connection)
+    connection.end()
+    with pytest.raises(UpstreamDied, match="closed"):
+        await asking
+    assert line.over

@@ -142,6 +142,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def end(self) -> None:
+        """End it at once, whoever waits for its answer: the server is not asked any more."""
+        self._fail(UpstreamDied("The connection to the engine was closed."))
+
     def look(self, now: float) -> None:
         """End the wait for an answer that is overdue."""
         if not self._owed:
@@ -158,6 +162,8 @@ class Connection(asyncio.Protocol):
     async def _news(self) -> None:
         if self._flaw is not None:
             raise self._flaw
+        if self._transport is None:
+            raise UpstreamDied("The connection to the engine is closed.")
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter

@@ -29,6 +29,7 @@ class Library:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.silence)
         self._keep_alive = keep_alive
         self._session: aiohttp.ClientSession | None = None
+        self._open: WeakSet[aiohttp.ClientResponse] = WeakSet()
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -40,14 +41,18 @@ class Library:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close every connection."""
+        """Close every connection; whoever still reads an answer hears of it, which the session would not tell."""
+        for response in list(self._open):
+            response.close()
         if self._session is not None:
             await self._session.close()
 
     async def send(self, request: Request) -> HttpReply:
         """As `Client` says."""
         with _Translated():
-            return _LibraryReply(await self._send(request))
+            response = await self._send(request)
+        self._open.add(response)
+        return _LibraryReply(response)
 
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
         assert self._session is not None, "the engine is used outside its context"

@@ -54,9 +54,9 @@ class Pool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cut every connection, and let the loop see to it."""
+        """End every connection; who still waits for an answer hears of it."""
         for connection in list(self._all):
-            connection.cut()
+            connection.end()
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
