@@ -137,7 +137,7 @@ def test_what_cannot_be_pulled_is_told_and_the_rest_is_served(tmp_path):
     nowhere = f"http://127.0.0.1:{free_port()}/simple"
     environ = {"ENGINEHOUSE_DATA_DIR": str(tmp_path), "PIP_INDEX_URL": nowhere, "LOG_FORMAT": "json"}
     with TerminalSession("serve", "--pull", "--port", 0, **environ) as terminal:
-        logged = terminal.wait_for(r'"event": "ready"')
+        logged = terminal.wait_for(r'"event":"ready"')
         assert logged.count("pull_failed") == 2
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.exit_code() == 0
@@ -147,7 +147,7 @@ def test_the_settings_of_the_command_line_win(elsewhere):
     port = free_port()
     environ = {name: value for name, value in elsewhere.items() if name != "cwd"}
     with TerminalSession("serve", "--port", port, LOG_FORMAT="json", **environ) as terminal:
-        terminal.wait_for(f'"url": "http://127.0.0.1:{port}"')
+        terminal.wait_for(f'"url":"http://127.0.0.1:{port}"')
 
 
 # doctor --------------------------------------------------------------------------------------------------
