@@ -132,7 +132,7 @@ def test_fifty_first_requests_cause_one_load(own):
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: own.call(CHAT, body, timeout=120), range(50)))
     assert [status for status, _, _ in answers] == [200] * 50
-    assert own.log().count('"what":"loads"') == 1
+    assert own.log_file.read_text().count('"what":"loads"') == 1
     assert len(own.children()) == 1
 
 
