@@ -1,5 +1,8 @@
 """One real service for all tests that do not need one of their own."""
 
+import gc
+import warnings
+
 import pytest
 
 from tests.integration.service import Service
@@ -8,6 +11,15 @@ from tests.integration.service import Service
 def pytest_collection_modifyitems(items):
     for item in items:
         item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _start_with_a_clean_slate():
+    """Connections that one module's clients never close are not laid to the charge of a test of another."""
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

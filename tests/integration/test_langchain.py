@@ -8,7 +8,6 @@ service, once by its OpenAI and once by its Anthropic dialect. What is left out:
 - images, audio and PDF files would be fetched from the internet (`test_matrix.py` hands over a picture of its own).
 """
 
-import gc
 import json
 
 import pytest
@@ -56,13 +55,6 @@ SCRIPTS = {
     "test_json_mode": [TELLS, calls(ANSWER_TOOL, JOKE)],
 }
 """What the model says where a test wants the question understood; else it goes by the schemas of the tools."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _connections_end_here():
-    """Where what they leave behind is not laid to another test's charge."""
-    yield
-    gc.collect()
 
 
 class Client(ChatModelIntegrationTests):
