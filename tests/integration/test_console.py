@@ -624,3 +624,26 @@ def service_delete(service, path):
     request = urllib.request.Request(service.url + path, method="DELETE", headers={"X-API-Key": ROOT})
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.status == 200
+
+
+def test_a_tab_that_nobody_looks_at_holds_no_connection(visit):
+    tab = visit()
+    tab.page.clock.install()
+    tab.go("overview")
+    expect(tab.page.locator(".link-state")).to_have_text("Live")
+    with tab.page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/events")):
+        look(tab.page, away=True)
+        tab.page.clock.fast_forward(60_000)
+    with tab.page.expect_request(re.compile("/v1/events$")):
+        look(tab.page, away=False)
+    expect(tab.page.locator(".link-state")).to_have_text("Live")
+
+
+def look(page, *, away):
+    page.evaluate(
+        """away => {
+            Object.defineProperty(document, "hidden", { value: away, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        away,
+    )

@@ -1,10 +1,14 @@
-/** One stream of events for the whole console: opened at sign-in, taken up again where it broke off. */
+/** One stream of events for the whole console: opened at sign-in, taken up again where it broke off.
+ *
+ *  A tab that nobody looks at hangs up after a while: over HTTP/1.1 a browser has six connections to a service for all
+ *  of its tabs. */
 
 import { events } from "./api.js";
 
 const STREAM = "v1/events";
 const PAUSES = [500, 1000, 2000, 5000, 10_000];
 const SECONDS = 300;
+const UNSEEN = 10_000;
 
 /** "off", "opening", "live" or "broken"; tells "change" when it changes. */
 export const link = Object.assign(new EventTarget(), { state: "off" });
@@ -27,6 +31,13 @@ const LEARNS = {
 
 const readers = new Map();
 let running = null;
+let held = new AbortController();
+let unseen = 0;
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(unseen);
+  if (document.hidden) unseen = setTimeout(() => held.abort(), UNSEEN);
+});
 
 /** Hear every event of this name, as parsed data, until the signal is aborted. */
 export function hear(name, signal, listener) {
@@ -53,9 +64,11 @@ async function open() {
   let last = null;
   for (let failures = 0; !mine.signal.aborted; failures++) {
     become(failures ? "broken" : "opening");
+    await seen();
+    if (mine.signal.aborted) break;
     try {
       const headers = last ? { "Last-Event-ID": last } : {};
-      for await (const { id, event, data } of events(STREAM, { headers, signal: mine.signal })) {
+      for await (const { id, event, data } of events(STREAM, { headers, signal: hold(mine.signal) })) {
         become("live");
         failures = 0;
         last = id ?? last;
@@ -63,10 +76,28 @@ async function open() {
       }
     } catch (error) {
       if (mine.signal.aborted || error.status === 401 || error.status === 403) break;
+      if (held.signal.aborted) {
+        failures = -1;
+        continue;
+      }
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSES[Math.min(failures, PAUSES.length - 1)]));
   }
   if (running === mine) hangUp();
+}
+
+/** What ends the next connection: the sign-out, or that nobody looks. */
+function hold(ends) {
+  held = new AbortController();
+  return AbortSignal.any([ends, held.signal]);
+}
+
+/** Until somebody looks. */
+function seen() {
+  if (!document.hidden) return null;
+  return new Promise((resolve) => {
+    document.addEventListener("visibilitychange", resolve, { once: true });
+  });
 }
 
 function tell(name, told) {
