@@ -33,7 +33,7 @@ run: $(VENV)/.local ## Fetch the default models and serve (HOST, PORT and CONFIG
 
 test: setup ## Run all tests: unit, then integration with the real bundled engine
 	$(BIN)/pytest -n logical --dist loadfile tests/unit
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration
 
 kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite and PostgreSQL), of writing vectors, and of answering
 	KILLS=200 $(BIN)/pytest tests/integration/test_ledger_killed.py tests/integration/test_vectors_killed.py
