@@ -10,15 +10,21 @@ HELLO = "Grüße, 世界"
 
 
 class FakeOllama:
-    """`asked` holds every body with its path, `hung_up` is set when a caller leaves a stream."""
+    """`asked` holds every body with its path, `hung_up` is set when a caller leaves a stream, `let_go` ends what hangs.
 
-    def __init__(self):
+    Args:
+        loaded: names of the models that are in its memory; whoever asks for another one lets it be loaded.
+    """
+
+    def __init__(self, *loaded):
+        self.loaded = set(loaded or ["m:1b"])
         self.asked: list[tuple[str, dict]] = []
         self.headers: list[dict[str, str]] = []
         self.hung_up = asyncio.Event()
+        self.let_go = asyncio.Event()
 
     @asynccontextmanager
-    async def serve(self):
+    async def serve(self, port=0):
         app = web.Application()
         app.router.add_get("/api/version", self._version)
         app.router.add_get("/api/tags", self._tags)
@@ -27,7 +33,7 @@ class FakeOllama:
             app.router.add_post(f"/api/{name}", getattr(self, f"_{name}"))
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         try:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}/api"
@@ -48,7 +54,8 @@ class FakeOllama:
         return web.json_response({"models": [{"name": "m:1b", "size": 9, "digest": "d", "details": details}]})
 
     async def _ps(self, _):
-        return web.json_response({"models": [{"name": "m:1b", "size": 9, "size_vram": 4, "context_length": 4096}]})
+        models = [{"name": name, "size": 9, "size_vram": 4, "context_length": 4096} for name in sorted(self.loaded)]
+        return web.json_response({"models": models})
 
     async def _show(self, request):
         await self._body(request)
@@ -82,7 +89,8 @@ class FakeOllama:
                 await response.write(bytes([byte]))
             match question:
                 case "hang":
-                    await asyncio.Event().wait()
+                    await self.let_go.wait()
+                    await response.write(_line(said("") | {"done": True, "done_reason": "stop", "eval_count": 3}))
                 case "break":
                     return response
                 case "fail":

@@ -58,7 +58,7 @@ def test_the_reference_has_every_family_of_routes(site):
 
 def test_links_into_the_repository_have_become_words_or_pages(site):
     page = (site / "architecture/index.html").read_text()
-    assert "src/enginehouse/core/routes.py" not in page
+    assert "src/enginehouse/core/routes/routes.py" not in page
     assert 'href="../contributing/"' in page
 
 

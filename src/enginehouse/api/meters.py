@@ -115,7 +115,7 @@ def queue_metrics(catalogue: Catalogue, admission: Admission, routes: Routes) ->
                 for reason, count in (("full", stats.rejected), ("timeout", stats.timed_out), ("left", stats.left)):
                     ended.add_metric([model.id, reason], count)
         yield from (depth, active, slots, ended)
-        yield _breakers(models, routes)
+        yield from _servers(models, routes)
 
     return read
 
@@ -274,15 +274,16 @@ def _depth(admission: Admission, model: Model) -> Mapping[Priority, int]:
     return {priority: stats.depth.get(priority, 0) if stats else 0 for priority in Priority}
 
 
-def _breakers(models: Iterable[Model], routes: Routes) -> Metric:
-    family = _gauges(
-        "breaker_open", "Whether a server elsewhere is left alone for a while", ["model", "deployment"]
-    )
+def _servers(models: Iterable[Model], routes: Routes) -> Iterator[Metric]:
+    labels = ["model", "deployment"]
+    breaker = _gauges("breaker_open", "Whether a server elsewhere is left alone for a while", labels)
+    up = _gauges("server_up", "Whether a server elsewhere answered when it was last looked at", labels)
     for model in models:
         for deployment in model.deployments:
             if not deployment.engine.here:
-                family.add_metric([model.id, deployment.id], routes.breaker(deployment).open)
-    return family
+                breaker.add_metric([model.id, deployment.id], routes.breaker(deployment).open)
+                up.add_metric([model.id, deployment.id], routes.lookout.up(deployment))
+    yield from (breaker, up)
 
 
 def _states(every: Iterable[tuple[str, Holding]]) -> Metric:

@@ -26,6 +26,8 @@ log = structlog.get_logger()
 _RETRY_SIDE_TASK = 5.0
 _REVIEW_COPIES = 0.5
 """Seconds between looks at who waits for models with instances; a copy that comes or goes is seen at once."""
+_REVIEW_SERVERS = 0.5
+"""Seconds between looks at whether a server of a model with several is to be asked how it is."""
 _REVIEW_OLLAMA = 1.0
 """Seconds between looks at whether an Ollama server is to be asked."""
 
@@ -64,6 +66,7 @@ def _endless(
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     yield "arrivals", partial(_follow_arrivals, house)
     yield "ollama", partial(_follow_ollama, house)
+    yield "servers", partial(_follow_servers, house)
     yield "copies", partial(_follow_load, house)
     yield "pulse", house.pulse.run
     yield "events", partial(_relay, house)
@@ -114,6 +117,14 @@ async def _follow_load(house: Housed) -> None:
                 async with asyncio.timeout(_REVIEW_COPIES):
                     await subscription.news()
             house.rooms.copies.review(house.ground.catalogue.models())
+
+
+async def _follow_servers(house: Housed) -> None:
+    """Whoever chooses among servers knows which of them answer, and what they have in memory."""
+    while True:
+        models, interval = house.ground.catalogue.models(), house.settings.routing.health_interval
+        await house.rooms.routes.lookout.review(models, interval)
+        await asyncio.sleep(_REVIEW_SERVERS)
 
 
 async def _follow_ollama(house: Housed) -> None:

@@ -286,8 +286,18 @@ class AdmissionSettings(Section):
 
 
 class RoutingSettings(Section):
-    """Servers elsewhere: whether to ask again, and when to leave one alone. Nothing is asked twice after its first
-    byte."""
+    """Servers elsewhere: which one is asked, whether to ask again, and when to leave one alone. Nothing is asked twice
+    after its first byte."""
+
+    affinity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.5
+    """A conversation goes back to the server that has read its beginning, unless that one has so many times its share
+    of all requests; 0 sends each request where the least is outstanding."""
+    cold_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    """Requests by which an Ollama server that has the model in memory may be busier than one that has not, before that
+    one is made to load it."""
+    health_interval: PositiveSeconds = 5.0
+    """Seconds between two looks at each server of a model with several; one that does not answer is passed over while
+    another one does."""
 
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often the last server that is left is asked again after a failure that may pass."""
@@ -655,7 +665,8 @@ class DeploymentSettings(Section):
     """One more server of a model; what is left out is as the model says."""
 
     engine: EngineName | None = None
-    """Which API it speaks, or the name of an installed provider; OpenAI's when left out."""
+    """Which API it speaks, or the name of an installed provider; that of the model when left out, OpenAI's where the
+    model runs here."""
     base_url: str | None = None
     """Root of that API; the provider's own when left out."""
     api_key: Secret | None = None
@@ -719,8 +730,8 @@ class ModelSettings(Section):
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Share of the work of this server, where `deployments` names more of them."""
     deployments: tuple[DeploymentSettings, ...] = ()
-    """More servers of the same model: work goes to the one with the least to do for its weight, and to another one
-    when it fails before the first byte."""
+    """More servers of the same model: work goes to the one with the least to do for its weight (`routing` says what
+    else counts), and to another one when it fails before the first byte."""
     fallbacks: tuple[str, ...] = ()
     """Models that answer in its stead when none of its servers can, in this order."""
     timeouts: TimeoutSettings = TimeoutSettings()

@@ -76,7 +76,7 @@ async def open_gateway(
     recall=None,
     **routing,
 ):
-    """The gateway of a configuration's models."""
+    """The gateway of a configuration's models; their servers are asked in the order in which they are named."""
     settings = Settings.model_validate({"models": models, "default_models": False})
     catalogue = Catalogue(from_settings(settings))
     async with (
@@ -86,7 +86,7 @@ async def open_gateway(
         admission = Admission(AdmissionSettings())
         copies = Copies(admission, residency, ResidencySettings())
         clock = asyncio.get_running_loop().time
-        routes = Routes(catalogue, RoutingSettings(**routing), clock, draw)
+        routes = Routes(catalogue, RoutingSettings(**{"affinity": 0} | routing), clock, draw)
         yield Gateway(Seats(catalogue, admission, residency, copies), routes, ledger, spending, digests, recall)
 
 

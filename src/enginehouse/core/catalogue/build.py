@@ -201,7 +201,7 @@ def deployment(
 
 def elsewhere(id_: str, first: Deployment, stated: DeploymentSettings, common: Common) -> Deployment:
     """One more server of a model, whose name there may differ."""
-    engine = stated.engine or EngineName.OPENAI
+    engine = stated.engine or (EngineName.OPENAI if first.engine.here else first.engine)
     if engine.here:
         raise SettingsError(f"models.{first.id}.deployments: {engine.value} runs here, a further server does not.")
     place = remote(stated.base_url, stated.api_key, engine, common)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
 from msgspec import structs
@@ -24,9 +24,12 @@ from enginehouse.types import Deployment, Request
 from enginehouse.types.answer import Answer, Event, TextDelta
 from enginehouse.types.generation import Dialect, Generation, Part, Role, Sampling, Text, ToolResult
 
-__all__ = ["Cached", "Events", "Flow", "Frames", "asked_of"]
+__all__ = ["Cached", "Continues", "Events", "Flow", "Frames", "asked_of"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_HEAD = 4096
+"""Characters of a prompt without turns that count as its beginning; it grows at its end."""
 
 
 class Flow(Protocol[T_co]):
@@ -47,6 +50,15 @@ class Flow(Protocol[T_co]):
             InvalidRequest: the engine cannot be told what is asked, or refuses it as the caller's fault.
             EngineError: it fails, before or within its answer.
         """
+        ...
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A flow that may go on with what a server has read before."""
+
+    def head(self) -> bytes:
+        """What is the same in each turn of one conversation; empty where it cannot be told."""
         ...
 
 
@@ -106,6 +118,10 @@ class Events:
     def said(self) -> Sequence[str]:
         """What came since the model last spoke."""
         return said_in(self._generation)
+
+    def head(self) -> bytes:
+        """Its first turns."""
+        return head_of(self._generation)
 
     async def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[Event]:
         """Every event, as it comes."""
@@ -171,6 +187,13 @@ class Frames:
             return said_in(self._wording.generation)
         except InvalidRequest:
             return [self._request.body.decode("utf-8", "replace")]
+
+    def head(self) -> bytes:
+        """Its first turns; nothing where the body passes through although nobody understands it."""
+        try:
+            return head_of(self._wording.generation)
+        except InvalidRequest:
+            return b""
 
     def pieces(self, seat: Seat, entry: Entry) -> AsyncGenerator[bytes]:
         """Frames, or the body; an empty piece stands for life without words."""
@@ -337,6 +360,16 @@ def said_in(generation: Generation) -> list[str]:
         for part in turn.parts
         for text in words_of(part)
     ]
+
+
+def head_of(generation: Generation) -> bytes:
+    """Tools and all turns up to the user's first, which every later turn of a conversation begins with."""
+    if generation.prompt is not None:
+        return msgspec.json.encode([text[:_HEAD] for text in generation.prompt.texts[:1]])
+    asked = next((place for place, turn in enumerate(generation.turns) if turn.role is Role.USER), None)
+    if asked is None:
+        return b""
+    return msgspec.json.encode((generation.tools, generation.turns[: asked + 1]))
 
 
 def words_of(part: Part) -> Iterator[str]:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from enginehouse.core.gateway.asking import asked
 from enginehouse.core.gateway.counting import Count, Nothing
 from enginehouse.core.gateway.embedding import Embeddings
-from enginehouse.core.gateway.flows import Cached, Events, Flow, Frames
+from enginehouse.core.gateway.flows import Cached, Continues, Events, Flow, Frames
 from enginehouse.core.gateway.guarding import Guarding, Says, Watch
 from enginehouse.core.gateway.labelling import Labels
 from enginehouse.core.gateway.patience import told_apart
@@ -242,7 +242,8 @@ class Gateway:
                 if found is not None:
                     yield Answering(Served(model=model, deployment=model.deployments[0]), found, entry)
                     return
-            tries = Tries(request, self._seats, self._routes)
+            head = flow.head if isinstance(flow, Continues) else bytes
+            tries = Tries(request, self._seats, self._routes, head)
             guarded: Watch | None = None
             while True:
                 model, deployment = tries.next()

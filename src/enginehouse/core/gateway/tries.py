@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 
 from enginehouse.core.gateway.seats import Seats
 from enginehouse.core.routes import Routes, may_help
@@ -21,12 +23,14 @@ class Tries:
         request: whose.
         seats: what names mean, and whether an engine here came down.
         routes: who is asked.
+        head: what its conversation begins with; empty where it has none.
     """
 
-    def __init__(self, request: Request, seats: Seats, routes: Routes) -> None:
+    def __init__(self, request: Request, seats: Seats, routes: Routes, head: Callable[[], bytes] = bytes) -> None:
         self._request = request
         self._seats = seats
         self._routes = routes
+        self._head = cache(head)
         self._tried: set[str] = set()
         self._failures = Counter[str]()
         self._revived = False
@@ -75,7 +79,7 @@ class Tries:
 
     def _fresh(self, model: Model) -> tuple[Model, Deployment] | None:
         for one in self._routes.alternatives(model):
-            deployment = self._routes.pick(one, self._tried)
+            deployment = self._routes.pick(one, self._tried, self._head)
             if deployment is not None:
                 return one, deployment
         return None

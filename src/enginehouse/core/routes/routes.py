@@ -4,96 +4,19 @@ A deployment that fails again and again is left alone for a while; after that on
 """
 
 import random
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.errors import (
-    EngineError,
-    EnginehouseError,
-    ModelNotFound,
-    UpstreamBusy,
-    UpstreamDied,
-    UpstreamRefused,
-    UpstreamTimeout,
-)
+from enginehouse.core.routes.breaker import Breaker
+from enginehouse.core.routes.choice import Host, Rule, choose
+from enginehouse.core.routes.lookout import Lookout
+from enginehouse.errors import EnginehouseError, ModelNotFound, UpstreamBusy, UpstreamRefused
 from enginehouse.settings.schema import RoutingSettings
 from enginehouse.types import Deployment, Model
 
-__all__ = ["Breaker", "Routes", "may_help"]
-
-_TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""What a server answers when another try, there or elsewhere, may go well."""
-
-
-def may_help(error: EnginehouseError) -> bool:
-    """Whether the same request may go well elsewhere or later."""
-    if isinstance(error, UpstreamRefused):
-        return error.status is None or error.status in _TRANSIENT
-    return isinstance(error, UpstreamDied | UpstreamTimeout)
-
-
-class Breaker:
-    """Whether one deployment is asked; no method waits.
-
-    Args:
-        clock: seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.running = 0
-        """Requests that are there now."""
-        self.busy = False
-        """Whether it last said that it is asked too much."""
-        self._clock = clock
-        self._failures = 0
-        self._until = 0.0
-        self._probing = False
-
-    @property
-    def open(self) -> bool:
-        """Whether it is left alone now."""
-        return self._clock() < self._until or (self._until > 0 and self._probing)
-
-    @property
-    def reopens(self) -> float:
-        """Seconds until it is tried again."""
-        return max(self._until - self._clock(), 0.0)
-
-    def began(self) -> bool:
-        """A request goes there; returns whether it is the one that tries a deployment that was left alone."""
-        self.running += 1
-        trying = self._until > 0 and not self._probing
-        self._probing = self._probing or trying
-        return trying
-
-    def ended(self, *, trying: bool) -> None:
-        """It is over, however it went.
-
-        Args:
-            trying: as `began` said.
-        """
-        self.running -= 1
-        if trying:
-            self._probing = False
-
-    def went_well(self) -> None:
-        """An answer came whole."""
-        self._failures, self._until = 0, 0.0
-
-    def failed(self, error: EnginehouseError, settings: RoutingSettings) -> None:
-        """None came; what is not the deployment's fault says nothing of it."""
-        if not (isinstance(error, EngineError) and may_help(error)):
-            return
-        self._failures += 1
-        self.busy = isinstance(error, UpstreamBusy)
-        wait = error.retry_after or 0.0
-        if self._failures >= settings.breaker_failures:
-            wait = max(wait, settings.breaker_cooldown)
-        if wait:
-            self._until = self._clock() + min(wait, settings.max_retry_after)
-        elif self._clock() >= self._until:
-            self._until = 0.0
+__all__ = ["Routes"]
 
 
 class Routes:
@@ -101,9 +24,10 @@ class Routes:
 
     Args:
         catalogue: what fall-backs are.
-        settings: how often to ask again, and when to leave a deployment alone.
+        settings: how to choose, how often to ask again, and when to leave a deployment alone.
         clock: seconds.
         draw: a number from 0 to 1, for pauses that are not all alike.
+        lookout: how servers are; all are taken to be well when left out.
     """
 
     def __init__(
@@ -112,12 +36,17 @@ class Routes:
         settings: RoutingSettings,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
+        lookout: Lookout | None = None,
     ) -> None:
         self.settings = settings
+        self.lookout = lookout or Lookout()
         self._catalogue = catalogue
         self._clock = clock
         self._draw = draw
         self._breakers: dict[str, Breaker] = {}
+        self._asked: dict[str, int] = {}
+        """Which request was the last of each deployment, counted over all of them."""
+        self._count = 0
 
     def adopt(self, settings: RoutingSettings) -> None:
         """New settings count from the next decision on."""
@@ -127,6 +56,7 @@ class Routes:
         """They are gone."""
         for deployment in deployments:
             self._breakers.pop(deployment.id, None)
+            self._asked.pop(deployment.id, None)
 
     def breaker(self, deployment: Deployment) -> Breaker:
         """Of one deployment."""
@@ -143,24 +73,36 @@ class Routes:
         """
         breaker = self.breaker(deployment)
         trying = breaker.began()
+        self._count += 1
+        self._asked[deployment.id] = self._count
         try:
             yield
             breaker.went_well()
+            self.lookout.answered(deployment)
         except EnginehouseError as error:
             breaker.failed(error, self.settings)
             raise
         finally:
             breaker.ended(trying=trying)
 
-    def pick(self, model: Model, tried: Collection[str] = ()) -> Deployment | None:
-        """The deployment with the least outstanding work for its weight; None when there is none left.
+    def pick(
+        self, model: Model, tried: Collection[str] = (), head: Callable[[], bytes] = bytes
+    ) -> Deployment | None:
+        """The deployment that is asked; None when there is none left.
 
         Args:
             model: whose.
             tried: ids that are not to be asked now.
+            head: what a conversation begins with, asked for only where there is a choice.
         """
         fresh = [one for one in model.deployments if one.id not in tried and not self._left_alone(one)]
-        return min(fresh, key=self._load, default=None)
+        if len(fresh) < 2:
+            return fresh[0] if fresh else None
+        well = [one for one in fresh if self.lookout.up(one)] or fresh
+        hosts = dict(zip(_names(well), well, strict=True))
+        rule = Rule(cold_cost=self.settings.cold_cost, affinity=self.settings.affinity)
+        chosen = choose([self._host(*one) for one in hosts.items()], head() if rule.affinity else b"", rule)
+        return None if chosen is None else hosts[chosen.name]
 
     def alternatives(self, model: Model) -> list[Model]:
         """The model and its fall-backs, in order; one that is not there is passed over."""
@@ -201,5 +143,24 @@ class Routes:
         """Engines that run here have residency's own breaker."""
         return not deployment.engine.here and self.breaker(deployment).open
 
-    def _load(self, deployment: Deployment) -> float:
-        return (self.breaker(deployment).running + 1) / deployment.weight
+    def _host(self, name: str, deployment: Deployment) -> Host:
+        running = self.breaker(deployment).running
+        return Host(
+            name=name,
+            outstanding=running,
+            weight=deployment.weight,
+            slots=deployment.slots,
+            warm=running > 0 or self.lookout.warm(deployment),
+            asked=self._asked.get(deployment.id, 0),
+        )
+
+
+def _names(deployments: Sequence[Deployment]) -> list[str]:
+    """By address, so that every replica ranks servers alike, whatever stands beside them in the settings."""
+    seen: Counter[str] = Counter()
+    names: list[str] = []
+    for one in deployments:
+        address = one.base_url or one.id
+        names.append(f"{seen[address]} {address}")
+        seen[address] += 1
+    return names
