@@ -10,7 +10,9 @@ HELLO = "Grüße, 世界"
 
 
 class FakeOllama:
-    """`asked` holds every body with its path, `hung_up` is set when a caller leaves a stream, `let_go` ends what hangs.
+    """`asked` holds every body with its path, `hung_up` is set when a caller leaves a stream.
+
+    `let_go` ends what hangs.
 
     Args:
         loaded: names of the models that are in its memory; whoever asks for another one lets it be loaded.

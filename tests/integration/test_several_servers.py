@@ -47,7 +47,10 @@ class Fleet:
 
     async def told(self, event):
         """Wait until the log says so."""
-        await asyncio.to_thread(self.service.wait_until, lambda: f'"event":"{event}"' in self.service.log(), 10)
+        await self.until(lambda: f'"event":"{event}"' in self.service.log())
+
+    async def until(self, condition):
+        await asyncio.to_thread(self.service.wait_until, condition, 10)
 
     def chats(self):
         """How many each server was asked, by their first questions."""
@@ -118,9 +121,7 @@ async def test_conversations_stay_with_their_servers_and_no_request_finds_one_go
 async def test_one_popular_beginning_does_not_fill_one_server(tmp_path):
     async with fleet(tmp_path, [MODEL], [MODEL], [MODEL]) as house:
         asked = [asyncio.create_task(house.ask("hello", "hang")) for _ in range(12)]
-        async with asyncio.timeout(10):
-            while sum(seen.total() for seen in house.chats()) < 12:
-                await asyncio.sleep(0.02)
+        await house.until(lambda: sum(seen.total() for seen in house.chats()) == 12)
         assert max(seen.total() for seen in house.chats()) <= 6  # one and a half times a third
         for host in house.hosts:
             host.let_go.set()

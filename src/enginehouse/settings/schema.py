@@ -286,18 +286,18 @@ class AdmissionSettings(Section):
 
 
 class RoutingSettings(Section):
-    """Servers elsewhere: which one is asked, whether to ask again, and when to leave one alone. Nothing is asked twice
-    after its first byte."""
+    """Servers elsewhere: which one is asked, whether to ask again, and when to leave one alone. Nothing is
+    asked twice after its first byte."""
 
     affinity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.5
-    """A conversation goes back to the server that has read its beginning, unless that one has so many times its share
-    of all requests; 0 sends each request where the least is outstanding."""
+    """A conversation goes back to the server that has read its beginning, unless that one has so many times its
+    share of all requests; 0 sends each request where the least is outstanding."""
     cold_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
-    """Requests by which an Ollama server that has the model in memory may be busier than one that has not, before that
-    one is made to load it."""
+    """Requests by which an Ollama server that has the model in memory may be busier than one that has not,
+    before that one is made to load it."""
     health_interval: PositiveSeconds = 5.0
-    """Seconds between two looks at each server of a model with several; one that does not answer is passed over while
-    another one does."""
+    """Seconds between two looks at each server of a model with several; one that does not answer is passed over
+    while another one does."""
 
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often the last server that is left is asked again after a failure that may pass."""
@@ -665,8 +665,8 @@ class DeploymentSettings(Section):
     """One more server of a model; what is left out is as the model says."""
 
     engine: EngineName | None = None
-    """Which API it speaks, or the name of an installed provider; that of the model when left out, OpenAI's where the
-    model runs here."""
+    """Which API it speaks, or the name of an installed provider; that of the model when left out, OpenAI's where
+    the model runs here."""
     base_url: str | None = None
     """Root of that API; the provider's own when left out."""
     api_key: Secret | None = None

@@ -98,9 +98,7 @@ def test_one_server_less_moves_only_its_own_conversations(head, many, data):
 
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 5)])
 def test_conversations_part_among_servers_as_the_weights_say(weights):
-    hosts = [
-        structs.replace(host, weight=float(weight)) for host, weight in zip(alike(3), weights, strict=True)
-    ]
+    hosts = [structs.replace(host, weight=float(weight)) for host, weight in zip(alike(3), weights, strict=True)]
     homes = Counter(choose(hosts, f"conversation {number}".encode(), Rule()).name for number in range(4000))
     for host in hosts:
         assert homes[host.name] / 4000 == pytest.approx(host.weight / sum(weights), abs=0.03)

@@ -1,7 +1,7 @@
-"""How the servers of models with several of them are, asked beside the requests: who answers, and who has what loaded.
+"""How servers of models with several of them are, looked at beside the requests: who answers, who has what loaded.
 
-A server that does not answer is passed over while another one does, before any request has to find that out; what is
-known is advice, and the requests' own experience (`breaker`) comes first.
+A server that does not answer is passed over while another one does, before any request has to find that out;
+what is known is advice, and the requests' own experience (`breaker`) comes first.
 """
 
 import asyncio
