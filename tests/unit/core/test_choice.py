@@ -10,7 +10,7 @@ from msgspec import structs
 
 from enginehouse.core.routes.choice import Host, Rule, choose
 
-RULES = st.builds(Rule, cold_cost=st.floats(0, 20), affinity=st.sampled_from([0, 1, 1.5, 3]))
+RULES = st.builds(Rule, cold_cost=st.integers(0, 20).map(float), affinity=st.sampled_from([0, 1, 1.5, 3]))
 HEADS = st.binary(min_size=1, max_size=8)
 
 
