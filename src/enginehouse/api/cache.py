@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from enginehouse.api.openapi import Responses
+from enginehouse.api.openapi import Responses, body_of
+from enginehouse.api.reading import read_body
 from enginehouse.core.cache.managing import Managing
 from enginehouse.core.cache.rulings import Tier
 from enginehouse.core.identity import require_admin
@@ -57,14 +58,14 @@ def cache_router(managing: Managing) -> APIRouter:
         """Hits by tier, what they spared, what is kept; counters are of this process since its start."""
         return await managing.stats()
 
-    @router.post("/v1/cache/clear")
-    async def clear_cache(request: Request, body: ClearBody | None = None) -> dict[str, Any]:
+    @router.post("/v1/cache/clear", openapi_extra=body_of(ClearBody, required=False))
+    async def clear_cache(request: Request) -> dict[str, Any]:
         """Nothing like this is served from now on, within a second by every replica.
 
         Wants role admin; anybody may clear what was kept for themselves, by naming themselves as `user`.
         """
         principal: Principal = request.state.principal
-        wanted = body or ClearBody.model_validate({})
+        wanted = await read_body(request, ClearBody)
         if wanted.user != principal.user or wanted.tenant not in (None, principal.tenant):
             require_admin(principal)
         if wanted.tier is not None and wanted.tier not in _TIERS:
@@ -81,9 +82,10 @@ def cache_router(managing: Managing) -> APIRouter:
         when = datetime.fromtimestamp(ruling.at, UTC).isoformat()
         return {"status": "ok", "cleared": cleared, "ruling": ruling.id, "timestamp": when}
 
-    @router.post("/v1/cache/feedback", responses=_UNKNOWN)
-    async def cache_feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
+    @router.post("/v1/cache/feedback", responses=_UNKNOWN, openapi_extra=body_of(FeedbackBody))
+    async def cache_feedback(request: Request) -> dict[str, Any]:
         """The answer to one of your requests was wrong: that question and that entry never match again."""
+        body = await read_body(request, FeedbackBody)
         decision = await managing.wrong(request.state.principal, body.request_id)
         return {"status": "ok", "request_id": body.request_id, "outcome": decision.tier}
 

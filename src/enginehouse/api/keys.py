@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from enginehouse.api.openapi import Responses, body_of
+from enginehouse.api.reading import read_body
 from enginehouse.core.audit import Action, Audit
 from enginehouse.core.identity import require_admin
 from enginehouse.core.identity.keys import Key
@@ -23,8 +23,6 @@ __all__ = ["keys_router", "shown", "shown_used", "wanted"]
 _GRACE = 86_400
 _MOST_GRACE = 30 * 86_400
 _REVOKED: Responses = {409: {"description": "The key is revoked for good."}}
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class RatesBody(BaseModel):
@@ -89,7 +87,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
     async def create(request: Request) -> dict[str, Any]:
         """Make a key; `key` is in this answer only."""
         principal: Principal = request.state.principal
-        body = await _read(request, KeyBody)
+        body = await read_body(request, KeyBody)
         key, text = await keys.create(wanted(body), principal.user)
         _note(request, key=key.id, user=key.user_id, role=key.role)
         return {**await told(key), "key": text}
@@ -111,7 +109,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
     @router.patch("/v1/keys/{key_id}", responses=_REVOKED, openapi_extra=body_of(KeyBody, required=False))
     async def change(request: Request, key_id: str) -> dict[str, Any]:
         """Change what is given; it counts within a second everywhere."""
-        body = await _read(request, KeyBody)
+        body = await read_body(request, KeyBody)
         _note(request, keys=sorted(body.model_fields_set))
         return await told(await keys.change(key_id, wanted(body)))
 
@@ -123,7 +121,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
     @router.post("/v1/keys/{key_id}/rotate", responses=_REVOKED, openapi_extra=body_of(RotateBody, required=False))
     async def rotate(request: Request, key_id: str) -> dict[str, Any]:
         """A new text for the key, in this answer only; the old one counts until its grace is over."""
-        body = await _read(request, RotateBody)
+        body = await read_body(request, RotateBody)
         key, text = await keys.rotate(key_id, body.grace_seconds)
         return {**await told(key), "key": text}
 
@@ -224,14 +222,6 @@ def _end(body: KeyBody, now: datetime) -> int | None:
         return None
     moment = body.expires_at if body.expires_at.tzinfo else body.expires_at.replace(tzinfo=UTC)
     return int(moment.timestamp())
-
-
-async def _read(request: Request, model: type[Body]) -> Body:
-    """The body, read as JSON whatever its content type says; no body says nothing."""
-    try:
-        return model.model_validate_json(await request.body() or b"{}")
-    except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
 
 
 def _note(request: Request, **detail: Any) -> None:

@@ -12,9 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
 
 from enginehouse.api.bodies import (
     DecisionBody,
@@ -31,6 +29,7 @@ from enginehouse.api.bodies import (
 )
 from enginehouse.api.feed import Feed, Watch, frame
 from enginehouse.api.openapi import EVENTS, LOADS, UNKNOWN, Responses, body_of
+from enginehouse.api.reading import read_body
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies, copies_of
@@ -59,14 +58,6 @@ _BEGUN: Responses = {202: {"description": "It has begun.", "model": Named}}
 async def _admin(request: Request) -> None:
     principal: Principal = request.state.principal
     require_admin(principal)
-
-
-async def _ejected(request: Request) -> str:
-    """The model a body names; read as JSON whatever its content type says, as everywhere else."""
-    try:
-        return Eject.model_validate_json(await request.body()).model
-    except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
 
 
 def residents_router(
@@ -176,9 +167,9 @@ def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residenc
         return named(copies.status(model))
 
     @router.post("/v1/models/eject", responses=UNKNOWN, openapi_extra=body_of(Eject), **shown)
-    async def eject(model: Annotated[str, Depends(_ejected)]) -> Response | Named:
+    async def eject(request: Request) -> Response | Named:
         """Out of memory, once its running requests have ended."""
-        return await unload_it(model, wait=True)
+        return await unload_it((await read_body(request, Eject)).model, wait=True)
 
     @router.post("/v1/models/{model_id:path}/load", responses=LOADS | _BEGUN, **shown)
     async def load(model_id: str, *, wait: Wait = True) -> Response | Named:

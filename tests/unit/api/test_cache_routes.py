@@ -29,7 +29,7 @@ async def cleared(cache, who, body=None):
     async def app(scope, receive, send):
         await rest({**scope, "state": {"principal": who}}, receive, send)
 
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/x-www-form-urlencoded"}  # as curl says of its own accord
     return await Caller(app, "POST", "/v1/cache/clear", b"" if body is None else body, headers).run()
 
 

@@ -175,7 +175,7 @@ def test_an_unknown_model_is_404(verb):
 
 @at_the_door()
 async def test_eject_says_what_is_wrong_with_its_body(door):
-    for body, field in (({}, "model"), ({"model": 3}, "model"), (b"{", None), (b"", None), (b"[]", None)):
+    for body, field in (({}, "model"), ({"model": 3}, "model"), (b"", "model"), (b"{", None), (b"[]", None)):
         answer = await door.post("/v1/models/eject", body)
         assert (answer.status, answer.json()["error"]["type"]) == (400, "invalid_request_error")
         assert answer.json()["error"]["param"] == field
