@@ -166,7 +166,7 @@ def told_as_model(catalogue: Catalogue, residency: Residency, status: ResidentSt
 
 
 def _status(residency: Residency, model: Model) -> ResidentStatus:
-    every = [residency.status(copy) for copy in copies_of(model)]
+    every = [residency.status(copy, pinned=model.pinned) for copy in copies_of(model)]
     if len(every) == 1:
         return every[0]
     best = next((one for one in every if one.state is ResidentState.READY), every[0])

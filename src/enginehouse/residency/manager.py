@@ -245,12 +245,17 @@ class Residency:
                 down = down or await resident.gone.wait()
         return down and resident.state is not ResidentState.OFF
 
-    def status(self, deployment: Deployment) -> ResidentStatus:
-        """How it stands now."""
+    def status(self, deployment: Deployment, *, pinned: bool = False) -> ResidentStatus:
+        """How it stands now.
+
+        Args:
+            pinned: whether it would be, if nobody has asked for it yet.
+        """
         resident = self._residents.get(deployment.id)
         if resident is None:
+            model, engine = deployment.model, deployment.engine
             return ResidentStatus(
-                id=deployment.id, model=deployment.model, engine=deployment.engine, state=ResidentState.OFF
+                id=deployment.id, model=model, engine=engine, state=ResidentState.OFF, pinned=pinned
             )
         return self._with_memory(resident.status(deployment))
 

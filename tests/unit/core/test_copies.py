@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec import structs
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
@@ -217,5 +218,16 @@ def test_a_server_that_is_no_more_is_let_go_of_and_the_others_stay():
             assert house.launcher.resident == {"a"}
             await house.copies.unload(one)
             assert house.launcher.resident == set()
+
+    simulate(main())
+
+
+def test_a_pin_of_the_settings_is_told_before_anybody_has_asked():
+    async def main():
+        kept = structs.replace(model(), pinned=True)
+        async with house_of(kept) as house:
+            assert house.copies.status(kept).pinned
+            house.copies.pin(kept, pinned=False)
+            assert not house.copies.status(kept).pinned
 
     simulate(main())
