@@ -1,6 +1,8 @@
 """What classifying costs: `python -m bench.classify`; every figure is that of the machine it runs on."""
 
+import argparse
 import asyncio
+import os
 import random
 import statistics
 import time
@@ -19,15 +21,24 @@ from enginehouse.types import Deployment, EngineName, Kind, Model
 __all__ = ["main"]
 
 MODELS = Path(enginehouse.__file__).parent / "models"
-TOKENS, TIMED, WARM_UP = 128, 100, 10
-CALLERS, ROUNDS = 32, 8
+TOKENS, TIMED, WARM_UP = 128, 200, 10
+CALLERS, ROUNDS = 32, 6
+LENGTHS, FEW = (4, 8, 16, 32, 128), (4, 16)
+"""Tokens of the texts of many callers, special ones included; fewer lengths for a large model."""
 ASKED, TEXTS = 100_000, 5_000
 """Requests of the replay, and different texts in it."""
+RESERVED = 2
+"""Special tokens of a text."""
 
 
 def percentile(times: Sequence[float], share: float) -> float:
     """In milliseconds."""
     return sorted(times)[min(int(len(times) * share), len(times) - 1)] * 1000
+
+
+def text_of(word: str, tokens: int) -> str:
+    """So many tokens, special ones included."""
+    return f"{word} " * (tokens - RESERVED)
 
 
 async def one_by_one(classifier: OnnxClassifier, text: str, count: int) -> list[float]:
@@ -40,48 +51,57 @@ async def one_by_one(classifier: OnnxClassifier, text: str, count: int) -> list[
     return times
 
 
-async def loads(folder: Path, word: str) -> None:
+async def loads(folder: Path, word: str, lengths: Sequence[int], timed: int = TIMED) -> None:
     """Load, warm-up of ten, and then the time of a text of 128 tokens and the gain of batches.
 
     Args:
         folder: the model.
         word: one token of its vocabulary.
+        lengths: tokens of the texts of many callers.
+        timed: how many texts are timed.
     """
     began = time.perf_counter()
     async with open_classifier(folder) as classifier:
         loaded = time.perf_counter()
-        await one_by_one(classifier, f"{word} " * 20, WARM_UP)
+        await one_by_one(classifier, text_of(word, 20), WARM_UP)
         warmed = time.perf_counter()
-        asked = await classifier.classify([f"{word} " * (TOKENS - 2)])
+        asked = await classifier.classify([text_of(word, TOKENS)])
         busy = time.process_time()
-        times = await one_by_one(classifier, f"{word} " * (TOKENS - 2), TIMED)
-        busy = (time.process_time() - busy) / TIMED
+        times = await one_by_one(classifier, text_of(word, TOKENS), timed)
+        busy = (time.process_time() - busy) / timed
         print(f"{folder.name}: load {loaded - began:.2f} s, warm-up of {WARM_UP} {warmed - loaded:.2f} s")
         print(
             f"  {asked.tokens} tokens: p50 {percentile(times, 0.5):.1f} ms, p95 {percentile(times, 0.95):.1f} ms, "
-            f"mean {statistics.mean(times) * 1000:.1f} ms, of the processor {busy * 1000:.1f} ms"
+            f"fastest {min(times) * 1000:.1f} ms, of the processor {busy * 1000:.1f} ms"
         )
-        await gains(classifier, word)
+        async with open_classifier(folder, batch_tokens=1) as unbatched:
+            for tokens in lengths:
+                await gains(classifier, unbatched, word, tokens)
 
 
-async def gains(classifier: OnnxClassifier, word: str) -> None:
-    """Texts a second of 32 callers of ten words each, in turn and at once, by the clock and by the processor."""
-    alone: list[tuple[float, float]] = []
-    together: list[tuple[float, float]] = []
+async def gains(batched: OnnxClassifier, unbatched: OnnxClassifier, word: str, tokens: int) -> None:
+    """Texts a second of 32 callers at once, with and without batches, by the clock and by the processor.
+
+    Both ways have the same door, the same one thread to run in, and the same callers; without batches every text is
+    a run of its own. They take turns, so that what else the machine does weighs on both.
+    """
+    text = text_of(word, tokens)
+    rounds: list[tuple[float, float, float, float]] = []
     for _ in range(ROUNDS):
-        began = time.perf_counter(), time.process_time()
-        await one_by_one(classifier, f"{word} " * 10, CALLERS)
-        between = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(classifier.classify([f"{word} " * 10]) for _ in range(CALLERS)))
-        ended = time.perf_counter(), time.process_time()
-        alone.append((between[0] - began[0], between[1] - began[1]))
-        together.append((ended[0] - between[0], ended[1] - between[1]))
-    slow, fast = (CALLERS / statistics.median(clock for clock, _ in rounds) for rounds in (alone, together))
-    dear, cheap = (statistics.median(busy for _, busy in rounds) for rounds in (alone, together))
+        alone, together = [await crowd(classifier, text) for classifier in (unbatched, batched)]
+        rounds.append((*alone, *together))
+    slow, dear, fast, cheap = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(
-        f"  {CALLERS} callers: {slow:.0f} texts/s in turn, {fast:.0f} at once ({fast / slow:.1f} times; "
-        f"by processor time {dear / cheap:.1f} times)"
+        f"  {CALLERS} callers, {tokens} tokens each: {CALLERS / slow:.0f} texts/s in runs of one, "
+        f"{CALLERS / fast:.0f} in batches ({slow / fast:.1f} times; by processor time {dear / cheap:.1f} times)"
     )
+
+
+async def crowd(classifier: OnnxClassifier, text: str) -> tuple[float, float]:
+    """Seconds by the clock and of the processor until all callers have their answer."""
+    began, busy = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(classifier.classify([text]) for _ in range(CALLERS)))
+    return time.perf_counter() - began, time.process_time() - busy
 
 
 async def large() -> None:
@@ -89,7 +109,7 @@ async def large() -> None:
     with TemporaryDirectory() as folder:
         numbers = write_random_bert(path := Path(folder) / "random-bert")
         print(f"random-bert has {numbers / 1e6:.0f} million numbers")
-        await loads(path, "king")
+        await loads(path, "king", FEW, TIMED // 2)
 
 
 def replay() -> None:
@@ -108,7 +128,11 @@ def replay() -> None:
 
 def main() -> None:
     """Print every figure."""
-    asyncio.run(loads(MODELS / "guard", "hello"))
+    arguments = argparse.ArgumentParser(description=main.__doc__)
+    arguments.add_argument("--model", type=Path, default=MODELS / "guard", help="the folder to measure first")
+    options = arguments.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; one thread a model")
+    asyncio.run(loads(options.model, "hello", LENGTHS))
     asyncio.run(large())
     replay()
 

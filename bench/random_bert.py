@@ -104,12 +104,14 @@ class _Graph:
         return self.normalised(self.add(states, self.linear(inner, INNER, WIDTH)))
 
     def linear(self, states: str, width: int, out: int) -> str:
-        """Product with 8-bit weights, as `quantize_dynamic` writes it."""
+        """Product with 8-bit weights, each column with a scale of its own, as `quantize_dynamic` writes it."""
         given, scale, zero = (next(self._names) for _ in range(3))
         self.nodes.append(node("DynamicQuantizeLinear", [states], [given, scale, zero]))
         weights = self.constant(self._chance.integers(-127, 128, (width, out), dtype=np.int8))
-        product = self.step("MatMulInteger", given, weights, zero, self.constant(np.array(0, dtype=np.int8)))
-        scales = self.step("Mul", scale, self._number(0.02 / 127))
+        product = self.step("MatMulInteger", given, weights, zero, self.constant(np.zeros(out, dtype=np.int8)))
+        # Were they all the same, the runtime would share them, and no longer see what belongs together.
+        columns = self.constant(self._chance.uniform(0.015 / 127, 0.025 / 127, out).astype(np.float32))
+        scales = self.step("Mul", scale, columns)
         floats = self.step("Mul", self.step("Cast", product, told=[attribute("to", FLOAT)]), scales)
         return self.add(floats, self.constant(np.zeros(out, dtype=np.float32)))
 

@@ -94,6 +94,13 @@ async def test_callers_at_the_same_time_share_batches(classifier):
     assert classifier._gathering.batches - before <= 4
 
 
+async def test_without_batches_every_window_is_a_run_of_its_own(tmp_path):
+    async with open_classifier(write_classifier_folder(tmp_path / "tiny"), batch_tokens=1) as classifier:
+        answers = await asyncio.gather(*(classifier.classify(["king" if n % 2 else "car"]) for n in range(8)))
+        assert [label_of(answer) for answer in answers] == ["traffic", "royal"] * 4
+        assert classifier._gathering.batches == 8
+
+
 async def test_after_its_end_it_says_so(tmp_path):
     async with open_classifier(write_classifier_folder(tmp_path / "tiny")) as classifier:
         pass

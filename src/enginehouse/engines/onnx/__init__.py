@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enginehouse.engines.onnx.batches import BATCH_TOKENS
 from enginehouse.errors import ModelLoadFailed
 
 if TYPE_CHECKING:
@@ -57,11 +58,21 @@ async def open_reranker(
 
 @asynccontextmanager
 async def open_classifier(
-    folder: Path, *, threads: int = 1, workers: int = 1, max_length: int | None = None
+    folder: Path,
+    *,
+    threads: int = 1,
+    workers: int = 1,
+    max_length: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> AsyncGenerator["OnnxClassifier"]:
-    """A text classifier, as `open_embedder` opens an embedder; `max_length` is that of one window of a text."""
+    """A text classifier, as `open_embedder` opens an embedder; `max_length` is that of one window of a text.
+
+    A run has at most `batch_tokens` tokens, padding included, unless one window is longer; with 1 each runs alone.
+    """
     classifier_class = await asyncio.to_thread(import_classifier)
-    classifier = await asyncio.to_thread(classifier_class.load, folder, threads, workers, max_length)
+    classifier = await asyncio.to_thread(
+        classifier_class.load, folder, threads, workers, max_length, batch_tokens=batch_tokens
+    )
     try:
         yield classifier
     finally:

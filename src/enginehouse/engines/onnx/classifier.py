@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from enginehouse.engines.base import Classification
+from enginehouse.engines.onnx.batches import BATCH_TOKENS
 from enginehouse.engines.onnx.folder import OnnxFolder, Problem, read_folder
 from enginehouse.engines.onnx.gathering import Gathering, Row
 from enginehouse.engines.onnx.memory import return_memory
@@ -50,9 +51,15 @@ class OnnxClassifier:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, head: OpenHead, folder: OnnxFolder, labels: tuple[str, ...], workers: int
+        self,
+        vocabulary: Vocabulary,
+        head: OpenHead,
+        folder: OnnxFolder,
+        *,
+        workers: int = 1,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
-        self.labels = labels
+        labels = self.labels = folder.labels
         self._vocabulary = vocabulary
         self._head = head.score
         self._width = head.length or 0
@@ -61,10 +68,14 @@ class OnnxClassifier:
         self._threshold = folder.threshold
         self._workers = Workers(workers)
         self._reader = Workers(1)
-        self._gathering = Gathering(self._run, self._workers, at_once=workers, width=self._width)
+        self._gathering = Gathering(
+            self._run, self._workers, at_once=workers, tokens=batch_tokens, width=self._width
+        )
 
     @classmethod
-    def load(cls, path: Path, threads: int, workers: int, max_length: int | None) -> "OnnxClassifier":
+    def load(
+        cls, path: Path, threads: int, workers: int, max_length: int | None, *, batch_tokens: int = BATCH_TOKENS
+    ) -> "OnnxClassifier":
         """Bring a model folder into memory. Blocks for as long as the weights take.
 
         Args:
@@ -72,6 +83,7 @@ class OnnxClassifier:
             threads: processor threads of one run.
             workers: runs at once.
             max_length: tokens of one window, special tokens included; None takes the folder's own limit.
+            batch_tokens: most tokens of one run, padding included; a longer window runs alone.
 
         Raises:
             ModelLoadFailed: a file is missing or broken, or the model is not a text classifier.
@@ -82,7 +94,7 @@ class OnnxClassifier:
         head = open_head(folder.model, threads=threads)
         limits = (max_length, folder.max_length, head.length)
         vocabulary = Vocabulary.load(folder, min(limit for limit in limits if limit))
-        classifier = cls(vocabulary, head, folder, folder.labels, workers)
+        classifier = cls(vocabulary, head, folder, workers=workers, batch_tokens=batch_tokens)
         return_memory()
         classifier._try(path)
         return classifier
