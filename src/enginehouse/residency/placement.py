@@ -6,9 +6,14 @@ from enginehouse.engines.metadata import Weight
 from enginehouse.residency.policy import Footprint
 from enginehouse.types import Deployment, Kind
 
-__all__ = ["elsewhere", "footprint_of", "gpus_of", "places"]
+__all__ = ["elsewhere", "footprint_of", "gpus_of", "is_utility", "places"]
 
 _UTILITY = {Kind.EMBEDDING, Kind.CLASSIFIER, Kind.RERANK}
+
+
+def is_utility(deployment: Deployment) -> bool:
+    """Whether it lies in the share of embedders, rerankers and classifiers."""
+    return deployment.kind in _UTILITY
 
 
 def footprint_of(deployment: Deployment, ram: int, vram: Mapping[int, int] | None = None) -> Footprint:
@@ -19,7 +24,7 @@ def footprint_of(deployment: Deployment, ram: int, vram: Mapping[int, int] | Non
     """
     if not deployment.engine.here:
         return {}
-    suffix = ".utility" if deployment.kind in _UTILITY else ""
+    suffix = ".utility" if is_utility(deployment) else ""
     on_gpus = {f"vram.{index}{suffix}": amount for index, amount in (vram or {}).items()}
     return {f"ram{suffix}": ram, f"models{suffix}": 1, **on_gpus}
 
@@ -41,7 +46,7 @@ def places(deployment: Deployment, weight: Weight, gpus: Mapping[int, int]) -> t
         return (footprint_of(deployment, weight.ram, there),)
     alone = [footprint_of(deployment, weight.ram, {index: weight.vram}) for index in sorted(gpus)]
     together = [footprint_of(deployment, weight.ram, by_size)] if len(gpus) > 1 else []
-    without = [footprint_of(deployment, weight.total)] if deployment.kind in _UTILITY else []
+    without = [footprint_of(deployment, weight.total)] if is_utility(deployment) else []
     return (*alone, *together, *without)
 
 

@@ -13,6 +13,9 @@ from msgspec import Struct, structs
 from enginehouse.types import Priority
 
 __all__ = [
+    "HALF_LIFE",
+    "QUICK",
+    "RANK",
     "Eviction",
     "Footprint",
     "Plan",
@@ -31,7 +34,10 @@ Footprint: TypeAlias = Mapping[str, int]
 QUICK = 2.0
 """Seconds of loading below which models are not told apart by what they cost, but by how long they are unused."""
 
-_RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+HALF_LIFE = 300.0
+"""Seconds after which a request counts half as much for how much a model is in demand."""
+
+RANK = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 
 
 class Want(Struct, frozen=True, kw_only=True):
@@ -252,7 +258,7 @@ def _obstacle(resident: Standing, want: Want, rules: Rules, now: float) -> str |
     """Why a resident need not leave for a want; None when it has to, if it is chosen."""
     if not _overlap(resident, want):
         return "takes nothing of what is needed"
-    if _RANK[resident.priority] > _RANK[want.priority]:
+    if RANK[resident.priority] > RANK[want.priority]:
         return f"is of the higher class {resident.priority.value}"
     if now >= want.since + rules.max_wait:
         return None
@@ -290,7 +296,7 @@ def _is_spare(resident: Standing, rules: Rules, now: float) -> bool:
 def _worth(resident: Standing) -> tuple[bool, int, float, float, str]:
     """Least first: idle, low class, cheap to bring back for what it is asked, longest unused."""
     cost = resident.reload_seconds * resident.demand if resident.reload_seconds >= QUICK else 0.0
-    return resident.busy, _RANK[resident.priority], cost, resident.last_used, resident.id
+    return resident.busy, RANK[resident.priority], cost, resident.last_used, resident.id
 
 
 def _worth_told(resident: Standing, now: float) -> str:

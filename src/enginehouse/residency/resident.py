@@ -9,7 +9,7 @@ from msgspec import Struct
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import USUAL, Loaded
 from enginehouse.residency.figures import Cause, Figures
-from enginehouse.residency.policy import Footprint, Standing
+from enginehouse.residency.policy import HALF_LIFE, Footprint, Standing
 from enginehouse.telemetry.events import EventStream
 from enginehouse.types import Deployment, EngineName, ResidentState
 
@@ -20,8 +20,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 300.0
 """Seconds between two tries to load what failed: doubling from the first to the longest."""
 _CRASHES, _CRASH_WINDOW = 3, 300.0
 """So many crashes within so many seconds count as a failure to load."""
-_HALF_LIFE = 300.0
-"""Seconds after which a request counts half as much for how much a model is in demand."""
 _AT_REST = {ResidentState.OFF, ResidentState.FAILED}
 
 
@@ -258,13 +256,13 @@ class Resident:
             ready_since=self.since + (self.load_seconds or 0.0),
             last_used=self.last_used,
             reload_seconds=self.load_seconds or 0.0,
-            demand=self._demand * 0.5 ** ((now() - self._demand_at) / _HALF_LIFE),
+            demand=self._demand * 0.5 ** ((now() - self._demand_at) / HALF_LIFE),
         )
 
     def _lend(self) -> None:
         self.leases += 1
         at = now()
-        self._demand = self._demand * 0.5 ** ((at - self._demand_at) / _HALF_LIFE) + 1
+        self._demand = self._demand * 0.5 ** ((at - self._demand_at) / HALF_LIFE) + 1
         self._demand_at = at
 
     def _cool_down(self, failure: EnginehouseError, *, crashed: bool) -> None:

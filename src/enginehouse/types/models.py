@@ -114,6 +114,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
     """Seconds until the whole of it has to be there."""
     defaults: tuple[tuple[str, str], ...] = ()
     """Generation parameters for requests that do not give them: name and JSON value."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """What the node has to say of itself on which it is placed, in a fleet of several."""
 
     @property
     def name_there(self) -> str:
