@@ -11,10 +11,11 @@ from tests.integration.charts import CHART, ROOT, linted, refusal, rendered
 from tests.integration.variables import is_setting
 
 EXAMPLES = sorted((ROOT / "deploy/helm/examples").glob("*.yaml"))
-OPERATORS = {"ServiceMonitor", "PrometheusRule"}
-"""Kinds of the Prometheus operator, which Kubernetes' schemas do not have."""
+OPERATORS = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
+"""Kinds of the Prometheus operator and of KEDA, which Kubernetes' schemas do not have."""
 OLDEST, NEWEST = "1.27", "1.34"
 API_KEY = {"API_KEY": {"name": "enginehouse", "key": "api-key"}}
+SHARED = dict.fromkeys(("API_KEY", "DATABASE_URL", "REDIS_URL", "ENGINEHOUSE_AUTH__KEY_SECRET"), API_KEY["API_KEY"])
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda path: path.stem)
@@ -156,6 +157,24 @@ def test_the_autoscaler_asks_for_what_the_adapter_serves(replicas):
     assert "replicas" not in one(replicas, "StatefulSet")["spec"]
 
 
+def test_keda_scales_by_the_same_wait_within_the_same_bounds(replicas):
+    values = yaml.safe_load((ROOT / "deploy/helm/examples/replicas.yaml").read_text())
+    values["autoscaling"] |= {"by": "keda", "prometheus": "http://prometheus:9090"}
+    objects = rendered(values)
+    assert "HorizontalPodAutoscaler" not in kinds(objects)
+    spec, scaler = one(objects, "ScaledObject")["spec"], one(replicas, "HorizontalPodAutoscaler")["spec"]
+    assert spec["scaleTargetRef"] == scaler["scaleTargetRef"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (scaler["minReplicas"], scaler["maxReplicas"])
+    assert spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == scaler["behavior"]
+    (trigger,), (metric,) = spec["triggers"], scaler["metrics"]
+    assert trigger["metadata"]["threshold"] == metric["external"]["target"]["value"]
+    adapter = yaml.safe_load((ROOT / "deploy/helm/prometheus-adapter.yaml").read_text())
+    (rule,) = adapter["rules"]["external"]
+    ours = 'namespace="models",service="house-enginehouse"'
+    wanted = rule["metricsQuery"].replace("<<.LabelMatchers>>", ours)
+    assert trigger["metadata"]["query"] == f"{wanted} >= 0 or vector(0)"
+
+
 def test_the_migration_runs_before_the_release_and_only_for_a_server():
     job = one(rendered({"secrets": {**API_KEY, "DATABASE_URL": {"name": "a", "key": "b"}}}), "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -172,6 +191,7 @@ def test_the_migration_runs_before_the_release_and_only_for_a_server():
         ({"secrets": {"api_key": {"name": "a", "key": "b"}}}, "api_key"),
         ({"secrets": {"API_KEY": "in plain sight"}}, "API_KEY"),
         ({"secrets": API_KEY, "ingress": {"enabled": True}}, "ingress.host"),
+        ({"secrets": SHARED, "autoscaling": {"enabled": True, "by": "keda"}}, "autoscaling.prometheus"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_the_reason(values, why):

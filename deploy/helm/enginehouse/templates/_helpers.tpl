@@ -59,6 +59,18 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{- define "enginehouse.scaling" -}}
+scaleUp:
+  stabilizationWindowSeconds: 30
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
+  # A replica takes its loaded models with it.
+  policies:
+    - type: Pods
+      value: 1
+      periodSeconds: 120
+{{- end }}
+
 {{/* What the service would refuse to start with, said before anything is installed. */}}
 {{- define "enginehouse.check" -}}
 {{- $auth := .Values.config.auth | default dict }}
