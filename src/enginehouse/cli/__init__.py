@@ -5,14 +5,13 @@ completion are quick.
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from enginehouse import __version__
-from enginehouse.cli import config, keys, sessions
-from enginehouse.cli.options import Config, Json, Key, Output, Url
+from enginehouse.cli import cache, config, keys, models, sessions, usage, vectors
+from enginehouse.cli.options import Config, Json, Key, Url
 from enginehouse.errors import EnginehouseError, SettingsError
 
 __all__ = ["app", "main"]
@@ -22,23 +21,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they show local variables, and those hold keys
     help="One self-hosted service for every model a team uses.",
 )
-app.add_typer(config.app, name="config")
+app.add_typer(models.app, name="models")
+app.add_typer(usage.app, name="usage")
 app.add_typer(keys.app, name="keys")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(vectors.app, name="vectors")
+app.add_typer(cache.app, name="cache")
+app.add_typer(config.app, name="config")
 db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 app.add_typer(db, name="db")
-usage = typer.Typer(no_args_is_help=True, help="What was used and what it cost.")
-app.add_typer(usage, name="usage")
-
-vectors = typer.Typer(no_args_is_help=True, help="Collections of vectors of a running service.")
-app.add_typer(vectors, name="vectors")
-cache = typer.Typer(no_args_is_help=True, help="The cache of a running service.")
-app.add_typer(cache, name="cache")
-
-Id = Annotated[str, typer.Argument(metavar="ID", help="The model's id.")]
-Set = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its settings, as below `models` in the file.")
-]
 
 
 def _show_version(wanted: bool) -> None:
@@ -96,62 +87,6 @@ def pull_command(
     raise typer.Exit(code)
 
 
-models = typer.Typer(invoke_without_command=True)
-app.add_typer(models, name="models")
-
-
-@models.callback()
-def models_command(
-    context: typer.Context, file: Config = None, url: Url = None, key: Key = None, as_json: Json = False
-) -> None:
-    """List the models of a running service, or those that are configured; add, edit or remove one."""
-    if context.invoked_subcommand is None:
-        from enginehouse.cli.models import show_models
-
-        show_models(config=file, url=url, key=key, as_json=as_json)
-
-
-@models.command("add")
-def add_command(
-    name: Id,
-    settings: Set = None,
-    file: Config = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Register a model on a running service, such as: add bert@2 source=hf:org/repo/file.gguf alias=prod."""
-    from enginehouse.cli.registration import change, fields_of
-
-    body = {**fields_of(settings or ()), "id": name}
-    change("POST", None, body, config=file, url=url, key=key, as_json=as_json)
-
-
-@models.command("edit")
-def edit_command(
-    name: Id,
-    settings: Set = None,
-    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Take this key away.")] = None,
-    file: Config = None,
-    url: Url = None,
-    key: Key = None,
-    as_json: Json = False,
-) -> None:
-    """Change a registered model, such as: edit bert@2 ttl=600 move_aliases=true aliases='["prod"]'."""
-    from enginehouse.cli.registration import change, fields_of
-
-    body = fields_of(settings or (), unset or ())
-    change("PATCH", name, body, config=file, url=url, key=key, as_json=as_json)
-
-
-@models.command("remove")
-def remove_command(name: Id, file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """Delete a registered model; requests that run on it end first."""
-    from enginehouse.cli.registration import change
-
-    change("DELETE", name, None, config=file, url=url, key=key, as_json=as_json)
-
-
 @app.command("chat")
 def chat_command(
     model: Annotated[str | None, typer.Argument(help="Whom to ask; else the first model that chats.")] = None,
@@ -204,156 +139,6 @@ def db_upgrade_command(file: Config = None, as_json: Json = False) -> None:
 
     configure_logs("warning", "auto")
     raise typer.Exit(run_upgrade(effective(file).settings, as_json=as_json))
-
-
-Start = Annotated[
-    str | None, typer.Option(metavar="DATE", help="First day (UTC) or full hour; else 30 days before the end.")
-]
-End = Annotated[str | None, typer.Option(metavar="DATE", help="Last day (UTC), or hour of the end; else today.")]
-User = Annotated[str | None, typer.Option(metavar="ID", help="Only this user's.")]
-
-
-@usage.command("summary")
-def usage_summary_command(
-    file: Config = None,
-    start: Start = None,
-    end: End = None,
-    user: User = None,
-    by: Annotated[str, typer.Option(metavar="WHAT", help="user, model, key, tenant, tag, day or hour.")] = "model",
-    as_json: Json = False,
-) -> None:
-    """Show requests, tokens and cost."""
-    from enginehouse.cli.effective import effective
-    from enginehouse.cli.usage import GROUPS, Range, run_summary
-    from enginehouse.telemetry.logs import configure_logs
-
-    if by not in GROUPS:
-        raise typer.BadParameter(f"{by!r} is none of {', '.join(GROUPS)}.", param_hint="--by")
-    configure_logs("warning", "auto")
-    run_summary(effective(file).settings, Range(start, end, user), group_by=by, as_json=as_json)
-
-
-@usage.command("savings")
-def usage_savings_command(
-    file: Config = None,
-    start: Start = None,
-    end: End = None,
-    user: User = None,
-    batch_discount: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Assumed where no batch price is known, such as 0.5."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a cache, cheaper models or batches would have saved, with the arithmetic."""
-    from enginehouse.cli.effective import effective
-    from enginehouse.cli.savings import run_savings
-    from enginehouse.cli.usage import Range
-    from enginehouse.telemetry.logs import configure_logs
-
-    configure_logs("warning", "auto")
-    run_savings(effective(file).settings, Range(start, end, user), batch_discount=batch_discount, as_json=as_json)
-
-
-@usage.command("reprice")
-def usage_reprice_command(
-    since: Annotated[str, typer.Argument(metavar="DATE", help="First day (UTC) or full hour.")],
-    file: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Charge the records since a day anew, with the prices that count now; sums follow."""
-    from enginehouse.cli.effective import effective
-    from enginehouse.cli.usage import run_reprice
-    from enginehouse.telemetry.logs import configure_logs
-
-    configure_logs("warning", "auto")
-    run_reprice(effective(file).settings, since, as_json=as_json)
-
-
-@usage.command("export")
-def usage_export_command(
-    file: Config = None,
-    start: Start = None,
-    end: End = None,
-    user: User = None,
-    output: Output = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
-) -> None:
-    """Write every record as CSV."""
-    from enginehouse.cli.effective import effective
-    from enginehouse.cli.usage import Range, run_export
-    from enginehouse.telemetry.logs import configure_logs
-
-    configure_logs("warning", "auto")
-    run_export(effective(file).settings, Range(start, end, user), output, as_json=as_json)
-
-
-Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
-
-
-@vectors.command("list")
-def vectors_list_command(file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """List your collections."""
-    from enginehouse.cli.vectors import run_list
-
-    run_list(config=file, url=url, key=key, as_json=as_json)
-
-
-@vectors.command("export")
-def vectors_export_command(
-    name: Collection,
-    file: Config = None,
-    url: Url = None,
-    key: Key = None,
-    output: Output = None,
-) -> None:
-    """Write a collection with all its points as NDJSON."""
-    from enginehouse.cli.vectors import run_export
-
-    run_export(name, output, config=file, url=url, key=key)
-
-
-@vectors.command("import")
-def vectors_import_command(
-    source: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="An export; else standard input.")] = None,
-    file: Config = None,
-    url: Url = None,
-    key: Key = None,
-    name: Annotated[str | None, typer.Option(metavar="COLLECTION", help="Its name here, if another.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a collection out of an export, whichever store that came from."""
-    from enginehouse.cli.vectors import run_import
-
-    run_import(source, name, config=file, url=url, key=key, as_json=as_json)
-
-
-@cache.command("stats")
-def cache_stats_command(file: Config = None, url: Url = None, key: Key = None, as_json: Json = False) -> None:
-    """Say how it does: hits by tier, what is kept, what was saved."""
-    from enginehouse.cli.cache import run_stats
-
-    run_stats(config=file, url=url, key=key, as_json=as_json)
-
-
-@cache.command("clear")
-def cache_clear_command(
-    file: Config = None,
-    url: Url = None,
-    key: Key = None,
-    tier: Annotated[str | None, typer.Option(metavar="exact|semantic", help="Only of this cache.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="ID", help="Only this model's answers.")] = None,
-    user: Annotated[str | None, typer.Option(metavar="ID", help="Only what was kept for this user.")] = None,
-    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Only what was kept under this tag.")] = None,
-    older_than: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Only what is older.")] = 0.0,
-    as_json: Json = False,
-) -> None:
-    """Let go of kept answers; they are not served any more from now on, by no replica."""
-    from enginehouse.cli.cache import run_clear
-
-    said = {"tier": tier, "model": model, "user": user, "tag": tag}
-    which = {name: value for name, value in said.items() if value is not None} | {"older_than": older_than}
-    run_clear(which, config=file, url=url, key=key, as_json=as_json)
 
 
 @app.command("status")

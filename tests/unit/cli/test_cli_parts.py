@@ -9,7 +9,7 @@ from rich.console import Console
 from enginehouse.cli.banner import banner, show_banner
 from enginehouse.cli.chat.host import private
 from enginehouse.cli.effective import overridden
-from enginehouse.cli.models import table
+from enginehouse.cli.models.run import table
 from enginehouse.core.identity import Identity
 from enginehouse.settings import load
 from enginehouse.settings.schema import AuthSettings, ServerSettings, Settings

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from enginehouse.cli import app
 from enginehouse.cli.database import run_status, run_upgrade
-from enginehouse.cli.savings import run_savings
-from enginehouse.cli.usage import Range, run_export, run_reprice, run_summary
+from enginehouse.cli.usage.run import Range, run_export, run_reprice, run_summary
+from enginehouse.cli.usage.savings import run_savings
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.errors import InvalidRequest, SettingsError
 from enginehouse.settings.schema import Settings

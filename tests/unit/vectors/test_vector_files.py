@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from enginehouse.cli.vectors import export, restore
+from enginehouse.cli.vectors.run import export, restore
 from enginehouse.errors import InvalidRequest
 from tests.unit.vectors.door import door_to
 from tests.vectors import edge_store, server_store

@@ -11,7 +11,7 @@ from rich.table import Table
 from enginehouse.cli.catalogue import configured
 from enginehouse.cli.console import for_terminal, remarks, results
 from enginehouse.cli.database import usable, with_database
-from enginehouse.cli.usage import Range, prices_of
+from enginehouse.cli.usage.run import Range, prices_of
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.ledger.reckoning import Line
 from enginehouse.core.ledger.savings import Savings, SavingsReport
