@@ -80,6 +80,7 @@ class FrontDoor:
         sockets: what serves WebSockets, by path.
         public: paths that need no key, beside those that never do.
         traces: follows requests to models; nobody does when left out.
+        leaving: whether the service has been told to stop: callers are told to come by a new connection next time.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class FrontDoor:
         sockets: Mapping[str, ServesSockets] = MappingProxyType({}),
         public: Collection[str] = (),
         traces: Traces | None = None,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._leaving = leaving
         self._traces = traces or Traces()
         self._sockets = sockets
         self._hot = hot
@@ -122,6 +125,8 @@ class FrontDoor:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = read_request_id(scope["headers"])
         headers = common_headers(request_id)
+        if self._leaving():
+            headers.append((b"connection", b"close"))
         send = tagged(send, headers)
         exchange = self._exchange(scope, receive, send, request_id)
         REQUEST.set(request_id)

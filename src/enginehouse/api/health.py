@@ -60,10 +60,19 @@ def health_router(
     holdings: Holdings,
     cleanup: Cleanup,
     dependencies: Mapping[str, Ask] = MappingProxyType({}),
+    leaving: Callable[[], bool] = lambda: False,
 ) -> APIRouter:
-    """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`."""
+    """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`.
+
+    Args:
+        dependencies: who is asked for the health of the whole, by name.
+        leaving: whether the service has been told to stop; it may serve on for a while.
+    """
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
+
+    def closing() -> bool:
+        return residency.closing or leaving()
 
     @router.get("/", responses={307: {"description": "A browser is sent to the console."}})
     async def root(request: Request) -> Response:
@@ -83,7 +92,7 @@ def health_router(
         memory = holdings.ram()
         states = _states(catalogue.models(), holdings)
         asked = await _ask_dependencies(dependencies)
-        status = _judge(states, asked.values(), closing=residency.closing)
+        status = _judge(states, asked.values(), closing=closing())
         body = {
             "status": status,
             "cache_status": "operational",
@@ -104,8 +113,8 @@ def health_router(
 
     @router.get("/ready", responses=_UNWELL)
     async def ready() -> Response:
-        """Whether requests may be sent here; 503 while it shuts down."""
-        if residency.closing:
+        """Whether requests may be sent here; 503 from the stop signal on."""
+        if closing():
             return JSONResponse({"status": "shutting_down"}, status_code=503, headers={"Retry-After": "5"})
         return JSONResponse({"status": "ready"})
 
@@ -118,7 +127,7 @@ def health_router(
         return {
             "service": "enginehouse",
             "version": __version__,
-            "status": "shutting_down" if residency.closing else "running",
+            "status": "shutting_down" if closing() else "running",
             "started_at": started.isoformat(),
             "uptime_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
             "memory_mb": round(process.memory_info().rss / _MIB, 1),

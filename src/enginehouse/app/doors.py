@@ -84,6 +84,7 @@ def front_door(
         sockets={"/ws": sockets},
         public=open_paths(rooms.settings()),
         traces=rooms.ground.traces,
+        leaving=rooms.ground.leaving.is_set,
     )
 
 
@@ -134,7 +135,14 @@ def _operation(rooms: Rooms, metrics: Metrics) -> Sequence[APIRouter]:
     on = rooms.ground
     return [
         metrics_router(metrics),
-        health_router(on.catalogue, on.residency, rooms.holdings, rooms.cleanup, on.dependencies),
+        health_router(
+            on.catalogue,
+            on.residency,
+            rooms.holdings,
+            rooms.cleanup,
+            on.dependencies,
+            leaving=on.leaving.is_set,
+        ),
         vram_router(on.catalogue, rooms.holdings),
         queue_router(on.catalogue, on.admission),
         standing_router(rooms.settings),
@@ -148,7 +156,7 @@ def _telemetry(rooms: Rooms, pulse: Pulse, watch: Watch) -> Sequence[APIRouter]:
 
     def overview(principal: Principal) -> dict[str, Any]:
         usable = usable_by(principal, on.catalogue)
-        closing = on.residency.closing or watch.stopping.is_set()
+        closing = on.residency.closing or on.leaving.is_set() or watch.stopping.is_set()
         status = overview_of(principal, on.catalogue, rooms.copies, closing=closing)
         queues = {model.id: line_of(model.deployments[0], on.admission) for model in usable}
         return {**status.model_dump(mode="json", exclude_none=True), "queues": queues}

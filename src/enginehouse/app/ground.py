@@ -60,6 +60,7 @@ class Ground(Struct, frozen=True, kw_only=True):
         ollama: what Ollama servers say of their models.
         arrivals: set when a model's files have come.
         changes: the stream of what happens to models.
+        leaving: set when it has been told to stop; requests are still taken for `server.drain_delay`.
         stopping: set when the service begins to stop.
         store: what replicas share, if they do.
         dependencies: who is asked for the health of the whole, by name.
@@ -71,6 +72,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     ollama: OllamaServers
     arrivals: asyncio.Event
     changes: EventStream[Update]
+    leaving: asyncio.Event
     stopping: asyncio.Event
     machine: Machine
     store: RedisStore | None
@@ -102,7 +104,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
     read = partial(enrich, cards=Cards(), locate=artifacts.local, started=started, facts=ollama.facts)
     catalogue = Catalogue(await read(settings))
     async with AsyncExitStack() as stack:
-        arrivals, stopping = asyncio.Event(), asyncio.Event()
+        arrivals, leaving, stopping = asyncio.Event(), asyncio.Event(), asyncio.Event()
         launchers = make_launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
@@ -130,6 +132,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             ollama=ollama,
             arrivals=arrivals,
             changes=changes,
+            leaving=leaving,
             stopping=stopping,
             machine=machine,
             store=store,
@@ -143,7 +146,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             keeper=keeper,
             ledger=ledger,
             cache=cache,
-            dependencies=_dependencies(settings, store, access, vectors),
+            dependencies=_dependencies(settings, store, database, access, vectors),
         )
 
 
@@ -163,10 +166,15 @@ def prices_of(settings: Settings) -> Prices:
 
 
 def _dependencies(
-    settings: Settings, store: RedisStore | None, access: Access, vectors: VectorStore
+    settings: Settings, store: RedisStore | None, database: Database, access: Access, vectors: VectorStore
 ) -> Mapping[str, Ask]:
+    async def answers() -> None:
+        await database.ping()
+
     shared: dict[str, Ask] = {} if store is None else {"redis": store.ping, "limits": access.limits.ask}
-    return {**shared, "qdrant": vectors.ping} if server_url(settings.qdrant) else shared
+    kept: dict[str, Ask] = {} if database.embedded else {"database": answers}
+    found: dict[str, Ask] = {"qdrant": vectors.ping} if server_url(settings.qdrant) else {}
+    return {**kept, **shared, **found}
 
 
 @asynccontextmanager

@@ -32,6 +32,8 @@ class House:
         self.settings = settings
         self.ground = ground
         self.rooms = Rooms(ground, lambda: self.settings)
+        self.leaving = ground.leaving
+        """Set when the service has been told to stop, and is about to."""
         self.stopping = ground.stopping
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import math
 import signal
 import socket
+import time
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
@@ -145,16 +147,29 @@ class Server(uvicorn.Server):
 
     def __init__(self, house: House) -> None:
         super().__init__(_uvicorn_config(house))
-        self._stopping = house.stopping
+        self._house = house
+        self._leaves_at = math.inf
 
     def stop(self) -> None:
-        """First call: accept nothing more and let what runs end. Second: cut it off. Any thread may call it."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+        """First call: say so, serve on for a moment, then accept nothing more and let what runs end.
+
+        Second: cut it off. Any thread may call it.
+        """
+        self.force_exit = self._house.leaving.is_set()
+        self._house.leaving.set()
+        delay = 0.0 if self.force_exit else self._house.settings.server.drain_delay
+        if delay:
+            log.info("draining", seconds=delay)
+        self._leaves_at = time.monotonic() + delay
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether it is time to go."""
+        self.should_exit = self.should_exit or time.monotonic() >= self._leaves_at
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Endless streams end at once, requests within their time."""
-        self._stopping.set()
+        self._house.stopping.set()
         await super().shutdown(sockets)
         await self._cut_off()
 

@@ -64,7 +64,7 @@ def hosted(settings: Settings, environ: Mapping[str, str]) -> Generator[Hosted]:
 def private(settings: Settings, key: str) -> Settings:
     """The settings on a free loopback port, open to who has the key and to nobody else."""
     server = settings.server.model_copy(
-        update={"host": "127.0.0.1", "port": 0, "shutdown_timeout": STOP_SECONDS},
+        update={"host": "127.0.0.1", "port": 0, "drain_delay": 0.0, "shutdown_timeout": STOP_SECONDS},
     )
     auth = AuthSettings(api_keys=(SecretStr(key),), key_secret=settings.auth.key_secret)
     return settings.model_copy(update={"server": server, "auth": auth})
