@@ -1,7 +1,7 @@
 """A tiny load balancer: asks every replica whether it is ready, and sends each request to the next one that is.
 
-It keeps connections, as real ones do, and repeats nothing: what a replica does wrong, the caller sees. Only a request
-for which no connection could be made goes to another one.
+It keeps connections, as real ones do, and repeats nothing: what a replica does wrong, the caller sees. Only a
+request for which no connection could be made goes to another one.
 """
 
 import asyncio
@@ -57,7 +57,9 @@ class Balancer:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         for url in self._in_turn():
             try:
-                answer = await self._client.request(request.method, url + request.path_qs, data=body, headers=headers)
+                answer = await self._client.request(
+                    request.method, url + request.path_qs, data=body, headers=headers
+                )
             except aiohttp.ClientConnectorError:
                 self.ready.discard(url)
                 continue

@@ -146,7 +146,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             keeper=keeper,
             ledger=ledger,
             cache=cache,
-            dependencies=_dependencies(settings, store, database, access, vectors),
+            dependencies=_dependencies(settings, store, database, ledger, access, vectors),
         )
 
 
@@ -166,13 +166,20 @@ def prices_of(settings: Settings) -> Prices:
 
 
 def _dependencies(
-    settings: Settings, store: RedisStore | None, database: Database, access: Access, vectors: VectorStore
+    settings: Settings,
+    store: RedisStore | None,
+    database: Database,
+    ledger: Ledger,
+    access: Access,
+    vectors: VectorStore,
 ) -> Mapping[str, Ask]:
+    """Those that are elsewhere, and what their being away means here."""
+
     async def answers() -> None:
         await database.ping()
 
     shared: dict[str, Ask] = {} if store is None else {"redis": store.ping, "limits": access.limits.ask}
-    kept: dict[str, Ask] = {} if database.embedded else {"database": answers}
+    kept: dict[str, Ask] = {} if database.embedded else {"database": answers, "ledger": ledger.ask}
     found: dict[str, Ask] = {"qdrant": vectors.ping} if server_url(settings.qdrant) else {}
     return {**kept, **shared, **found}
 

@@ -15,7 +15,7 @@ from enginehouse.core.ledger.prices import Prices, provider_of
 from enginehouse.core.ledger.record import UsageRecord, cleaned, new_id, sane_usage
 from enginehouse.core.ledger.summing import Summing
 from enginehouse.core.ledger.writer import Backlog, Writer
-from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown
+from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown, StoreUnavailable
 from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.phases import Said
 
@@ -322,6 +322,20 @@ class Ledger:
                 f"The database is away and the local spool holds its limit of {self._spool.size} bytes. Bring the "
                 "database back, or raise ledger.spool_max_bytes.",
                 retry_after=5,
+            )
+
+    async def ask(self) -> None:
+        """How recording goes, for `/health`.
+
+        Raises:
+            LedgerUnavailable: nothing can be recorded, and requests are refused.
+            StoreUnavailable: the database is away; the message says what that means.
+        """
+        self.check()
+        stats = self.stats()
+        if stats.status != "healthy":
+            raise StoreUnavailable(
+                f"The database is away: {stats.spooled} usage records wait on the local disk; budgets are unchecked."
             )
 
     @asynccontextmanager
