@@ -335,7 +335,8 @@ class Ledger:
         stats = self.stats()
         if stats.status != "healthy":
             raise StoreUnavailable(
-                f"The database is away: {stats.spooled} usage records wait on the local disk; budgets are unchecked."
+                f"The database is away: {stats.spooled} usage records wait on the local disk, "
+                "and budgets are not checked."
             )
 
     @asynccontextmanager
