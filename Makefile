@@ -68,6 +68,9 @@ bench: setup ## Measure what the gateway adds to a request and write docs/benchm
 	$(BIN)/python -m bench access
 	$(BIN)/python -m bench telemetry
 
+bench-details: setup ## The same with body sizes, shares of the most, cache hits and thousands of open streams (half an hour)
+	$(BIN)/python -m bench --details
+
 bench-peers: setup ## Measure LiteLLM and Portkey side by side with Enginehouse and write docs/peers.md (installs them once)
 	$(BIN)/python -m bench peers
 

@@ -26,7 +26,7 @@ from bench.prototypes import PROTOTYPES
 from bench.recall import recall_costs
 from bench.report import failures, markdown, show
 from bench.run import Plan, Report, run
-from bench.scenarios import SCENARIOS, Scenario
+from bench.scenarios import DETAILS, SATURATION, SCENARIOS, Scenario
 from bench.semantic import semantic_costs
 from bench.shortlist import one_scope
 from bench.sockets import socket_cost
@@ -48,7 +48,9 @@ Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="Length of one me
 Rounds = Annotated[int, typer.Option(min=1, max=50, help="How often everything is measured.")]
 Only = Annotated[
     list[str] | None,
-    typer.Option(help=f"Only this one of {', '.join(s.name for s in SCENARIOS)}; may be given more than once."),
+    typer.Option(
+        help=f"Only this one of {', '.join(s.name for s in (*SCENARIOS, *DETAILS))}; may be given more than once."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON instead of tables.")]
 Output = Annotated[Path | None, typer.Option(help="Write the page to this file.")]
@@ -59,11 +61,17 @@ def gateway(
     context: typer.Context,
     gateway: Annotated[
         list[str] | None,
-        typer.Option(help="enginehouse or prototype:LETTER; may be given more than once. Default: both."),
+        typer.Option(
+            help=f"enginehouse, {FULL} or prototype:LETTER; may be given more than once. "
+            f"Default: both and {YARDSTICK}."
+        ),
     ] = None,
     seconds: Seconds = 2,
     rounds: Rounds = 3,
     scenario: Only = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also what takes longer: shares, body sizes, hits, many open streams.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="The page to write.", show_default="docs/benchmarks.md")] = ROOT
     / "docs"
     / "benchmarks.md",
@@ -71,8 +79,9 @@ def gateway(
 ) -> None:
     """Measure Enginehouse beside the bare prototype and write docs/benchmarks.md."""
     if context.invoked_subcommand is None:
-        names = list(dict.fromkeys(gateway or ["enginehouse", YARDSTICK]))
-        _measure(_plan(names, scenario, seconds, rounds), output, as_json)
+        names = list(dict.fromkeys(gateway or ["enginehouse", FULL, YARDSTICK]))
+        everything = [one.name for one in (*SCENARIOS, *DETAILS)] if details else None
+        _measure(_plan(names, scenario or everything, seconds, rounds), output, as_json)
 
 
 @app.command()
@@ -311,10 +320,14 @@ def _plan(gateways: list[str], only: list[str] | None, seconds: float, rounds: i
 
 
 def _chosen(only: list[str] | None) -> list[Scenario]:
-    known = {scenario.name: scenario for scenario in SCENARIOS}
-    if unknown := set(only or ()) - set(known):
+    """Those that are named, in their own order, and what a share is a part of."""
+    known = {scenario.name: scenario for scenario in (*SCENARIOS, *DETAILS)}
+    wanted = set(only or (scenario.name for scenario in SCENARIOS))
+    if unknown := wanted - set(known):
         raise typer.BadParameter(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    return [known[name] for name in known if only is None or name in only]
+    if any(known[name].share for name in wanted):
+        wanted.add(SATURATION.name)
+    return [known[name] for name in known if name in wanted]
 
 
 def _measure(plan: Plan, output: Path | None, as_json: bool, **page: str) -> None:

@@ -32,6 +32,8 @@ class Neighbours(Struct, frozen=True):
     own: Sample
     direct: Sample
     yardstick: Sample | None
+    idle_rss: int = 0
+    """Bytes of the system before its first request."""
 
     @property
     def is_baseline(self) -> bool:
@@ -62,25 +64,40 @@ def band(values: Sequence[float | None]) -> Band | None:
 
 
 def gather(report: Report, scenario: str, system: str) -> list[Neighbours]:
-    """One system's samples with their neighbours, round by round."""
+    """One system's samples with their neighbours, round by round; none if it did not take part."""
     samples = {(m.system, m.round): m.sample for m in report.measurements if m.scenario == scenario}
+    idle = next((presence.idle_rss for presence in report.presences if presence.system == system), 0)
     return [
-        Neighbours(samples[system, turn], samples[DIRECT, turn], samples.get((YARDSTICK, turn)))
+        Neighbours(samples[system, turn], samples[DIRECT, turn], samples.get((YARDSTICK, turn)), idle)
         for turn in range(report.plan.rounds)
+        if (system, turn) in samples
     ]
 
 
 def figures(scenario: Scenario) -> tuple[Figure, ...]:
     """The columns that make sense for a scenario."""
-    match scenario.stream, scenario.rate is None:
-        case False, True:
-            return _SATURATION
+    match scenario.stream, scenario.paced:
         case False, False:
-            return _LATENCY
-        case True, True:
+            return _SATURATION
+        case False, True:
+            return (Figure("requests/s", _rate, "{:,.0f}"), *_LATENCY) if scenario.share else _LATENCY
+        case True, False:
             return _STREAMS
         case _:
-            return _PACED
+            return (*_PACED, *_crowd(scenario)) if scenario.lasting else _PACED
+
+
+def _crowd(scenario: Scenario) -> tuple[Figure, ...]:
+    """What many open streams cost by being open."""
+    streams = (scenario.rate or 0) * scenario.lasting
+
+    def memory(r: Neighbours) -> float | None:
+        return None if r.is_baseline else (r.own.gateway_rss - r.idle_rss) / streams / 1024
+
+    def core(r: Neighbours) -> float | None:
+        return None if r.is_baseline else 100 * r.own.gateway_cpu / r.own.seconds
+
+    return Figure("KiB/stream", memory, "{:.0f}"), Figure("% of a core", core, "{:.0f}")
 
 
 def is_bench_bound(rounds: Sequence[Neighbours]) -> bool:

@@ -90,7 +90,7 @@ _METHOD = (
 
 
 def _scenario_table(report: Report, scenario: Scenario) -> Table:
-    systems = [DIRECT, *report.plan.gateways]
+    systems = [system for system in (DIRECT, *report.plan.gateways) if scenario.is_for(system)]
     rounds = [gather(report, scenario.name, system) for system in systems]
     filled = [(figure.title, cells) for figure in figures(scenario) if any(cells := _cells(figure, rounds))]
     rows = [list(row) for row in zip(systems, *(cells for _, cells in filled), strict=True)]
@@ -135,7 +135,7 @@ def _peer_tables(report: Report) -> list[Table]:
     """How many times as much as each other gateway ours does, in the same round."""
     ours = [name for name in ("enginehouse", FULL) if name in report.plan.gateways]
     peers = [name for name in PEERS if name in report.plan.gateways]
-    asked = [scenario for scenario in report.plan.scenarios if scenario.rate is None]
+    asked = [scenario for scenario in report.plan.scenarios if not scenario.paced and not scenario.only]
     rows = [
         [f"{own} / {peer}", *(_times(report, scenario, own, peer) for scenario in asked)]
         for own in ours

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,11 +17,11 @@ from msgspec import Struct
 from bench.load import Sample, Work
 from bench.machine import Machine, this_machine
 from bench.processes import ROOT, BenchError, Cores, tied
-from bench.scenarios import Scenario
-from bench.systems import System, standing
+from bench.scenarios import SATURATION, Scenario
+from bench.systems import DIRECT, System, standing
 from bench.weight import resident_bytes
 
-__all__ = ["Measurement", "Plan", "Presence", "Report", "interleaved", "run"]
+__all__ = ["Measurement", "Plan", "Presence", "Report", "interleaved", "most_of", "run"]
 
 _SETTLE = 1.0
 """Seconds of rest before resident memory is read, before and after the load."""
@@ -103,7 +103,7 @@ def interleaved(plan: Plan, systems: Sequence[str]) -> Iterator[tuple[int, Scena
     """The order of a run: the systems side by side for each scenario, the whole again for each round."""
     for turn in range(plan.rounds):
         for scenario in plan.scenarios:
-            for system in systems:
+            for system in filter(scenario.is_for, systems):
                 yield turn, scenario, system
 
 
@@ -111,22 +111,32 @@ def _measured(
     plan: Plan, systems: Sequence[System], cores: Cores, progress: Callable[[str], None]
 ) -> Iterator[Measurement]:
     named = {system.name: system for system in systems}
+    most: dict[str, float] = {}
     for turn, scenario, name in interleaved(plan, list(named)):
         progress(f"round {turn + 1} of {plan.rounds}: {scenario.name}, {name}")
-        sample = _load(_work(scenario, named[name], plan.seconds), cores)
+        rate = None if scenario.share is None else scenario.share * most_of(name, most)
+        sample = _load(_work(scenario, named[name], plan.seconds, rate), cores)
+        if scenario.name == SATURATION.name:
+            most[name] = sample.answers / sample.seconds
         yield Measurement(scenario=scenario.name, system=name, round=turn, sample=sample)
 
 
-def _work(scenario: Scenario, system: System, seconds: float) -> Work:
+def most_of(system: str, most: Mapping[str, float]) -> float:
+    """What a system did when it was asked all it can; the baseline is asked no more than the fastest gateway."""
+    gateways = [done for name, done in most.items() if name != DIRECT]
+    return max(gateways) if system == DIRECT and gateways else most[system]
+
+
+def _work(scenario: Scenario, system: System, seconds: float, rate: float | None) -> Work:
     gateway = system.gateway.pid if system.gateway else None
-    return scenario.work(system.port, gateway, system.upstream.pid, seconds, system.headers)
+    return scenario.work(system.port, gateway, system.upstream.pid, seconds, system.headers, rate)
 
 
 def _load(work: Work, cores: Cores) -> Sample:
     """One measurement in a process of its own."""
     command = tied([sys.executable, "-m", "bench.load"], cores.bench)
     asked = msgspec.json.encode(work)
-    patience = work.seconds + _OVERHEAD
+    patience = work.warmup + work.seconds + work.lasting + _OVERHEAD
     try:
         ended = subprocess.run(
             command,

@@ -6,8 +6,9 @@ from typing import Any
 from msgspec import Struct
 
 from bench.load import Work
+from bench.systems import DIRECT, FULL
 
-__all__ = ["SCENARIOS", "Scenario"]
+__all__ = ["DETAILS", "SATURATION", "SCENARIOS", "Scenario"]
 
 _NUMBER = "%012d"
 _TEXT = "The quick brown fox jumps over the lazy dog. "
@@ -26,14 +27,39 @@ class Scenario(Struct, frozen=True, kw_only=True):
     connections: int = 64
     rate: float | None = None
     """Requests per second, or None for a closed loop."""
+    share: float | None = None
+    """In the place of a rate: part of what the system did in the same round when it was asked all it can."""
+    questions: int | None = None
+    """So many that are asked again and again, for a cache to answer; None when no two are alike."""
+    only: frozenset[str] = frozenset()
+    """The systems for which it makes sense; empty is all."""
+    lasting: float = 0.0
+    """Seconds that a whole answer takes; the window opens when the first ones have ended."""
 
     @property
     def stream(self) -> bool:
         """Whether answers are streams."""
         return self.chunks > 0
 
-    def work(self, port: int, gateway: int | None, upstream: int, seconds: float, headers: dict[str, str]) -> Work:
-        """The load generator's work on one system."""
+    @property
+    def paced(self) -> bool:
+        """Whether requests fall due at a rate."""
+        return self.rate is not None or self.share is not None
+
+    def is_for(self, system: str) -> bool:
+        """Whether it makes sense for this one."""
+        return not self.only or system in self.only
+
+    def work(
+        self,
+        port: int,
+        gateway: int | None,
+        upstream: int,
+        seconds: float,
+        headers: dict[str, str],
+        rate: float | None = None,
+    ) -> Work:
+        """The load generator's work on one system; `rate` is what its share comes to."""
         return Work(
             port=port,
             headers=headers,
@@ -42,9 +68,11 @@ class Scenario(Struct, frozen=True, kw_only=True):
             stream=self.stream,
             chunks=self.chunks,
             connections=self.connections,
-            rate=self.rate,
-            warmup=min(0.5, seconds / 4),
+            questions=self.questions,
+            rate=self.rate if rate is None else rate,
+            warmup=self.lasting + min(0.5, seconds / 4),
             seconds=seconds,
+            lasting=self.lasting,
             gateway=gateway,
             upstream=upstream,
         )
@@ -62,8 +90,11 @@ class Scenario(Struct, frozen=True, kw_only=True):
         return json.dumps(asked)
 
 
+SATURATION = Scenario(name="saturation", title="Whole answers, as many as it can", model="mock")
+"""Shares are parts of what a system does here."""
+
 SCENARIOS = (
-    Scenario(name="saturation", title="Whole answers, as many as it can", model="mock"),
+    SATURATION,
     Scenario(name="latency", title="Whole answers, 200 a second", model="mock", rate=200),
     Scenario(
         name="streams",
@@ -80,3 +111,36 @@ SCENARIOS = (
     ),
 )
 """Short enough to be run at every change, in the order in which they run."""
+
+DETAILS = (
+    Scenario(name="share-30", title="Whole answers, at 30 % of what it can", model="mock", share=0.3),
+    Scenario(name="share-80", title="Whole answers, at 80 % of what it can", model="mock", share=0.8),
+    Scenario(name="body-4k", title="Questions of 4 KiB, as many as it can", model="mock", body_bytes=4096),
+    Scenario(name="body-64k", title="Questions of 64 KiB, as many as it can", model="mock", body_bytes=65_536),
+    Scenario(
+        name="hits",
+        title="A hundred questions again and again, which the cache answers, as many as it can",
+        model="mock",
+        questions=100,
+        only=frozenset({DIRECT, FULL}),
+    ),
+    Scenario(
+        name="crowd-1000",
+        title="A thousand open streams, a chunk per 50 ms",
+        model="mock-c64-i50",
+        chunks=64,
+        connections=1200,
+        rate=310,
+        lasting=3.2,
+    ),
+    Scenario(
+        name="crowd-5000",
+        title="Five thousand open streams, a chunk a second",
+        model="mock-c20-i1000",
+        chunks=20,
+        connections=5500,
+        rate=250,
+        lasting=20,
+    ),
+)
+"""What takes longer; they run after the others of the same round."""

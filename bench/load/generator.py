@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, cycle
 from time import monotonic_ns, time_ns
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ __all__ = ["generate", "requests"]
 _CONNECT = 10.0
 """Seconds within which all connections must stand."""
 _DRAIN = 5.0
-"""Seconds that answers may take after the window's end."""
+"""Seconds that answers may come late after the window's end."""
 
 
 async def generate(work: Work) -> Sample:
@@ -35,15 +35,16 @@ async def generate(work: Work) -> Sample:
         meter.open(monotonic_ns(), work.warmup, work.seconds)
         with loop.running():
             weight = await _weigh(work, meter)
-        await _drained(connections, loop)
+        await _drained(connections, loop, work.lasting + _DRAIN)
         loop.give_up()
     return _sample(work, meter, weight)
 
 
 def requests(work: Work) -> Iterator[bytes]:
-    """The requests of one measurement, whole and without end; each has its own number in its body.
+    """The requests of one measurement, whole and without end; each has a number in its body.
 
-    Numbers go on with the clock, so that they are not those of the measurement before.
+    Unless questions are to come again, no two are alike: numbers go on with the clock, so that they are not those
+    of the measurement before.
     """
     length = len(work.body % 0)
     more = "".join(f"{name}: {value}\r\n" for name, value in work.headers.items()).replace("%", "%%")
@@ -51,6 +52,8 @@ def requests(work: Work) -> Iterator[bytes]:
         f"POST {work.path} HTTP/1.1\r\nhost: 127.0.0.1:{work.port}\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer bench\r\n{more}content-length: {length}\r\n\r\n{work.body}"
     ).encode()
+    if work.questions is not None:
+        return cycle([template % number for number in range(work.questions)])
     return (template % number for number in count(time_ns() // 1000 % 10**11))
 
 
@@ -123,9 +126,9 @@ async def _until(moment: int) -> None:
     await asyncio.sleep(max(moment - monotonic_ns(), 0) / 1e9)
 
 
-async def _drained(connections: set[Connection], loop: Loop) -> None:
+async def _drained(connections: set[Connection], loop: Loop, seconds: float) -> None:
     """Wait for the last answers, but not for ever; asks now and then, since an event would cost every request."""
-    deadline = monotonic_ns() + _DRAIN * 1e9
+    deadline = monotonic_ns() + seconds * 1e9
     while (loop.waiting or any(c.busy for c in connections)) and monotonic_ns() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 

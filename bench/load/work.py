@@ -18,7 +18,9 @@ class Work(Struct, frozen=True, kw_only=True):
     port: int
     path: str
     body: str
-    """A `%` template with one integer, the request's number: no two bodies are alike, no cache can answer."""
+    """A `%` template with one integer, the request's number."""
+    questions: int | None = None
+    """So many different bodies, again and again; None when no two are alike and no cache can answer."""
     headers: dict[str, str] = {}
     """Beside those of every request; the key is `bench`."""
     stream: bool
@@ -31,6 +33,8 @@ class Work(Struct, frozen=True, kw_only=True):
     """Seconds before the measured window."""
     seconds: float
     """Length of the measured window."""
+    lasting: float = 0.0
+    """Seconds that a whole answer takes by itself."""
     gateway: int | None
     """Process whose tree is weighed during the window; None when there is no gateway."""
     upstream: int

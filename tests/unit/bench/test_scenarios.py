@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from bench.load.generator import requests
 from bench.mock import Manner
-from bench.scenarios import SCENARIOS, Scenario
+from bench.run import most_of
+from bench.scenarios import DETAILS, SCENARIOS, Scenario
 
-each = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+each = pytest.mark.parametrize("scenario", [*SCENARIOS, *DETAILS], ids=lambda scenario: scenario.name)
 
 
 @each
@@ -42,3 +43,22 @@ def test_requests_differ_and_say_their_length():
     assert f"content-length: {len(body)}".encode() in head
     assert b"x-100: 5%\r\n" in head
     assert len(body) == SCENARIOS[0].body_bytes
+
+
+def test_questions_come_again_where_a_cache_shall_answer():
+    work = Scenario(name="", title="", model="mock", questions=3).work(9000, None, 1, 1, {})
+    asked = list(islice(requests(work), 7))
+    assert asked[0] == asked[3] == asked[6]
+    assert len(set(asked)) == 3
+
+
+def test_a_long_answer_is_waited_for_before_the_window_and_after_it():
+    work = Scenario(name="", title="", model="mock", chunks=4, rate=10, lasting=3).work(9000, None, 1, 2, {})
+    assert (work.warmup, work.lasting) == (3.5, 3)
+
+
+def test_a_share_is_of_what_the_system_did_and_the_baseline_keeps_the_fastest_company():
+    most = {"direct": 50_000.0, "enginehouse": 2000.0, "prototype:a": 3000.0}
+    assert [most_of(system, most) for system in most] == [3000.0, 2000.0, 3000.0]
+    work = Scenario(name="", title="", model="mock", share=0.3).work(9000, None, 1, 1, {}, rate=600.0)
+    assert work.rate == 600.0
