@@ -209,7 +209,9 @@ def bench_command(
 @app.command("doctor")
 def doctor_command(
     file: Config = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the network.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nothing of the network: no store, no server.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what is there, what is missing, and how to get it; exit code 1 if something needed is missing."""

@@ -14,6 +14,8 @@ from enginehouse.cli.doctor import setup
 from enginehouse.cli.doctor.finding import Finding, Status, worst
 from enginehouse.cli.doctor.machine import look_at_machine
 from enginehouse.cli.doctor.packages import look_at_packages
+from enginehouse.cli.doctor.servers import look_at_servers
+from enginehouse.cli.doctor.stores import look_at_stores, together
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import SettingsError
 from enginehouse.settings import Settings, current_environ, load, locate
@@ -54,8 +56,12 @@ def findings(config: Path | None, environ: Mapping[str, str], *, offline: bool) 
         yield from setup.model_files(model, local, cards.read)
     yield setup.port(settings.server)
     if offline:
-        yield Finding("package index", Status.OK, "not asked (--offline)")
+        yield together(settings)
+        for name in ("stores", "servers", "package index"):
+            yield Finding(name, Status.OK, "not asked (--offline)")
     else:
+        yield from look_at_stores(settings)
+        yield from look_at_servers(models)
         yield setup.index(settings.sources.pypi_index, needed=setup.needs_index(models, local))
 
 
