@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from enginehouse.cli.doctor.finding import Finding, Status
 from enginehouse.engines import anthropic, openai
-from enginehouse.engines.base import Lists
 from enginehouse.engines.ollama import server_of
 from enginehouse.errors import EnginehouseError, UpstreamRefused
 from enginehouse.settings.secrecy import without_passwords
@@ -58,7 +57,7 @@ async def _models(place: Deployment) -> Sequence[str] | None:
     if connect is None:
         return None
     async with connect(place, PATIENCE) as server:
-        return await server.models() if isinstance(server, Lists) else None
+        return await server.models()
 
 
 def judge_server(
