@@ -41,8 +41,7 @@ class Histogram:
             duration = 0
         if duration > self._max:
             self._max = duration
-        shift = duration.bit_length() - _BITS
-        bucket = duration if shift <= 0 else (shift << _HALF) + (duration >> shift)
+        bucket = _bucket(duration)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
         self._total += duration
         self.count += 1
@@ -55,6 +54,11 @@ class Histogram:
             if rank <= 0:
                 return min(_middle(bucket), self._max)
         return 0
+
+    def within(self, duration: int) -> int:
+        """How many were no longer than this, in nanoseconds; the bucket that it falls into counts as a whole."""
+        last = _bucket(duration)
+        return sum(count for bucket, count in self._buckets.items() if bucket <= last)
 
     def spread(self) -> Spread | None:
         """The distribution in milliseconds, or None when nothing was recorded."""
@@ -69,6 +73,11 @@ class Histogram:
             p999=self.percentile(0.999) / 1e6,
             max=self._max / 1e6,
         )
+
+
+def _bucket(duration: int) -> int:
+    shift = duration.bit_length() - _BITS
+    return duration if shift <= 0 else (shift << _HALF) + (duration >> shift)
 
 
 def _middle(bucket: int) -> int:

@@ -34,6 +34,8 @@ class Request(Struct, gc=False):
     priority: Priority
     length: float
     """Its answer's length as a multiple of the model's mean."""
+    cold: bool = False
+    """Whether its model was not in memory when it came."""
 
 
 class Loss(Struct, frozen=True):
