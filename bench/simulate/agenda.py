@@ -23,10 +23,10 @@ class Agenda:
         """Something to do in so many seconds."""
         self.at(self.now + seconds, call)
 
-    def run(self, until: float) -> Iterator[float]:
-        """Do everything in order, and tell the time about once in a simulated minute."""
+    def run(self) -> Iterator[float]:
+        """Do everything in order until nothing is left to do, and tell the time about once in a simulated minute."""
         told = self.now
-        while self._heap and self._heap[0][0] <= until:
+        while self._heap:
             self.now, _, call = heapq.heappop(self._heap)
             call()
             if self.now >= told + 60:

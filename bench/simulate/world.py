@@ -1,14 +1,17 @@
 """What there is: nodes with their memory, models with their sizes and times, drawn from stated distributions."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from enginehouse.engines.metadata import Weight
+from enginehouse.residency.fleet import Node
+from enginehouse.residency.memory import capacity_of
+from enginehouse.settings.schema import ResidencySettings
 from enginehouse.types import Deployment, EngineName, Kind
 
-__all__ = ["GIB", "Machine", "Scenario", "Ware", "chance", "machines", "wares"]
+__all__ = ["GIB", "Scenario", "Ware", "chance", "nodes", "wares"]
 
 GIB = 1024**3
 
@@ -52,15 +55,6 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """Seconds after which whoever still waits has no use for an answer: what is begun later is no goodput."""
 
 
-class Machine(Struct, frozen=True):
-    """A node's memory, in bytes."""
-
-    id: str
-    ram: int
-    gpus: Mapping[int, int]
-    """By index."""
-
-
 class Ware(Struct, frozen=True):
     """A model and what it takes; all its copies are alike."""
 
@@ -76,15 +70,16 @@ def chance(seed: int, subject: str) -> random.Random:
     return random.Random(f"{seed}/{subject}")
 
 
-def machines(scenario: Scenario) -> list[Machine]:
-    """The nodes, of all kinds in their shares, shuffled."""
-    found: list[Machine] = []
-    for share, ram, gpus in _MACHINES:
-        for _ in range(max(round(share * scenario.nodes), 1) if len(found) < scenario.nodes else 0):
-            own = {index: size * GIB for index, size in enumerate(gpus)}
-            found.append(Machine(f"n{len(found):04}", ram * GIB, own))
-    chance(scenario.seed, "machines").shuffle(found)
-    return found[: scenario.nodes]
+def nodes(scenario: Scenario, settings: ResidencySettings) -> list[Node]:
+    """The nodes, of all kinds in their shares, shuffled; of each the models may take what the settings allow."""
+    kinds = [kind for kind in _MACHINES for _ in range(max(round(kind[0] * scenario.nodes), 1))]
+    chance(scenario.seed, "nodes").shuffle(kinds)
+    return [_node(number, ram, gpus, settings) for number, (_, ram, gpus) in enumerate(kinds[: scenario.nodes])]
+
+
+def _node(number: int, ram: int, gpus: Sequence[int], settings: ResidencySettings) -> Node:
+    own = {index: size * GIB for index, size in enumerate(gpus)}
+    return Node(id=f"n{number:04}", capacity=capacity_of(settings, ram * GIB, own), gpus=own)
 
 
 def wares(scenario: Scenario) -> list[Ware]:
