@@ -116,7 +116,9 @@ class Tally:
             waits=_percentiles(self._waits),
             cold=_percentiles(self._cold),
             cold_share=round(self._cold.count / max(self._waits.count, 1), 5),
-            begun_within={f"{limit:g}": round(self._waits.within(round(limit * 1e9)) / total, 5) for limit in _SHORT},
+            begun_within={
+                f"{limit:g}": round(self._waits.within(round(limit * 1e9)) / total, 5) for limit in _SHORT
+            },
             loads=self.events["loads"],
             loading_seconds=round(self.loading_seconds, 1),
             evictions=self.events["evicted"],
