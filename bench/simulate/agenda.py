@@ -24,7 +24,7 @@ class Agenda:
         self.at(self.now + seconds, call)
 
     def run(self) -> Iterator[float]:
-        """Do everything in order until nothing is left to do, and tell the time about once in a simulated minute."""
+        """Do everything in order until nothing is left to do, and tell the time about once a simulated minute."""
         told = self.now
         while self._heap:
             self.now, _, call = heapq.heappop(self._heap)

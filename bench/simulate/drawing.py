@@ -49,9 +49,9 @@ def drawn(chart: Chart) -> str:
     """The chart as one SVG document."""
     across = _scale(chart.x, _LEFT, _WIDTH - _RIGHT)
     up = _scale(chart.y, _HEIGHT - _BOTTOM, _TOP)
+    font = f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {font}>',
         f"<title>{escape(chart.title)}</title>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
         _text(_LEFT, 24, chart.title, size=15, weight=600),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 
 from msgspec import Struct
 
@@ -17,7 +18,9 @@ __all__ = ["Copy", "Ground"]
 _UNLOAD_SECONDS = 0.5
 """From the end of its last request until an engine's memory is free."""
 _REVIEW_SECONDS = 1.0
-"""Between two looks at those who wait for room, the eldest first."""
+"""Between two looks at those who wait for room."""
+_REVIEWED = 32
+"""How many of them, the eldest first, are looked at."""
 
 _OFF, _LOADING, _READY, _DRAINING = (
     ResidentState.OFF,
@@ -239,7 +242,7 @@ class Ground:
 
     def _review(self) -> None:
         self._reviewed = False
-        for name, copy in list(self._waiting.items()):
+        for name, copy in list(islice(self._waiting.items(), _REVIEWED)):
             if self._place(copy):
                 del self._waiting[name]
         self._watch()

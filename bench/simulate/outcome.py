@@ -16,17 +16,19 @@ answer; the line was full."""
 
 _BUCKET = 15.0
 """Seconds that one point in time stands for."""
+_MARKED = ("asked", "begun", "gone", "loads", "evicted", "lost")
 _WAITS = (0.5, 0.9, 0.95, 0.99, 0.999)
-_SHORT = (0.1, 1.0, 10.0, 30.0)
+_LIMITS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+"""Seconds."""
 
 
-class Moment(Struct, frozen=True, kw_only=True):
-    """What happened in 15 seconds."""
+class Moment(Struct, frozen=True, array_like=True):
+    """What happened in so many seconds, the length of which is `Outcome.moment_seconds`."""
 
-    at: float
     asked: int
-    answered: int
-    """By when they were begun."""
+    waiting: int
+    """Who stood in a line at its end."""
+    loads: int
     evicted: int
     lost: int
     """Nodes."""
@@ -56,7 +58,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
     expired: int
     """Models that left because nobody asked for them."""
     decisions: int
-    moments: tuple[Moment, ...] = ()
+    """Questions where something shall be placed, those without an answer among them."""
+    moment_seconds: float
+    moments: tuple[Moment, ...]
+    """From the begin, the warm-up too."""
 
 
 class Tally:
@@ -69,7 +74,7 @@ class Tally:
         self.loading_seconds = 0.0
         self._waits = Histogram()
         self._cold = Histogram()
-        self._moments: dict[str, Counter[int]] = {name: Counter() for name in ("asked", "begun", "evicted", "lost")}
+        self._moments: dict[str, Counter[int]] = {name: Counter() for name in _MARKED}
 
     def asked(self, at: float) -> None:
         """Somebody came."""
@@ -84,6 +89,11 @@ class Tally:
             if cold:
                 self._cold.record(duration)
 
+    def gone(self, asked_at: float, at: float, end: End) -> None:
+        """Somebody goes without an answer having begun."""
+        self._mark("gone", at)
+        self.ended(asked_at, end)
+
     def ended(self, asked_at: float, end: End) -> None:
         """Somebody goes."""
         if asked_at >= self._scenario.warm_up:
@@ -93,7 +103,7 @@ class Tally:
         """Something else: `loads`, `evicted`, `expired`, `decisions` or `lost`."""
         if at >= self._scenario.warm_up:
             self.events[what] += times
-        if what in self._moments:
+        if what in _MARKED:
             self._mark(what, at, times)
 
     def loaded(self, at: float, seconds: float) -> None:
@@ -117,13 +127,14 @@ class Tally:
             cold=_percentiles(self._cold),
             cold_share=round(self._cold.count / max(self._waits.count, 1), 5),
             begun_within={
-                f"{limit:g}": round(self._waits.within(round(limit * 1e9)) / total, 5) for limit in _SHORT
+                f"{limit:g}": round(self._waits.within(round(limit * 1e9)) / total, 5) for limit in _LIMITS
             },
             loads=self.events["loads"],
             loading_seconds=round(self.loading_seconds, 1),
             evictions=self.events["evicted"],
             expired=self.events["expired"],
             decisions=self.events["decisions"],
+            moment_seconds=_BUCKET,
             moments=self._timeline(),
         )
 
@@ -131,12 +142,12 @@ class Tally:
         self._moments[what][int(at / _BUCKET)] += times
 
     def _timeline(self) -> tuple[Moment, ...]:
-        count = int(self._scenario.seconds / _BUCKET)
-        asked, begun, evicted, lost = (self._moments[name] for name in ("asked", "begun", "evicted", "lost"))
-        return tuple(
-            Moment(at=n * _BUCKET, asked=asked[n], answered=begun[n], evicted=evicted[n], lost=lost[n])
-            for n in range(count)
-        )
+        waiting, found = 0, list[Moment]()
+        for n in range(int(self._scenario.seconds / _BUCKET)):
+            asked, begun, gone, loads, evicted, lost = (self._moments[name][n] for name in _MARKED)
+            waiting += asked - begun - gone
+            found.append(Moment(asked, waiting, loads, evicted, lost))
+        return tuple(found)
 
 
 def _percentiles(waits: Histogram) -> dict[str, float]:

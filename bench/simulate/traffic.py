@@ -93,7 +93,7 @@ class _Traffic:
         desk = self._desk(request.ware)
         self.tally.asked(request.at)
         if len(desk.line) >= self._admission.max_queue_size:
-            self.tally.ended(request.at, "refused")
+            self.tally.gone(request.at, request.at, "refused")
             return
         request.cold = _READY not in desk.states
         desk.waiting[number] = request
@@ -106,7 +106,7 @@ class _Traffic:
     def _gave_up(self, desk: _Desk, number: int) -> None:
         if (request := desk.waiting.pop(number, None)) is not None:
             desk.line.leave(number)
-            self.tally.ended(request.at, "left")
+            self.tally.gone(request.at, self._agenda.now, "left")
 
     def _answered(self, desk: _Desk, copy: Copy, number: int) -> None:
         request = self._running.get(copy, {}).pop(number, None)

@@ -15,7 +15,7 @@ __all__ = ["GIB", "Scenario", "Ware", "chance", "nodes", "wares"]
 
 GIB = 1024**3
 
-_MACHINES = ((0.80, 64, (24,)), (0.18, 256, (48, 48)), (0.02, 1024, (80,) * 8))
+_MACHINES = ((0.70, 64, (24,)), (0.25, 256, (48, 48)), (0.05, 1024, (80,) * 8))
 """Share of the nodes, GiB of main memory, GiB of each GPU."""
 
 _SIZES = ((0.5, 0.15), (1.5, 0.15), (3, 0.20), (8, 0.30), (14, 0.10), (32, 0.07), (70, 0.03))
@@ -32,13 +32,13 @@ class Scenario(Struct, frozen=True, kw_only=True):
     seed: int = 1
     nodes: int = 1000
     models: int = 10_000
-    seconds: float = 1800.0
+    seconds: float = 900.0
     """How long requests come."""
-    warm_up: float = 600.0
+    warm_up: float = 300.0
     """So many of them are not counted: everybody's memory is empty at first."""
-    rate: float = 0.4
+    rate: float = 0.3
     """Requests a second for each node."""
-    skew: float = 0.9
+    skew: float = 1.1
     """Zipf's exponent: the model of rank r is asked for in proportion to r^-skew."""
     burst_every: float = 20.0
     """Seconds between two bursts, in the mean, for each 1,000 nodes."""
