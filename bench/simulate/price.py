@@ -36,7 +36,7 @@ class Price(Struct, frozen=True, kw_only=True):
 def prices(seed: int, sizes: Sequence[int]) -> Iterator[Price]:
     """Each size in turn."""
     for size in sizes:
-        yield _price(Scenario(seed=seed, nodes=size, models=size * 60))
+        yield _price(Scenario(seed=seed, nodes=size, models=size * 60 + 1000))
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float:

@@ -59,3 +59,10 @@ def test_nothing_recorded_has_no_spread():
 
 def test_a_negative_duration_counts_as_zero():
     assert filled([-5]).percentile(1) == 0
+
+
+def test_how_many_were_no_longer_than_this():
+    histogram = Histogram()
+    for value in (0, 1000, 1001, 5_000_000, 9_000_000_000):
+        histogram.record(value)
+    assert [histogram.within(limit) for limit in (0, 1000, 6_000_000, 10**12)] == [1, 2, 4, 5]
