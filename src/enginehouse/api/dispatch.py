@@ -4,8 +4,7 @@ Here every request gets its id, its principal and its body limit, whichever way 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from enginehouse.api.refusals import refusal
 from enginehouse.api.wire import Exchange, Message, Receive, Scope, Send, come_again, read_request_id
 from enginehouse.core.audit import Audit
 from enginehouse.core.identity import ANONYMOUS, check_origin, check_page
-from enginehouse.core.limits import Grant, Limits
+from enginehouse.core.limits import NO_BOUNDS, Grant, Limits
 from enginehouse.core.traces import Traces
 from enginehouse.errors import (
     EnginehouseError,
@@ -124,80 +123,93 @@ class FrontDoor:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = read_request_id(scope["headers"])
-        headers = common_headers(request_id)
-        if self._leaving():
-            headers.append((b"connection", b"close"))
-        send = tagged(send, headers)
-        exchange = self._exchange(scope, receive, send, request_id)
         REQUEST.set(request_id)
-        with self._watched(exchange):
-            async with AsyncExitStack() as stack:
-                try:
-                    with exchange.timings.phase("identity"):
-                        exchange.principal = await self._principal(scope)
-                    with exchange.timings.phase("limits"):
-                        grant = await stack.enter_async_context(self._admitted(exchange.principal, scope))
-                except EnginehouseError as error:
-                    await self._refuse(exchange, send, error)
-                    return
-                headers += grant.headers
-                exchange.grant = grant
-                await self._route(exchange, receive, send)
+        exchange = self._exchange(scope, receive, send, request_id)
+        handler = self._hot.get(scope["path"])
+        if handler is not None and scope["method"] == "POST":
+            await self._serve_hot(exchange, handler)
+        else:
+            await self._serve_usual(exchange, receive, tagged(send, exchange.standing))
 
-    @contextmanager
-    def _watched(self, exchange: Exchange) -> Generator[None]:
-        """Telemetry follows requests to models, from here to their end."""
-        path, timings = exchange.scope["path"], exchange.timings
-        if path not in self._hot or exchange.scope["method"] != "POST":
-            yield
-            return
+    async def _serve_hot(self, exchange: Exchange, handler: Handler) -> None:
+        """A request to a model: telemetry follows it from here to its end, and its caller's limits count it."""
         parent, state = exchange.header(b"traceparent"), exchange.header(b"tracestate")
-        way = self._traces.arrived(timings, exchange.request_id, path, exchange.began, parent, state)
+        path = exchange.scope["path"]
+        way = self._traces.arrived(exchange.timings, exchange.request_id, path, exchange.began, parent, state)
         try:
-            yield
+            try:
+                grant = await self._let_in(exchange)
+            except EnginehouseError as error:
+                await self._refuse(exchange, handler, error)
+                return
+            try:
+                await handler(exchange)
+            finally:
+                await grant.settle()
         finally:
             self._traces.left(way, exchange.principal, exchange.status, exchange.error)
 
-    def _admitted(self, principal: Principal, scope: Scope) -> AbstractAsyncContextManager[Grant]:
-        """What the request is given of its caller's limits, while the context lasts."""
+    async def _serve_usual(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        """A route of the framework, or none."""
+        try:
+            grant = await self._let_in(exchange)
+        except EnginehouseError as error:
+            await _refuse(_timed(send), error, exchange.scope)
+            return
+        try:
+            await self._route(exchange, receive, send)
+        finally:
+            await grant.settle()
+
+    async def _let_in(self, exchange: Exchange) -> Grant:
+        """Who is calling, and what the request is given of its caller's limits.
+
+        Raises:
+            EnginehouseError: nobody comes in like this.
+        """
+        scope = exchange.scope
+        with exchange.timings.phase("identity"):
+            exchange.principal = await self._principal(scope)
+        with exchange.timings.phase("limits"):
+            grant = exchange.grant = await self._granted(exchange.principal, scope)
+        exchange.standing += grant.headers
+        return grant
+
+    async def _granted(self, principal: Principal, scope: Scope) -> Grant:
         if self._limits is None or scope["method"] != "POST" or not self._limits.covers(scope["path"]):
-            return nullcontext(Grant("", (), None))
-        return self._limits.admit(principal, scope["path"])
+            return Grant("", NO_BOUNDS, None)
+        return await self._limits.grant(principal, scope["path"])
 
     async def _route(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         scope = exchange.scope
-        handler = self._hot.get(scope["path"])
-        if handler is None:
-            state = {
-                "principal": exchange.principal,
-                "request_id": exchange.request_id,
-                "grant": exchange.grant,
-            }
-            await self._serve_rest(scope, receive, _timed(send), state)
-        elif scope["method"] != "POST":
+        if scope["path"] in self._hot:
             await _refuse_method(_timed(send), scope)
-        else:
-            await handler(exchange)
+            return
+        state = {"principal": exchange.principal, "request_id": exchange.request_id, "grant": exchange.grant}
+        await self._serve_rest(scope, receive, _timed(send), state)
 
     def _exchange(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> Exchange:
+        standing = common_headers(request_id)
+        if self._leaving():
+            standing.append((b"connection", b"close"))
         return Exchange(
             scope,
             receive,
             send,
             request_id=request_id,
+            standing=standing,
             principal=ANONYMOUS,
             ping_interval=self._server.ping_interval,
             max_body=self._server.max_body_bytes,
         )
 
-    async def _refuse(self, exchange: Exchange, send: Send, error: EnginehouseError) -> None:
+    async def _refuse(self, exchange: Exchange, handler: Handler, error: EnginehouseError) -> None:
         """Nobody comes in; said in the dialect of the route that was asked."""
-        face = self._hot.get(exchange.scope["path"])
-        if isinstance(face, Face):
+        if isinstance(handler, Face):
             exchange.headers = _reasons(error)
-            await face.refuse(exchange, error)
+            await handler.refuse(exchange, error)
         else:
-            await _refuse(_timed(send), error, exchange.scope)
+            await _refuse(_timed(tagged(exchange.send, exchange.standing)), error, exchange.scope)
 
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, state: dict[str, Any]) -> None:
         """A route of the framework; what it manages is noted, however it ends."""

@@ -6,7 +6,6 @@ face does not know which.
 
 import time
 from collections.abc import Callable
-from secrets import token_hex
 
 from msgspec import Struct, structs
 
@@ -17,6 +16,7 @@ from enginehouse.dialects.base import Asked, Codec, Head
 from enginehouse.errors import EnginehouseError
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect, Generation
+from enginehouse.types.ids import random_hex
 
 __all__ = ["GenerationFace", "Peeked", "head_of"]
 
@@ -122,4 +122,4 @@ def _peeked(asked: Asked) -> Peeked:
 
 def head_of(model: str, *, wants_usage: bool = True, generation: Generation | None = None) -> Head:
     """A fresh answer's head."""
-    return Head(id=token_hex(16), model=model, created=time.time(), wants_usage=wants_usage, generation=generation)
+    return Head(id=random_hex(), model=model, created=time.time(), wants_usage=wants_usage, generation=generation)

@@ -5,9 +5,8 @@ Hot routes are plain ASGI functions over an `Exchange`; nothing here knows a dia
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
-from secrets import token_hex
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from enginehouse import errors
 from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
+from enginehouse.types.ids import random_hex
 
 __all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "come_again", "read_request_id", "status_of"]
 
@@ -85,13 +85,20 @@ def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
             text = value.decode("latin-1")
             if 0 < len(text) <= _MAX_REQUEST_ID and text.isascii() and text.isprintable():
                 return text
-    return token_hex(16)
+    return random_hex()
+
+
+@lru_cache(1024)
+def _quoted(model: str) -> bytes:
+    """A model's name as a header can hold it."""
+    return quote(model, safe="/:@.").encode()
 
 
 class Exchange:
     """One HTTP request and its answer.
 
     Args:
+        standing: headers of the answer, whatever it is.
         principal: who is calling, as far as that is known yet.
         ping_interval: seconds of silence after which a stream gets a comment.
         max_body: most bytes of a body that are read.
@@ -104,12 +111,16 @@ class Exchange:
         send: Send,
         *,
         request_id: str,
+        standing: RawHeaders,
         principal: Principal,
         ping_interval: float,
         max_body: int,
     ) -> None:
         self.scope = scope
+        self.send = send
         self.request_id = request_id
+        self.standing = standing
+        """Headers of the answer, whatever it is."""
         self.principal = principal
         self.grant: Grant | None = None
         """What it was given of its caller's limits; tell it what was spent."""
@@ -124,8 +135,8 @@ class Exchange:
         """What went wrong, if something did."""
         self.started = False
         """Whether the status line has gone out: from then on errors speak the stream's own language."""
+        self._said: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self._receive = receive
-        self._send = send
         self._ping_interval = ping_interval
         self._max_body = max_body
         self.clock = asyncio.get_running_loop().time
@@ -136,11 +147,9 @@ class Exchange:
         self._streams = False
 
     def header(self, name: bytes) -> str | None:
-        """A request header, or None; `name` in lower case."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return str(value.decode("latin-1"))
-        return None
+        """A request header, or None; `name` in lower case. Of one that comes twice, the first."""
+        value = self._said.get(name)
+        return None if value is None else value.decode("latin-1")
 
     def priority(self) -> Priority:
         """What `X-Request-Priority` says, normal without it.
@@ -207,48 +216,33 @@ class Exchange:
             return
         self.started, self.status = True, status
         head = [*headers, (b"content-length", str(len(body)).encode()), *self._own_headers()]
-        await self._send({"type": "http.response.start", "status": status, "headers": head})
-        await self._send({"type": "http.response.body", "body": body})
+        await self.send({"type": "http.response.start", "status": status, "headers": head})
+        await self.send({"type": "http.response.body", "body": body})
 
     async def write(self, frames: bytes) -> None:
         """Whole frames of an event stream; the first write sends the headers."""
         if not self.started:
             self.started, self.status = True, 200
             head = [(b"content-type", self.media_type.encode()), *_STREAM, *self._own_headers()]
-            await self._send({"type": "http.response.start", "status": 200, "headers": head})
+            await self.send({"type": "http.response.start", "status": 200, "headers": head})
         self._last_write = self.clock()
-        await self._send({"type": "http.response.body", "body": frames, "more_body": True})
+        await self.send({"type": "http.response.body", "body": frames, "more_body": True})
 
     async def finish(self) -> None:
         """The end of a stream."""
-        await self._send({"type": "http.response.body", "body": b""})
+        await self.send({"type": "http.response.body", "body": b""})
 
-    @asynccontextmanager
-    async def attended(self, *, streams: bool) -> AsyncGenerator[None]:
+    def attended(self, *, streams: bool) -> "Attended":
         """While this is open, a caller who leaves cancels what is inside, and a silent stream is pinged.
-
-        uvicorn tells of a disconnect only to who asks `receive()`, so one small task asks it all the time.
 
         Raises:
             CallerGone: the caller left.
         """
         self._streams = streams
-        worker = asyncio.current_task()
-        assert worker is not None
-        # Owned here and ended below; a TaskGroup would wrap every error of a request into a group.
-        watch = asyncio.get_running_loop().create_task(self._attend(worker), name="caller")
-        try:
-            yield
-            if worker.cancelling():
-                await asyncio.sleep(0)  # the caller left in this very tick: let the cancel arrive here
-        except asyncio.CancelledError:
-            if watch.done() and not watch.cancelled() and worker.uncancel() == 0:
-                raise CallerGone("The caller went away.") from None
-            raise
-        finally:
-            watch.cancel()
+        return Attended(self)
 
-    async def _attend(self, worker: "asyncio.Task[Any]") -> None:
+    async def attend(self, worker: "asyncio.Task[Any]") -> None:
+        """Wait for the caller to leave, and cancel who works for it then; ping it meanwhile."""
         while True:
             try:
                 async with asyncio.timeout(self._ping_interval):
@@ -282,33 +276,67 @@ class Exchange:
         timings = self.timings
         told: RawHeaders = [(b"x-enginehouse-cache", timings.cache.encode())]
         if timings.model is not None:
-            told.append((b"x-enginehouse-model", quote(timings.model, safe="/:@.").encode()))
+            told.append((b"x-enginehouse-model", _quoted(timings.model)))
         if timings.guard is not None:
             told.append((b"x-enginehouse-guard", timings.guard.encode("ascii", "replace")))
         if timings.age is not None:
             told.append((b"age", str(int(timings.age)).encode()))
-        return [*told, *self.headers, (b"server-timing", self._server_timing())]
+        told += self.headers
+        told.append((b"server-timing", self._server_timing()))
+        return told + self.standing
 
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""
         phases = self.timings
-        total = self.clock() - self.began
-        engine = phases.upstream if phases.upstream is not None else phases.ttft or 0.0
-        own = total - (phases.queue or 0.0) - (phases.load or 0.0) - engine
-        known = [
-            (name, seconds)
-            for name, seconds in (
-                ("queue", phases.queue),
-                ("load", phases.load),
-                ("ttft", phases.ttft),
-                ("upstream", phases.upstream),
-                ("gateway", max(own, 0.0)),
-            )
-            if seconds is not None
-        ]
-        return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in known).encode()
+        queue, load, ttft, upstream = phases.queue, phases.load, phases.ttft, phases.upstream
+        engine = upstream if upstream is not None else ttft or 0.0
+        own = self.clock() - self.began - (queue or 0.0) - (load or 0.0) - engine
+        told = ""
+        if queue is not None:
+            told = f"queue;dur={queue * 1000:.2f}, "
+        if load is not None:
+            told += f"load;dur={load * 1000:.2f}, "
+        if ttft is not None:
+            told += f"ttft;dur={ttft * 1000:.2f}, "
+        if upstream is not None:
+            told += f"upstream;dur={upstream * 1000:.2f}, "
+        return f"{told}gateway;dur={max(own, 0.0) * 1000:.2f}".encode()
 
     def _too_large(self) -> RequestTooLarge:
         return RequestTooLarge(
             f"The body is larger than {self._max_body} bytes. Send less, or raise server.max_body_bytes."
         )
+
+
+class Attended:
+    """A caller whose leaving is noticed, as a context; from `Exchange.attended`.
+
+    uvicorn tells of a disconnect only to who asks `receive()`, so one small task asks it all the time.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def __aenter__(self) -> None:
+        worker = asyncio.current_task()
+        assert worker is not None
+        self._worker = worker
+        # Owned here and ended below; a TaskGroup would wrap every error of a request into a group.
+        self._watch = asyncio.get_running_loop().create_task(self._exchange.attend(worker), name="caller")
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None and self._worker.cancelling():
+                await asyncio.sleep(0)  # the caller left in this very tick: let the cancel arrive here
+        except asyncio.CancelledError:
+            if self._has_left():
+                raise CallerGone("The caller went away.") from None
+            raise
+        finally:
+            self._watch.cancel()
+        if isinstance(error, asyncio.CancelledError) and self._has_left():
+            raise CallerGone("The caller went away.") from None
+
+    def _has_left(self) -> bool:
+        """Whether it was the caller's leaving that cancelled."""
+        return self._watch.done() and not self._watch.cancelled() and self._worker.uncancel() == 0

@@ -5,8 +5,8 @@ are one fact: whoever gets a resident gets it with the lease already counted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Self
 
 from msgspec import structs
@@ -97,10 +97,7 @@ class Residency:
         """Whether it lets nobody in any more."""
         return self._closing
 
-    @asynccontextmanager
-    async def lease(
-        self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True
-    ) -> AsyncGenerator[Lease]:
+    def lease(self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True) -> "Leasing":
         """The deployment's engine, loaded first if it has to be; N callers at once cause one load.
 
         Args:
@@ -115,19 +112,22 @@ class Residency:
             Conflict: it was unloaded while it was loading.
             ShuttingDown: the service is on its way out.
         """
-        asked = now()
+        return Leasing(self, deployment, terms, counted=counted)
+
+    async def taken(self, deployment: Deployment, terms: Terms, *, counted: bool) -> tuple[Resident, Loaded]:
+        """The resident and what is loaded of it, once it is ready; to be given back. Raises as `lease`."""
         resident = self._resident(deployment.id)
         resident.terms, resident.ttl = terms, self._ttl(terms.ttl)
         ready = resident.take(deployment)
         if counted:
             resident.figures.was_asked(found=ready is not None)
-        loaded = ready or await self._join(resident, deployment)
-        try:
-            yield Lease(engine=loaded.engine, waited=now() - asked)
-        finally:
-            resident.release(loaded)
-            if not resident.leases:
-                self._room.review()
+        return resident, ready or await self._join(resident, deployment)
+
+    def give_back(self, resident: Resident, loaded: Loaded) -> None:
+        """A lease has ended."""
+        resident.release(loaded)
+        if not resident.leases:
+            self._room.review()
 
     async def load(self, deployment: Deployment, terms: Terms = USUAL) -> ResidentStatus:
         """Bring it into memory; returns when it is ready."""
@@ -369,6 +369,23 @@ class Residency:
         if not self._settings.enable_idle_timeout:
             return 0.0
         return self._settings.idle_timeout if ttl is None else ttl
+
+
+class Leasing:
+    """One lease, as a context; from `Residency.lease`."""
+
+    def __init__(self, residency: Residency, deployment: Deployment, terms: Terms, *, counted: bool) -> None:
+        self._residency = residency
+        self._wanted = deployment, terms
+        self._counted = counted
+
+    async def __aenter__(self) -> Lease:
+        asked = now()
+        self._resident, self._loaded = await self._residency.taken(*self._wanted, counted=self._counted)
+        return Lease(engine=self._loaded.engine, waited=now() - asked)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._residency.give_back(self._resident, self._loaded)
 
 
 def _rules(settings: ResidencySettings) -> Rules:

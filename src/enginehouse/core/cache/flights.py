@@ -6,15 +6,15 @@ waited asks for itself. What one caller suffers is no other's.
 
 import asyncio
 from collections import deque
-from collections.abc import Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from enum import Enum
+from functools import partial
 
 from msgspec import Struct
 
 from enginehouse.types.cached import Entry
 
-__all__ = ["Flights", "Landed", "Lead", "Turn"]
+__all__ = ["Flights", "Landed", "Lead", "Leading", "Turn"]
 
 
 class Turn(Enum):
@@ -70,14 +70,9 @@ class Flights:
                 self._land(key, Lead())  # the lead came in the very moment in which this one left
             raise
 
-    @contextmanager
-    def leading(self, key: Hashable) -> Generator[Lead]:
+    def leading(self, key: Hashable) -> "Leading":
         """Whoever leads says in here how it went."""
-        lead = Lead()
-        try:
-            yield lead
-        finally:
-            self._land(key, lead)
+        return Leading(partial(self._land, key))
 
     def _land(self, key: Hashable, lead: Lead) -> None:
         waiting = self._open[key]
@@ -91,3 +86,17 @@ class Flights:
         for mine in waiting:
             if not mine.done():
                 mine.set_result(lead.landed or Turn.ALONE)
+
+
+class Leading:
+    """Asking for all, as a context; from `Flights.leading`."""
+
+    def __init__(self, land: Callable[[Lead], None]) -> None:
+        self._land = land
+        self._lead = Lead()
+
+    def __enter__(self) -> Lead:
+        return self._lead
+
+    def __exit__(self, *_: object) -> None:
+        self._land(self._lead)

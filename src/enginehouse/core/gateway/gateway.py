@@ -6,13 +6,8 @@ again; the caller sees nothing of that but the time it took.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    nullcontext,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
@@ -27,7 +22,7 @@ from enginehouse.core.gateway.labelling import Labels
 from enginehouse.core.gateway.patience import told_apart
 from enginehouse.core.gateway.ranking import Scores, Scoring
 from enginehouse.core.gateway.recall import Recall
-from enginehouse.core.gateway.seats import Seat, Seats, Served
+from enginehouse.core.gateway.seats import Seats, Served
 from enginehouse.core.gateway.spending import Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
@@ -36,9 +31,7 @@ from enginehouse.core.ledger.ledger import Entry, Ledger
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
 from enginehouse.engines.base import Classification, Embedding, Ranking
-from enginehouse.errors import (
-    EnginehouseError,
-)
+from enginehouse.errors import EnginehouseError
 from enginehouse.types import Deployment, Model, Request
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
@@ -229,39 +222,53 @@ class Gateway:
             flow: by an engine.
             cached: or from the cache, where its answers may be there.
         """
-        begun, hold = False, None
-        expected = flow.expected() if self._spending.limits(request) else None
-        async with self._ledger.record(request, request.face) as entry, AsyncExitStack() as whole:
+        async with self._ledger.record(request, request.face) as entry:
             entry.digest = self._digests.of(request.principal, flow.question)
-            whole.enter_context(told_apart(request))
             if entry.said is not None and isinstance(flow, Says):
                 entry.said.asked(flow.said())
-            if cached is not None and self._recall is not None and self._recall.on:
-                model = self._seats.resolve(request, request.model)
-                found = await whole.enter_async_context(self._recall.recalled(request, model, cached, entry))
-                if found is not None:
-                    yield Answering(Served(model=model, deployment=model.deployments[0]), found, entry)
-                    return
-            head = flow.head if isinstance(flow, Continues) else bytes
-            tries = Tries(request, self._seats, self._routes, head)
-            guarded: Watch | None = None
+            with told_apart(request):
+                async with self._recalled(request, cached, entry) as found:
+                    if found is not None:
+                        model = self._seats.resolve(request, request.model)
+                        yield Answering(Served(model=model, deployment=model.deployments[0]), found, entry)
+                        return
+                    async with self._answered(request, flow, entry) as answering:
+                        yield answering
+
+    def _recalled(
+        self, request: Request, cached: Cached[T] | None, entry: Entry
+    ) -> AbstractAsyncContextManager[AsyncIterator[T] | None]:
+        if cached is None or self._recall is None or not self._recall.on:
+            return _NOTHING_KEPT
+        model = self._seats.resolve(request, request.model)
+        return self._recall.recalled(request, model, cached, entry)
+
+    @asynccontextmanager
+    async def _answered(self, request: Request, flow: Flow[T], entry: Entry) -> AsyncGenerator[Answering[T]]:
+        """By an engine; until its first piece is there a failure may be mended by asking again."""
+        tries = Tries(request, self._seats, self._routes, partial(_head_of, flow))
+        model, deployment = tries.next()
+        entry.resolved(model, deployment)
+        begun = False
+        expected = flow.expected() if self._spending.limits(request) else None
+        async with (
+            self._spending.held(request, entry, expected) as hold,
+            self._guarded(request, model, flow) as guarded,
+        ):
+            await hold.cover(model, deployment)
             while True:
-                model, deployment = tries.next()
-                if not entry.is_resolved:
-                    entry.resolved(model, deployment)
-                first = hold is None
-                hold = hold or await whole.enter_async_context(self._spending.held(request, entry, expected))
-                guarded = guarded or await whole.enter_async_context(self._guarded(request, model, flow))
-                if await hold.cover(model, deployment) or first:
-                    continue  # others may have come to that place meanwhile
+                model, deployment = tries.next()  # others may have come to that place meanwhile
+                if await hold.cover(model, deployment):
+                    continue
                 try:
-                    async with self._place(request, model, deployment) as seat:
-                        if seat is None:
-                            continue  # the name may mean another model by now
-                        entry.resolved(seat.model, seat.deployment)
-                        async with asked(request, flow, seat, entry, guarded) as pieces:
-                            begun = True
-                            yield Answering(seat, pieces, entry)
+                    with self._routes.visit(deployment):
+                        async with self._seats.seat(request, model, deployment) as seat:
+                            if seat is None:
+                                continue  # the name may mean another model by now
+                            entry.resolved(seat.model, seat.deployment)
+                            async with asked(request, flow, seat, entry, guarded) as pieces:
+                                begun = True
+                                yield Answering(seat, pieces, entry)
                     return  # noqa: TRY300 - what follows belongs to the loop
                 except EnginehouseError as error:
                     if begun or not await tries.again(deployment, error):
@@ -269,13 +276,15 @@ class Gateway:
                     _retried(request, model, deployment, error)
 
     def _guarded(self, request: Request, model: Model, flow: object) -> AbstractAsyncContextManager[Watch | None]:
-        return nullcontext() if self._guarding is None else self._guarding.watching(request, model, flow)
+        return _UNGUARDED if self._guarding is None else self._guarding.watching(request, model, flow)
 
-    @asynccontextmanager
-    async def _place(self, request: Request, model: Model, deployment: Deployment) -> AsyncGenerator[Seat | None]:
-        with self._routes.visit(deployment):
-            async with self._seats.seat(request, model, deployment) as seat:
-                yield seat
+
+_NOTHING_KEPT: AbstractAsyncContextManager[None] = nullcontext()
+_UNGUARDED: AbstractAsyncContextManager[None] = nullcontext()
+
+
+def _head_of(flow: object) -> bytes:
+    return flow.head() if isinstance(flow, Continues) else b""
 
 
 def _retried(request: Request, model: Model, deployment: Deployment, error: EnginehouseError) -> None:

@@ -7,7 +7,7 @@ both have ended.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ __all__ = ["Guarding", "Says", "Verdict", "Watch"]
 
 log = structlog.get_logger()
 
+_UNGUARDED: AbstractAsyncContextManager[None] = nullcontext()
 _HALF = 0.5
 """From where a text counts as an attack when neither the settings nor the model's makers say so."""
 
@@ -99,6 +100,8 @@ class Guarding:
     def mode(self, request: Request, model: Model) -> GuardMode:
         """How this request is guarded: the strictest of what holds for all, for its model and for its key."""
         settings = self._settings
+        if settings.mode is GuardMode.OFF and not settings.by_model and not settings.by_key:
+            return GuardMode.OFF
         modes = (
             settings.mode,
             settings.by_model.get(model.id, GuardMode.OFF),
@@ -106,14 +109,15 @@ class Guarding:
         )
         return max(modes, key=list(GuardMode).index)
 
-    @asynccontextmanager
-    async def watching(self, request: Request, model: Model, flow: object) -> AsyncGenerator[Watch]:
-        """Score beside whatever happens inside; leaving stops it."""
+    def watching(self, request: Request, model: Model, flow: object) -> AbstractAsyncContextManager[Watch | None]:
+        """Score beside whatever happens inside; leaving stops it. None where nobody is guarded."""
         mode = self.mode(request, model)
-        watch = Watch(self, request, model, mode)
         if mode is GuardMode.OFF or request.principal == SERVICE or not isinstance(flow, Says):
-            yield watch
-            return
+            return _UNGUARDED
+        return self._watching(Watch(self, request, model, mode), flow)
+
+    @asynccontextmanager
+    async def _watching(self, watch: Watch, flow: Says) -> AsyncGenerator[Watch]:
         # Owned here and ended below; a TaskGroup would wrap every error of a request into a group.
         watch.verdict = asyncio.get_running_loop().create_task(self._verdict(flow), name="guard")
         try:

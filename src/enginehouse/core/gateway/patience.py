@@ -1,8 +1,9 @@
 """How long a caller is willing to wait for the first byte, and in which phase that ran out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 from enginehouse.errors import EnginehouseError, LoadTimeout, QueueTimeout, UpstreamTimeout
 from enginehouse.types import Request
@@ -10,17 +11,41 @@ from enginehouse.types import Request
 __all__ = ["patience", "told_apart"]
 
 
-def patience(request: Request) -> AbstractAsyncContextManager[asyncio.Timeout]:
+class Limit(Protocol):
+    """A time that can be put off: `asyncio.Timeout`."""
+
+    def reschedule(self, when: float | None) -> None:
+        """It runs out then, on the loop's clock; never with None."""
+        ...
+
+
+class _Endless:
+    """What a caller is willing to wait who has not said so."""
+
+    async def __aenter__(self) -> Limit:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def reschedule(self, when: float | None) -> None:
+        """It never runs out anyway."""
+
+
+_ENDLESS = _Endless()
+
+
+def patience(request: Request) -> AbstractAsyncContextManager[Limit]:
     """What the caller is willing to wait; reschedule it to None when the first byte is there.
 
     Raises:
         QueueTimeout, LoadTimeout, UpstreamTimeout: by the phase in which the time ran out.
     """
-    return asyncio.timeout(None) if request.timeout is None else _patience(request)
+    return _ENDLESS if request.timeout is None else _patience(request)
 
 
 @asynccontextmanager
-async def _patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
+async def _patience(request: Request) -> AsyncGenerator[Limit]:
     limit = request.timings.patience = asyncio.timeout(request.timeout)
     try:
         async with limit:
@@ -31,16 +56,21 @@ async def _patience(request: Request) -> AsyncGenerator[asyncio.Timeout]:
         raise _too_late(request) from None
 
 
-@contextmanager
-def told_apart(request: Request) -> Generator[None]:
+class told_apart:  # noqa: N801 - read as a verb: `with told_apart(request)`
     """Who runs out of patience has not left: both cancel, but the record shall say which it was."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        limit, task = request.timings.patience, asyncio.current_task()
-        if limit is None or not limit.expired() or task is None or task.cancelling() > 1:
-            raise
-        raise _too_late(request) from None
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, asyncio.CancelledError):
+            return
+        limit, task = self._request.timings.patience, asyncio.current_task()
+        if limit is not None and limit.expired() and task is not None and task.cancelling() <= 1:
+            raise _too_late(self._request) from None
 
 
 def _too_late(request: Request) -> EnginehouseError:

@@ -1,7 +1,6 @@
 """What a request may spend, held before it runs: tokens of its caller's limits, dollars of its budgets."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from typing import Self
 
 from msgspec import Struct
 
@@ -28,10 +27,12 @@ class Expected(Struct, frozen=True, kw_only=True):
 
 
 class Hold:
-    """The dollars held for one request; a try at a dearer place wants more of them.
+    """What is held for one request, as a context; a try at a dearer place wants more dollars.
+
+    Inside, so many tokens are held, and dollars as the hold is told; after it what was really used counts.
 
     Args:
-        budgets: what they are taken from; None when there are none.
+        budgets: what dollars are taken from; None when there are none.
         request: whose.
         entry: under whose id they are held, and who knows prices.
         expected: None when nothing limits the caller.
@@ -41,8 +42,24 @@ class Hold:
         self._budgets = budgets
         self._accounts = () if budgets is None or expected is None else budgets.accounts(request.principal)
         self._usage = None if expected is None else expected.usage()
+        self._grant = request.grant
         self._entry = entry
         self._amount: int | None = None
+
+    async def __aenter__(self) -> Self:
+        """Hold the tokens.
+
+        Raises:
+            RateLimitExceeded: so many are not left.
+        """
+        if self._usage is not None and self._grant is not None:
+            await self._grant.expect(self._usage.total)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """What was used of them counts."""
+        if self._grant is not None and self._entry.usage is not None:
+            self._grant.spent(self._entry.usage.total)
 
     async def cover(self, model: Model, deployment: Deployment) -> bool:
         """Hold what an answer may cost there; whether that took a while.
@@ -82,21 +99,10 @@ class Spending:
         counted = grant is not None and grant.counts_tokens
         return counted or bool(self._budgets and self._budgets.accounts(request.principal))
 
-    @asynccontextmanager
-    async def held(self, request: Request, entry: Entry, expected: Expected | None) -> AsyncGenerator["Hold"]:
-        """Inside, so many tokens are held, and dollars as the hold is told; after it what was really used counts.
+    def held(self, request: Request, entry: Entry, expected: Expected | None) -> Hold:
+        """As much as that, while the context lasts.
 
         Args:
             expected: None when nothing limits the caller.
-
-        Raises:
-            RateLimitExceeded: so many tokens are not left.
         """
-        grant = request.grant
-        try:
-            if expected is not None and grant is not None:
-                await grant.expect(expected.usage().total)
-            yield Hold(self._budgets, request, entry, expected)
-        finally:
-            if grant is not None and entry.usage is not None:
-                grant.spent(entry.usage.total)
+        return Hold(self._budgets, request, entry, expected)

@@ -1,9 +1,7 @@
 """One request's tries: which deployment is asked next, and whether another try helps after a failure."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-from functools import cache
 
 from enginehouse.core.gateway.seats import Seats
 from enginehouse.core.routes import Routes, may_help
@@ -30,9 +28,10 @@ class Tries:
         self._request = request
         self._seats = seats
         self._routes = routes
-        self._head = cache(head)
+        self._head = head
+        self._begins: bytes | None = None
         self._tried: set[str] = set()
-        self._failures = Counter[str]()
+        self._failures: dict[str, int] = {}
         self._revived = False
         self._error: EnginehouseError | None = None
 
@@ -57,10 +56,9 @@ class Tries:
         if not (may_help(error) or isinstance(error, _ELSEWHERE)):
             return False
         self._tried.add(deployment.id)
-        self._failures[deployment.id] += 1
+        failures = self._failures[deployment.id] = self._failures.get(deployment.id, 0) + 1
         if self._fresh(self._seats.resolve(self._request, self._request.model)) is not None:
             return True
-        failures = self._failures[deployment.id]
         if deployment.base_url is None or not may_help(error) or failures > self._routes.settings.retries:
             return False
         pause = self._routes.pause(failures, error)
@@ -79,7 +77,13 @@ class Tries:
 
     def _fresh(self, model: Model) -> tuple[Model, Deployment] | None:
         for one in self._routes.alternatives(model):
-            deployment = self._routes.pick(one, self._tried, self._head)
+            deployment = self._routes.pick(one, self._tried, self._beginning)
             if deployment is not None:
                 return one, deployment
         return None
+
+    def _beginning(self) -> bytes:
+        """What the conversation begins with, told once."""
+        if self._begins is None:
+            self._begins = self._head()
+        return self._begins

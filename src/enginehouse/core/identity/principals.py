@@ -42,7 +42,7 @@ def require_admin(principal: Principal) -> None:
 
 def may_use(principal: Principal, model: Model) -> bool:
     """Whether a caller may use a model, by its id or by any of its other names."""
-    return any(may_name(principal, name) for name in (model.id, *model.aliases))
+    return not principal.models or any(may_name(principal, name) for name in (model.id, *model.aliases))
 
 
 def may_name(principal: Principal, name: str) -> bool:

@@ -1,6 +1,5 @@
 """What is kept of one request: who asked whom for what, how it ended, and what it cost."""
 
-import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from msgspec import Struct
 
 from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.types import Usage
+from enginehouse.types.ids import random_hex
 
 __all__ = [
     "FREE",
@@ -142,7 +142,7 @@ _columns_of = attrgetter(*_COLUMNS)
 
 def new_id(now: float | None = None) -> str:
     """A new id: the milliseconds since 1970 in 12 hex digits, and 20 random ones."""
-    return f"{int((time.time() if now is None else now) * 1000):012x}{os.urandom(10).hex()}"
+    return f"{int((time.time() if now is None else now) * 1000):012x}{random_hex(20)}"
 
 
 def first_id(when: datetime) -> str:

@@ -2,5 +2,6 @@
 
 from enginehouse.core.limits.grant import Grant
 from enginehouse.core.limits.limits import Limits
+from enginehouse.core.limits.rules import NO_BOUNDS
 
-__all__ = ["Grant", "Limits"]
+__all__ = ["NO_BOUNDS", "Grant", "Limits"]

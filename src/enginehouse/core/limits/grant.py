@@ -1,11 +1,11 @@
 """What one request was given of its caller's limits, and how they stand."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from enginehouse.core.limits.rules import Rule
+from enginehouse.core.limits.rules import Bounds, Rule
 from enginehouse.errors import RateLimitExceeded, StoreUnavailable
-from enginehouse.stores.kv import Asked, Seats, Spent, Standing, Taken, Tallies, Window
+from enginehouse.stores.kv import Asked, Spent, Standing, Taken, Tallies
 
 __all__ = ["Grant", "span"]
 
@@ -18,26 +18,27 @@ class Grant:
 
     Args:
         id_: unique.
-        rules: its caller's limits.
+        bounds: its caller's limits.
         tallies: where they are counted; None when there are none.
         lenient: whether what cannot be counted later on is let in.
     """
 
-    def __init__(self, id_: str, rules: Sequence[Rule], tallies: Tallies | None, *, lenient: bool = False) -> None:
+    __slots__ = ("_bounds", "_id", "_lenient", "_reserved", "_spent", "_tallies", "headers")
+
+    def __init__(self, id_: str, bounds: Bounds, tallies: Tallies | None, *, lenient: bool = False) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         """How the caller's limits stand, for the answer."""
         self._id = id_
         self._lenient = lenient
-        self._rules = rules
+        self._bounds = bounds
         self._tallies = tallies
-        self._tokens = [rule for rule in rules if rule.what == "tokens"]
         self._reserved: list[tuple[int, int]] = []
         self._spent = 0
 
     @property
     def counts_tokens(self) -> bool:
         """Whether tokens are limited at all."""
-        return bool(self._tokens) and self._tallies is not None
+        return bool(self._bounds.tokens) and self._tallies is not None
 
     def spent(self, tokens: int) -> None:
         """So many tokens more were read and written; a call that asks models several times says so each time."""
@@ -52,9 +53,10 @@ class Grant:
             RateLimitExceeded: so many are not left.
             StoreUnavailable: they cannot be counted.
         """
-        if not self._tokens or self._tallies is None or tokens <= 0:
+        rules = self._bounds.tokens
+        if not rules or self._tallies is None or tokens <= 0:
             return
-        windows = tuple(_window(rule, min(tokens, rule.count), tokens) for rule in self._tokens)
+        windows = tuple([rule.window(min(tokens, rule.count), tokens) for rule in rules])
         asked = Asked(id=f"{self._id}:{len(self._reserved) + 1}", windows=windows)
         try:
             taken = await self._tallies.take(asked)
@@ -63,7 +65,7 @@ class Grant:
                 return
             raise
         if not taken.admitted:
-            raise refusal(self._tokens, taken)
+            raise refusal(rules, taken)
         self._reserved.append((taken.at, tokens))
 
     async def take(self) -> None:
@@ -74,36 +76,34 @@ class Grant:
             StoreUnavailable: it cannot be counted.
         """
         assert self._tallies is not None, "there is nothing to take from"
-        windows = tuple(_window(rule, 1, int(rule.what == "requests")) for rule in self._windows)
-        seats = tuple(Seats(key=rule.key, limit=rule.count) for rule in self._seats)
-        taken = await self._tallies.take(Asked(id=self._id, windows=windows, seats=seats))
-        told = _told(self._windows, taken.windows)
+        bounds = self._bounds
+        taken = await self._tallies.take(Asked(id=self._id, windows=bounds.taken, seats=bounds.held))
+        told = _told(bounds.windows, taken.windows)
         if not taken.admitted:
-            raise refusal([*self._windows, *self._seats], taken, told)
+            raise refusal((*bounds.windows, *bounds.seats), taken, told)
         self.headers = [(name.encode(), value.encode()) for name, value in told]
 
     async def settle(self) -> None:
         """The request has ended: its seat is free, and its tokens are what they were."""
         if self._tallies is None:
             return
-        seats = tuple(rule.key for rule in self._seats)
-        windows = [part for rule in self._tokens for part in self._settled(rule)]
+        seats = self._bounds.held
+        windows = self._settled() if self._bounds.tokens else []
         if seats or windows:
-            await self._tallies.settle(Spent(id=self._id, windows=windows, seats=seats))
+            spent = Spent(id=self._id, windows=windows, seats=tuple([one.key for one in seats]))
+            await self._tallies.settle(spent)
 
-    def _settled(self, rule: Rule) -> Iterable[tuple[str, float, int, int, int]]:
-        for at, tokens in self._reserved:
-            yield rule.key, rule.seconds, at, tokens, 0
+    def _settled(self) -> list[tuple[str, float, int, int, int]]:
+        """What was reserved comes back as what was really spent, in one step where there was one reservation."""
+        held = [(at, tokens, 0) for at, tokens in self._reserved]
         if self._spent:
-            yield rule.key, rule.seconds, 0, 0, self._spent
-
-    @property
-    def _windows(self) -> list[Rule]:
-        return [rule for rule in self._rules if rule.what != "concurrent"]
-
-    @property
-    def _seats(self) -> list[Rule]:
-        return [rule for rule in self._rules if rule.what == "concurrent"]
+            at, tokens = self._reserved[-1] if held else (0, 0)
+            held[-1:] = [(at, tokens, self._spent)]
+        return [
+            (rule.key, rule.seconds, at, tokens, really)
+            for rule in self._bounds.tokens
+            for at, tokens, really in held
+        ]
 
 
 def refusal(rules: Sequence[Rule], taken: Taken, told: Sequence[tuple[str, str]] = ()) -> RateLimitExceeded:
@@ -149,24 +149,20 @@ def span(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _window(rule: Rule, need: int, take: int) -> Window:
-    return Window(key=rule.key, seconds=rule.seconds, limit=rule.count, need=need, take=take)
-
-
 def _told(rules: Sequence[Rule], standings: Sequence[Standing]) -> list[tuple[str, str]]:
     """Of several limits on the same thing the one of which the least is left."""
-    told: list[tuple[str, str]] = []
-    for what in ("requests", "tokens"):
-        left = [
-            (max(0, rule.count - standing.used), rule.count, standing.reset)
-            for rule, standing in zip(rules, standings, strict=True)
-            if rule.what == what
-        ]
-        if left:
-            remaining, limit, reset = min(left)
-            told += [
-                (f"x-ratelimit-limit-{what}", str(limit)),
-                (f"x-ratelimit-remaining-{what}", str(remaining)),
-                (f"x-ratelimit-reset-{what}", span(reset / 1_000_000)),
-            ]
-    return told
+    left: dict[str, tuple[int, int, int]] = {}
+    for rule, standing in zip(rules, standings, strict=True):
+        this = (max(0, rule.count - standing.used), rule.count, standing.reset)
+        known = left.get(rule.what)
+        if known is None or this < known:
+            left[rule.what] = this
+    return [line for what in ("requests", "tokens") if what in left for line in _lines(what, *left[what])]
+
+
+def _lines(what: str, remaining: int, limit: int, reset: int) -> tuple[tuple[str, str], ...]:
+    return (
+        (f"x-ratelimit-limit-{what}", str(limit)),
+        (f"x-ratelimit-remaining-{what}", str(remaining)),
+        (f"x-ratelimit-reset-{what}", span(reset / 1_000_000)),
+    )

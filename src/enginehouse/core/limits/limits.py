@@ -1,18 +1,16 @@
 """Lets requests in as long as their caller's limits allow, here or in a store that replicas share."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from secrets import token_hex
 from typing import Protocol
 
 from enginehouse.core.limits.grant import Grant
-from enginehouse.core.limits.rules import Rule, Rules
+from enginehouse.core.limits.rules import NO_BOUNDS, Bounds, Rules
 from enginehouse.errors import StoreUnavailable
 from enginehouse.settings.schema import LimitSettings
 from enginehouse.stores.kv import Tallies
 from enginehouse.types import Principal
+from enginehouse.types.ids import random_hex
 
-__all__ = ["Limits", "Shared"]
+__all__ = ["Admitted", "Limits", "Shared"]
 
 
 class Shared(Protocol):
@@ -55,7 +53,7 @@ class Limits:
         """Whether anything is limited there."""
         return self._rules.covers(endpoint)
 
-    def admit(self, principal: Principal, endpoint: str) -> AbstractAsyncContextManager[Grant]:
+    def admit(self, principal: Principal, endpoint: str) -> "Admitted":
         """Let a request in; while the context lasts it counts as running.
 
         Args:
@@ -65,16 +63,16 @@ class Limits:
             RateLimitExceeded: not now; when, is in `retry_after`. Nothing was taken.
             StoreUnavailable: the store is away, and the settings want a refusal then.
         """
-        rules = self._rules.of(principal, endpoint)
-        return self._running(rules) if rules else nullcontext(Grant("", (), None))
+        return Admitted(self, principal, endpoint)
 
-    @asynccontextmanager
-    async def _running(self, rules: Sequence[Rule]) -> AsyncGenerator[Grant]:
-        grant = await self._granted(rules)
-        try:
-            yield grant
-        finally:
-            await grant.settle()
+    async def grant(self, principal: Principal, endpoint: str) -> Grant:
+        """The same for who settles the grant itself, however the request ends.
+
+        Raises:
+            RateLimitExceeded, StoreUnavailable: as `admit`.
+        """
+        bounds = self._rules.bounds(principal, endpoint)
+        return Grant("", bounds, None) if bounds is NO_BOUNDS else await self._granted(bounds)
 
     async def ask(self) -> None:
         """How counting goes, for `/health`.
@@ -90,9 +88,9 @@ class Limits:
             )
         raise StoreUnavailable("Redis is away: this replica counts limits for itself (limits.on_store_failure).")
 
-    async def _granted(self, rules: Sequence[Rule]) -> Grant:
+    async def _granted(self, bounds: Bounds) -> Grant:
         lenient = self._settings.on_store_failure == "local"
-        grant = Grant(token_hex(16), rules, self._shared or self._local, lenient=lenient)
+        grant = Grant(random_hex(), bounds, self._shared or self._local, lenient=lenient)
         try:
             await grant.take()
         except StoreUnavailable:
@@ -100,6 +98,21 @@ class Limits:
                 raise StoreUnavailable(
                     "Limits cannot be counted, because Redis is away; try again soon.", retry_after=5
                 ) from None
-            grant = Grant(token_hex(16), rules, self._local)
+            grant = Grant(random_hex(), bounds, self._local)
             await grant.take()
         return grant
+
+
+class Admitted:
+    """A request that counts against its caller's limits, as a context; from `Limits.admit`."""
+
+    def __init__(self, limits: Limits, principal: Principal, endpoint: str) -> None:
+        self._limits = limits
+        self._asked = principal, endpoint
+
+    async def __aenter__(self) -> Grant:
+        self._grant = await self._limits.grant(*self._asked)
+        return self._grant
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._grant.settle()

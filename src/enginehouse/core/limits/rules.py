@@ -6,9 +6,10 @@ from functools import lru_cache
 from msgspec import Struct
 
 from enginehouse.settings.schema import LimitSettings
+from enginehouse.stores.kv import Seats, Window
 from enginehouse.types import Principal, Rate, Rates
 
-__all__ = ["Rule", "Rules"]
+__all__ = ["NO_BOUNDS", "Bounds", "Rule", "Rules"]
 
 INFERENCE = frozenset(
     {
@@ -37,6 +38,40 @@ class Rule(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """Length of the window; 0 for what runs at the same time."""
 
+    def window(self, need: int, take: int) -> Window:
+        """What is asked of the window it is counted in: so much has to be free, so much is taken."""
+        return Window(key=self.key, seconds=self.seconds, limit=self.count, need=need, take=take)
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """All limits of one caller at one endpoint, made ready: what each of its requests takes of them is the same."""
+
+    windows: tuple[Rule, ...] = ()
+    """Those on requests and tokens."""
+    seats: tuple[Rule, ...] = ()
+    """Those on what runs at the same time."""
+    tokens: tuple[Rule, ...] = ()
+    taken: tuple[Window, ...] = ()
+    """What a request takes of `windows`: itself, and the right to spend tokens while any are left."""
+    held: tuple[Seats, ...] = ()
+    """What it holds of `seats`."""
+
+    @classmethod
+    def of(cls, rules: tuple[Rule, ...]) -> "Bounds":
+        """Of these limits."""
+        windows = tuple(rule for rule in rules if rule.what != "concurrent")
+        seats = tuple(rule for rule in rules if rule.what == "concurrent")
+        return cls(
+            windows=windows,
+            seats=seats,
+            tokens=tuple(rule for rule in rules if rule.what == "tokens"),
+            taken=tuple(rule.window(1, int(rule.what == "requests")) for rule in windows),
+            held=tuple(Seats(key=rule.key, limit=rule.count) for rule in seats),
+        )
+
+
+NO_BOUNDS = Bounds()
+
 
 class Rules:
     """What the settings say, read once."""
@@ -48,7 +83,7 @@ class Rules:
             self._endpoints[QUEUED_CHAT] = Rates(requests=Rate(settings.requests_per_hour, _HOUR))
         self._everybody = settings.requests
         self._window = settings.window
-        self._found = lru_cache(_MOST)(self._read)
+        self._found = lru_cache(_MOST)(self._ready)
 
     def covers(self, endpoint: str) -> bool:
         """Whether anything is limited there."""
@@ -56,10 +91,15 @@ class Rules:
 
     def of(self, principal: Principal, endpoint: str) -> tuple[Rule, ...]:
         """Every limit that counts for this request."""
+        return tuple(self._of(principal, endpoint))
+
+    def bounds(self, principal: Principal, endpoint: str) -> Bounds:
+        """The same, made ready to be counted."""
         return self._found(principal, endpoint)
 
-    def _read(self, principal: Principal, endpoint: str) -> tuple[Rule, ...]:
-        return tuple(self._of(principal, endpoint))
+    def _ready(self, principal: Principal, endpoint: str) -> Bounds:
+        rules = self.of(principal, endpoint)
+        return Bounds.of(rules) if rules else NO_BOUNDS
 
     def _of(self, principal: Principal, endpoint: str) -> Iterator[Rule]:
         user, is_admin = principal.user, principal.role == "admin"

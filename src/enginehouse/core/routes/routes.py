@@ -5,8 +5,7 @@ A deployment that fails again and again is left alone for a while; after that on
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.routes.breaker import Breaker
@@ -16,7 +15,7 @@ from enginehouse.errors import EnginehouseError, ModelNotFound, UpstreamBusy, Up
 from enginehouse.settings.schema import RoutingSettings
 from enginehouse.types import Deployment, Model
 
-__all__ = ["Routes"]
+__all__ = ["Routes", "Visit"]
 
 
 class Routes:
@@ -65,25 +64,18 @@ class Routes:
             known = self._breakers[deployment.id] = Breaker(self._clock)
         return known
 
-    @contextmanager
-    def visit(self, deployment: Deployment) -> Generator[None]:
+    def visit(self, deployment: Deployment) -> "Visit":
         """One request's stay at a deployment, from the choice of it on, so that who waits there counts too.
 
         How it ends is told to the breaker; a caller who left says nothing of the deployment.
         """
-        breaker = self.breaker(deployment)
-        trying = breaker.began()
+        return Visit(self, deployment)
+
+    def began(self, deployment: Deployment) -> bool:
+        """Somebody goes there; returns whether it is the one that tries a deployment that was left alone."""
         self._count += 1
         self._asked[deployment.id] = self._count
-        try:
-            yield
-            breaker.went_well()
-            self.lookout.answered(deployment)
-        except EnginehouseError as error:
-            breaker.failed(error, self.settings)
-            raise
-        finally:
-            breaker.ended(trying=trying)
+        return self.breaker(deployment).began()
 
     def pick(
         self, model: Model, tried: Collection[str] = (), head: Callable[[], bytes] = bytes
@@ -164,3 +156,23 @@ def _names(deployments: Sequence[Deployment]) -> list[str]:
         names.append(f"{seen[address]} {address}")
         seen[address] += 1
     return names
+
+
+class Visit:
+    """One request's stay at a deployment, as a context; from `Routes.visit`."""
+
+    def __init__(self, routes: Routes, deployment: Deployment) -> None:
+        self._routes = routes
+        self._deployment = deployment
+
+    def __enter__(self) -> None:
+        self._trying = self._routes.began(self._deployment)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        routes, breaker = self._routes, self._routes.breaker(self._deployment)
+        if error is None:
+            breaker.went_well()
+            routes.lookout.answered(self._deployment)
+        elif isinstance(error, EnginehouseError):
+            breaker.failed(error, routes.settings)
+        breaker.ended(trying=self._trying)

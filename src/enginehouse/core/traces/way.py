@@ -1,6 +1,5 @@
 """One request on its way: what is learnt of it as it passes, from the door and from the ledger."""
 
-import os
 from typing import Protocol
 
 from enginehouse.core.traces.link import Link
@@ -8,6 +7,7 @@ from enginehouse.core.traces.trace import Trace, cause_of, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
 from enginehouse.telemetry.redaction import scrubbed
 from enginehouse.types import Principal, Request, Timings, Usage
+from enginehouse.types.ids import random_hex
 
 __all__ = ["Spent", "Way"]
 
@@ -100,7 +100,7 @@ class Way:
         code, message = self._failure(last)
         spent, cost = _together(records)
         return Trace(
-            id=f"{self.time:014x}{os.urandom(6).hex()}",
+            id=f"{self.time:014x}{random_hex(12)}",
             time=self.time,
             request_id=self.request_id,
             trace_id=self.link.trace_id if self.link else "",

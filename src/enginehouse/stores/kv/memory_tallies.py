@@ -28,25 +28,21 @@ class MemoryTallies:
         """Take all of it if all of it is free."""
         now = self._clock()
         self._sweep(now)
-        parts = [self._parts(window.key, window.seconds, now) for window in asked.windows]
-        waits = [part.wait(window, now) for part, window in zip(parts, asked.windows, strict=True)]
-        held = [self._seats.setdefault(seats.key, set()) for seats in asked.seats]
-        free = all(len(holders) < seats.limit for holders, seats in zip(held, asked.seats, strict=True))
+        windows = [(self._parts(window.key, window.seconds, now), window) for window in asked.windows]
+        waits = [part.wait(window, now) for part, window in windows]
+        held = [self._holders(seats.key) for seats in asked.seats]
+        free = all(len(one) < seats.limit for one, seats in zip(held, asked.seats, strict=True))
         admitted = free and not any(waits)
         if admitted:
-            for part, window in zip(parts, asked.windows, strict=True):
+            for part, window in windows:
                 part.add(window.take, now)
             for holders in held:
                 holders.add(asked.id)
-        return Taken(
-            admitted=admitted,
-            at=now,
-            windows=tuple(
-                Standing(used=part.used, reset=part.reset(now), wait=wait)
-                for part, wait in zip(parts, waits, strict=True)
-            ),
-            seats=tuple(map(len, held)),
-        )
+        told = [
+            Standing(used=part.used, reset=part.reset(now), wait=wait)
+            for (part, _), wait in zip(windows, waits, strict=True)
+        ]
+        return Taken(admitted=admitted, at=now, windows=tuple(told), seats=tuple(map(len, held)))
 
     async def settle(self, spent: Spent) -> None:
         """Say how it ended."""
@@ -61,6 +57,12 @@ class MemoryTallies:
                 holders.discard(spent.id)
                 if not holders:
                     del self._seats[key]
+
+    def _holders(self, key: str) -> set[str]:
+        holders = self._seats.get(key)
+        if holders is None:
+            holders = self._seats[key] = set()
+        return holders
 
     def _parts(self, key: str, seconds: float, now: int) -> "_Parts":
         parts = self._windows.get(key)
@@ -95,7 +97,8 @@ class _Parts:
 
     def forget(self, now: int) -> None:
         """Parts that are over count no more."""
-        while self._counts and self._end(first := next(iter(self._counts))) <= now:
+        over = (now - self._span) // self._width
+        while self._counts and (first := next(iter(self._counts))) < over:
             self.used -= self._counts.pop(first)
 
     def add(self, amount: int, now: int) -> None:
