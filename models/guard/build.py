@@ -8,6 +8,7 @@ import torch
 
 from models.guard.data import load
 from models.guard.export import export
+from models.guard.kept import digest
 from models.guard.labels import BENIGN, LABELS
 from models.guard.network import pretrained
 from models.guard.packages import HERE, member
@@ -34,6 +35,7 @@ def main() -> None:
 
 def build(weights: Path, folder: Path) -> None:
     """Write it; the threshold is found with the very folder, opened as the service opens it."""
+    shipped = _content(FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
     learnt = torch.load(weights, weights_only=True)
     guard = pretrained(learnt["layers"], learnt["frozen"])
@@ -44,7 +46,14 @@ def build(weights: Path, folder: Path) -> None:
     calibration = load("calibration")
     cut = threshold(calibration, scorer(folder)([row.text for row in calibration]))
     _write(folder, cut)
-    print(f"{folder.name}: {(folder / 'model.onnx').stat().st_size / 1e6:.1f} MB, threshold {cut:.4f}")
+    print(
+        f"{folder.name}: {(folder / 'model.onnx').stat().st_size / 1e6:.1f} MB, threshold {cut:.4f}, "
+        f"{'byte for byte what ships' if _content(folder) == shipped else 'not what ships'}"
+    )
+
+
+def _content(folder: Path) -> list[str]:
+    return [digest(folder / name) for name in ("model.onnx", "tokenizer.json", "config.json")]
 
 
 def _tokenizer() -> bytes:

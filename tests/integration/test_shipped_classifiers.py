@@ -53,6 +53,17 @@ async def test_the_guard_knows_plain_cases(text, label):
     assert (1 - row[-1] >= answer.threshold) is (label != "benign")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "\x00\x1b[31m\x7f", "\ud800 half", "مرحبا \u202e كيف حالك", "king " * 200_000, "a" * 1_000_000],
+    ids=["empty", "control", "surrogate", "right to left", "megabyte", "one word"],
+)
+async def test_the_guard_has_an_answer_for_every_text(text):
+    answer = await said_by("guard", [text])
+    assert sum(answer.scores[0]) == pytest.approx(1)
+    assert bool(answer.truncated) is (len(text) > 1000)
+
+
 async def test_nanoguard_says_what_its_package_says_also_in_company():
     answer = await said_by("nanoguard", list(PUBLISHED))
     assert (answer.labels, answer.neutral, answer.threshold) == (("safe", "injection"), "safe", 0.5)
