@@ -62,6 +62,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         ("models evicted for others (swaps)", [f"{o.evictions:,}" for o in outcomes]),
         ("seconds of loading, in all", [f"{o.loading_seconds:,.0f}" for o in outcomes]),
         ("left while waiting", [f"{o.ends['left']:,}" for o in outcomes]),
+        ("refused, their model's line being full", [f"{o.ends['refused']:,}" for o in outcomes]),
         ("broken off with their node", [f"{o.ends['broken']:,}" for o in outcomes]),
     ]
     head = f"| | {' | '.join(NAMES[o.order] for o in outcomes)} |"

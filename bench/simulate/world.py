@@ -32,13 +32,13 @@ class Scenario(Struct, frozen=True, kw_only=True):
     seed: int = 1
     nodes: int = 1000
     models: int = 10_000
-    seconds: float = 900.0
+    seconds: float = 1200.0
     """How long requests come."""
-    warm_up: float = 300.0
+    warm_up: float = 600.0
     """So many of them are not counted: everybody's memory is empty at first."""
-    rate: float = 0.3
+    rate: float = 0.25
     """Requests a second for each node."""
-    skew: float = 1.1
+    skew: float = 0.9
     """Zipf's exponent: the model of rank r is asked for in proportion to r^-skew."""
     burst_every: float = 20.0
     """Seconds between two bursts, in the mean, for each 1,000 nodes."""
