@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench.access import access_costs
 from bench.admission import line_cost
+from bench.bytes import store_sizes
 from bench.engine import estimates, hang_ups
 from bench.flat import flatness, flatness_inside
 from bench.hits import hit_costs
@@ -175,6 +176,20 @@ def flat(
     least, most = (pick(weight for _, weight in found.looks) / _MIB for pick in (min, max))
     print(f"{least:.1f} to {most:.1f} MiB, median {found.median / _MIB:.1f}: within {found.deviation:.1%} of it")
     raise typer.Exit(0 if found.deviation <= 0.05 and not found.failures else 1)
+
+
+@app.command("bytes")
+def bytes_(
+    postgres: Annotated[str, typer.Option(help="An empty PostgreSQL database.")],
+    redis: Annotated[str, typer.Option(help="A Redis with nothing in it.")],
+    records: Annotated[int, typer.Option(min=1000, help="How many of each kind.")] = 100_000,
+) -> None:
+    """Measure how many bytes a record, a message and an answer take of PostgreSQL and Redis."""
+    with Console(stderr=True).status("starting") as status:
+        sizes = asyncio.run(store_sizes(records, postgres, redis, status.update))
+    print("   bytes  indexes")
+    for size in sizes:
+        print(f"{size.bytes:8,.0f} {size.indexes:8,.0f}  {size.what}")
 
 
 @app.command()

@@ -24,7 +24,7 @@ from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, migrate, open_database, rollups, usage
 from enginehouse.types import Deployment, EngineName, Kind, Model, Operation, Principal, Request, Timings, Usage
 
-__all__ = ["Figure", "usage_costs"]
+__all__ = ["Figure", "seed", "usage_costs"]
 
 _DAYS, _DAY = 30, 86_400
 _BEGIN = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
@@ -54,7 +54,7 @@ async def usage_costs(records: int, url: str, fsync: bool, said: Callable[[str],
     with tempfile.TemporaryDirectory() as folder:
         async with open_database(database_url(url, Path(folder)), fsync=fsync) as database:
             await migrate(database)
-            await _seed(database, records, said)
+            await seed(database, records, said)
             said("asking")
             figures = [await _measured(name, ask) for name, ask in _questions(UsageReports(database))]
             said("writing")
@@ -79,7 +79,7 @@ async def _answer(reports: UsageReports, question: Question) -> bytes:
     return encode(await reports.summary(question))
 
 
-async def _seed(database: Database, records: int, said: Callable[[str], None]) -> None:
+async def seed(database: Database, records: int, said: Callable[[str], None]) -> None:
     """In the order of time, by the ledger's own statements, in larger transactions than its own."""
     chance, began = random.Random(1), perf_counter()
     for done in range(0, records, _CHUNK):
