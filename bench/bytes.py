@@ -18,7 +18,7 @@ from enginehouse.stores.kv.redis_store import RedisStore
 from enginehouse.stores.sql import Database, database_url, migrate, open_database, rollups, sessions, traces, usage
 from enginehouse.types.cached import Entry
 
-__all__ = ["Size", "store_sizes"]
+__all__ = ["Size", "message_rows", "session_rows", "store_sizes", "trace_rows"]
 
 _WORDS = "It depends on how it is asked, and on what has been said before. " * 6
 """An answer of 390 letters."""
@@ -51,11 +51,11 @@ async def store_sizes(count: int, postgres: str, redis: str, said: Callable[[str
         found.append(await _size(database, "usage record", (usage.RECORDS, usage.UNSUMMED), count))
         found.append(await _size(database, "sums of it", (rollups.ROLLUPS, rollups.USES), count))
         said("traces")
-        await _put(database, traces.TRACES, _traces(count))
+        await _put(database, traces.TRACES, trace_rows(count))
         found.append(await _size(database, "trace without its words (kept for a week)", (traces.TRACES,), count))
         said("messages")
-        await _put(database, sessions.SESSIONS, _sessions(count // _TURNS))
-        await _put(database, sessions.MESSAGES, _messages(count))
+        await _put(database, sessions.SESSIONS, session_rows(count // _TURNS))
+        await _put(database, sessions.MESSAGES, message_rows(count))
         tables = (sessions.SESSIONS, sessions.MESSAGES)
         found.append(
             await _size(database, f"message of {len(_WORDS)} letters in a session of {_TURNS}", tables, count)
@@ -99,7 +99,8 @@ def _usual(kind: Any) -> Any:
     return 1234 if isinstance(kind, Integer) else "completed"
 
 
-def _traces(count: int) -> Iterator[dict[str, Any]]:
+def trace_rows(count: int) -> Iterator[dict[str, Any]]:
+    """Traces of as many users as ask in a month."""
     chance = random.Random(2)
     spans = '[["queue",12,340],["lease",352,9],["engine",361,812345]]'
     for number in range(count):
@@ -109,13 +110,15 @@ def _traces(count: int) -> Iterator[dict[str, Any]]:
         yield _row(traces.TRACES, **row, spans=spans, message="", error="", cause="", prompt="", answer="")
 
 
-def _sessions(count: int) -> Iterator[dict[str, Any]]:
+def session_rows(count: int) -> Iterator[dict[str, Any]]:
+    """Conversations of a thousand users."""
     for number in range(count):
         key, user = f"{number:026}", f"user-{number % 1000}"
         yield _row(sessions.SESSIONS, key=key, id=key, user_id=user, system='""', metadata="{}", title="A question")
 
 
-def _messages(count: int) -> Iterator[dict[str, Any]]:
+def message_rows(count: int) -> Iterator[dict[str, Any]]:
+    """Their messages, ten in each."""
     parts = f'[{{"type":"text","text":"{_WORDS}"}}]'
     for number in range(count - count % _TURNS):
         session, place = f"{number // _TURNS:026}", number % _TURNS
