@@ -1,5 +1,8 @@
 """The cache's routes and figures: who may clear what, and that Prometheus hears what the stats tell."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from enginehouse.api.cache import cache_router
@@ -19,6 +22,7 @@ from tests.unit.cache.test_rulings import ask
 ANN = Principal(user="ann", tenant="team", role="user")
 TWIN, LONE = Principal(user="ann", tenant="others", role="user"), Principal(user="ann", role="user")
 BOB, ADMIN = Principal(user="bob", tenant="team", role="user"), Principal(user="root", role="admin")
+PAGE = Path(__file__).parents[3] / "docs" / "telemetry.md"
 EVERYBODY = (ANN, TWIN, LONE, BOB)
 
 
@@ -121,6 +125,16 @@ async def test_the_figures_are_those_of_the_stats():
     assert (now["semantic_shadow_hits_total"], now["semantic_audited_total"]) == (2, 20)
     assert now["semantic_wrong_rate_upper"] == pytest.approx(0.2487, abs=1e-4)
     assert (now['semantic_scopes{level="strict"}'], now["semantic_embedder_up"]) == (1, 1)
+
+
+async def test_the_page_names_every_figure_and_no_other():
+    cache = cache_of(Clock(), meaning=Judged())
+    await Managing(cache).stats()
+    metrics = Metrics()
+    metrics.add(cache_metrics(cache))
+    names = set(re.findall(r"^# TYPE enginehouse_cache_(\w+?)(?:_total)? ", metrics.text().decode(), re.MULTILINE))
+    rows = re.findall(r"^\| `enginehouse_cache_(\w+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name.removesuffix("_total") for name in rows} == names | {"requests"}
 
 
 async def test_a_store_that_is_away_is_told_and_nothing_of_it_made_up():
