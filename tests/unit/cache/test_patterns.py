@@ -25,3 +25,11 @@ def test_nor_does_a_secret(text):
 def test_words_are_whole():
     assert VOLATILE.found("What is the WEATHER like?")
     assert not VOLATILE.found("What does weathering mean for a nightingale?")
+
+
+def test_of_a_long_text_both_ends_are_read():
+    book = "All happy families are alike. " * 10_000
+    assert VOLATILE.found(f"What is new today? {book}")
+    assert VOLATILE.found(f"{book} What is new today?")
+    assert not VOLATILE.found(f"{book} What is new today? {book}")
+    assert not VOLATILE.found(f"{'x' * 3996} to{'-' * 9000}day")

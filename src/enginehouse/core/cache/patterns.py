@@ -9,6 +9,10 @@ from collections.abc import Sequence
 __all__ = ["PERSONAL", "REFUSED", "SECRET", "SECRET_SIGNS", "VOLATILE", "Words"]
 
 
+_END = 4000
+"""Characters. What is wanted of a long text stands before or after it; to search all of a book takes too long."""
+
+
 class Words:
     """Any of these expressions, as whole words, in capitals or not.
 
@@ -29,8 +33,8 @@ class Words:
         return self._pattern
 
     def found(self, text: str) -> bool:
-        """Whether one is in the text."""
-        folded = text.casefold()
+        """Whether one is in the text, or at either end of a long one."""
+        folded = (text if len(text) <= 2 * _END else f"{text[:_END]}\n{text[-_END:]}").casefold()
         if self._signs and not any(sign in folded for sign in self._signs):
             return False
         return self._pattern.search(folded) is not None
