@@ -13,6 +13,7 @@ from msgspec import Struct
 from enginehouse.api.health import Ask
 from enginehouse.app.engines import make_launchers, make_residency
 from enginehouse.app.exporting import exported
+from enginehouse.app.fleet import open_fleet
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.cache.cache import Cache
@@ -105,7 +106,8 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
     catalogue = Catalogue(await read(settings))
     async with AsyncExitStack() as stack:
         arrivals, leaving, stopping = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        launchers = make_launchers(settings, FetchedFiles(artifacts, arrivals.set), environ)
+        fleet = await stack.enter_async_context(open_fleet(settings))
+        launchers = make_launchers(settings, FetchedFiles(artifacts, arrivals.set), environ, fleet)
         changes: EventStream[Update] = EventStream()
         store = await stack.enter_async_context(_redis(settings))
         url = database_url(settings.stores.database_url, settings.data_dir)
@@ -116,7 +118,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         admission = await stack.enter_async_context(_admission(settings, store))
         machine = this_machine(settings.engines.llama_server.gpu_devices, environ)
         residency = await stack.enter_async_context(
-            make_residency(settings, launchers, catalogue, machine, changes)
+            make_residency(settings, launchers, catalogue, machine, changes, fleet)
         )
         traces = Traces(settings.telemetry.kept, listening(settings.telemetry))
         keeper = await stack.enter_async_context(Keeper(database, keeping(settings.telemetry)))

@@ -1,6 +1,6 @@
 """What residency asks of a launcher, and what a launcher tells in return."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from enginehouse.engines.base import Engine
 from enginehouse.engines.metadata import Weight
 from enginehouse.types import Deployment, Model, Priority
 
-__all__ = ["USUAL", "Launcher", "Lease", "Loaded", "Offloads", "Terms", "Watcher", "terms_of"]
+__all__ = ["USUAL", "Door", "Launcher", "Lease", "Loaded", "Offloads", "Terms", "Watcher", "terms_of"]
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -37,6 +37,24 @@ def terms_of(model: Model) -> Terms:
     return Terms(ttl=model.ttl, priority=model.priority, pinned=model.pinned, refreshed=model.preload)
 
 
+class Door(Struct, frozen=True, kw_only=True):
+    """How an engine is reached over HTTP, by who knows its key."""
+
+    address: str
+    """Root of its API."""
+    api_key: str
+    """Made for this one process."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.address.rpartition(":")[2])
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Door({self.address!r})"
+
+
 class Loaded(Struct, frozen=True, kw_only=True):
     """A deployment that answers."""
 
@@ -44,7 +62,11 @@ class Loaded(Struct, frozen=True, kw_only=True):
     pid: int | None = None
     """The engine's own process, if it has one."""
     port: int | None = None
-    """Where that process listens on loopback."""
+    """Where that process listens."""
+    door: Door | None = None
+    """How it is reached, where that is over HTTP."""
+    measure: Callable[[], Awaitable[int | None]] | None = None
+    """Bytes of main memory it takes now, where its process is on another machine."""
 
 
 class Lease(Struct, frozen=True, kw_only=True):

@@ -31,6 +31,8 @@ class Cause(StrEnum):
     """It is in the catalogue no more."""
     SHUTDOWN = "shutdown"
     """The service stopped."""
+    LOST = "lost"
+    """The node it was on is gone."""
     FAILED = "failed"
     """Its engine ended by itself."""
 

@@ -4,7 +4,7 @@ The owner of residency decides who lives; here is how a life goes, as one task f
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from math import inf
 
@@ -16,9 +16,10 @@ from enginehouse.engines.metadata import Weight
 from enginehouse.errors import EnginehouseError, InsufficientMemory, LoadTimeout, ModelLoadFailed, OutOfMemory
 from enginehouse.residency.base import Launcher, Loaded, Offloads
 from enginehouse.residency.decisions import Decisions
+from enginehouse.residency.fleet.room import FleetRoom
 from enginehouse.residency.machine import Machine
 from enginehouse.residency.memory import Footprints, measured
-from enginehouse.residency.placement import footprint_of, gpus_of, places
+from enginehouse.residency.placement import footprint_of, gpus_of
 from enginehouse.residency.policy import Footprint
 from enginehouse.residency.resident import Resident, now
 from enginehouse.residency.room import Room
@@ -56,7 +57,7 @@ class Lifecycle:
         launchers: Mapping[EngineName, Launcher],
         settings: ResidencySettings,
         footprints: Footprints,
-        room: Room,
+        room: Room | FleetRoom,
         decisions: Decisions,
         machine: Machine,
         gpus: Mapping[int, int],
@@ -112,7 +113,7 @@ class Lifecycle:
 
     async def _estimate(self, resident: Resident, deployment: Deployment) -> Weight:
         launcher = self._launcher(deployment)
-        if self._gpus and isinstance(launcher, Offloads):
+        if self._room.has_gpus and isinstance(launcher, Offloads):
             offloaded = await launcher.offload(deployment, resident)
             if offloaded is not None:
                 return offloaded
@@ -134,7 +135,7 @@ class Lifecycle:
         again = f"It is tried again with {raised.total // _MIB} MiB."
         self._decisions.note(deployment.id, "starved", _starved(size, again, first))
         try:
-            self._room.check(deployment.id, self._places(deployment, raised))
+            self._room.check(deployment, raised)
         except InsufficientMemory as error:
             raise InsufficientMemory(_starved(size, error.message, first)) from first
         self._footprints.remember(deployment, raised)  # a small write, and a rare one
@@ -145,22 +146,14 @@ class Lifecycle:
 
     def _raised(self, deployment: Deployment, size: Weight) -> Weight:
         """Half as much again, of each memory it lies in, but no more than there is."""
-        most = self._most(deployment)
+        most = self._room.most(deployment)
         vram = min(_more(size.vram), most.vram) if size.vram else 0
         return structs.replace(size, ram=max(min(_more(size.ram), most.ram), size.ram), vram=max(vram, size.vram))
 
-    def _places(self, deployment: Deployment, size: Weight) -> tuple[Footprint, ...]:
-        return places(deployment, size, self._gpus)
-
-    async def _wait_for_room(
-        self, resident: Resident, deployment: Deployment, needs: Sequence[Footprint]
-    ) -> Footprint:
-        possible = self._room.check(deployment.id, needs)
+    async def _wait_for_room(self, resident: Resident, deployment: Deployment, size: Weight) -> Footprint:
         try:
             async with asyncio.timeout(self.settings.load_timeout):
-                return await self._room.take(
-                    deployment.id, possible, since=resident.asked_since, terms=resident.terms
-                )
+                return await self._room.take(deployment, size, since=resident.asked_since, terms=resident.terms)
         except TimeoutError as error:
             raise LoadTimeout(
                 "No room in memory came free: what is there is of a higher priority, or does not end. "
@@ -168,17 +161,10 @@ class Lifecycle:
                 retry_after=30,
             ) from error
 
-    def _most(self, deployment: Deployment) -> Weight:
-        """Bytes that could be set aside for it in an empty house."""
-        capacity = self._room.ledger.capacity
-        own = footprint_of(deployment, 1, dict.fromkeys(self._gpus, 1))
-        ram = sum(capacity[axis] for axis in own if axis.startswith("ram"))
-        return Weight(ram=ram, vram=sum(capacity[axis] for axis in own if axis.startswith("vram")))
-
     async def _load(
         self, stack: AsyncExitStack, resident: Resident, deployment: Deployment, size: Weight
     ) -> Loaded:
-        place = await self._wait_for_room(resident, deployment, self._places(deployment, size))
+        place = await self._wait_for_room(resident, deployment, size)
         self._decisions.note(deployment.id, "loads", "It was asked for, and there is room.")
         resident.since = now()
         async with self._progressing(resident, self.settings.load_timeout):
@@ -197,11 +183,12 @@ class Lifecycle:
 
     async def _measure(self, resident: Resident) -> None:
         """What it really takes replaces the estimate, now and after a restart; it is asked again as it grows."""
-        deployment = resident.deployment
-        pid = resident.loaded.pid if resident.loaded else None
-        ram = await asyncio.to_thread(measured, pid) if pid is not None else None
-        if pid is not None and ram and deployment is not None:
-            gpus = await self._measured_on_gpus(pid, deployment)
+        deployment, loaded = resident.deployment, resident.loaded
+        if loaded is None or deployment is None:
+            return
+        ram = await (loaded.measure() if loaded.measure is not None else _measured_here(loaded.pid))
+        if ram:
+            gpus = await self._measured_on_gpus(loaded.pid, deployment)
             self._room.ledger.settle(deployment.id, footprint_of(deployment, ram, gpus))
             size = Weight(ram=ram, vram=sum(gpus.values()))
             resident.figures.measured = resident.figures.measured or size.total
@@ -209,11 +196,11 @@ class Lifecycle:
             self._room.relieve(deployment.id)
             self._room.review()
 
-    async def _measured_on_gpus(self, pid: int, deployment: Deployment) -> Mapping[int, int]:
+    async def _measured_on_gpus(self, pid: int | None, deployment: Deployment) -> Mapping[int, int]:
         """Bytes by GPU; what was set aside, where the driver does not know the process."""
         reserved = gpus_of(self._room.ledger.entries.get(deployment.id, {}))
-        if not reserved:
-            return {}
+        if not reserved or pid is None:
+            return reserved
         used = await asyncio.to_thread(self._machine.on_gpus, pid)
         return {index: amount for index, amount in used.items() if index in self._gpus} or reserved
 
@@ -293,6 +280,10 @@ class Lifecycle:
         resident.unanswered = 0 if await resident.loaded.engine.healthy() else resident.unanswered + 1
         if resident.unanswered >= _UNANSWERED:
             resident.ended(f"The engine runs, but did not answer {_UNANSWERED} health checks in a row.")
+
+
+async def _measured_here(pid: int | None) -> int | None:
+    return None if pid is None else await asyncio.to_thread(measured, pid)
 
 
 def _or_ever(seconds: float | None) -> float:

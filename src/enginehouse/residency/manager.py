@@ -16,13 +16,14 @@ from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
 from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
+from enginehouse.residency.fleet.room import FleetRoom
 from enginehouse.residency.lifecycle import Lifecycle
 from enginehouse.residency.machine import Machine, ThisMachine
 from enginehouse.residency.memory import ByteLedger, Footprints, capacity_of
-from enginehouse.residency.placement import elsewhere
+from enginehouse.residency.placement import elsewhere, places
 from enginehouse.residency.policy import Footprint, Rules, Standing, bytes_by_pool, fits, tidy
 from enginehouse.residency.resident import Resident, ResidentStatus, now
-from enginehouse.residency.room import Room
+from enginehouse.residency.room import Places, Room
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.telemetry.context import nobodys
 from enginehouse.telemetry.events import EventStream
@@ -43,6 +44,8 @@ class Residency:
         footprints: what was measured before; forgotten with the process when left out.
         machine: what there is; this one, without its GPUs, when left out.
         ram: bytes of main memory; the machine's when left out.
+        places: where a deployment may lie here; by its weight and its flags when left out.
+        fleet: the room of many nodes, when residents lie there and not here.
         on_change: called with a picture of a resident after every change of its state; it must not wait or raise.
     """
 
@@ -54,6 +57,8 @@ class Residency:
         footprints: Footprints | None = None,
         machine: Machine | None = None,
         ram: int | None = None,
+        places: Places = places,
+        fleet: FleetRoom | None = None,
         on_change: Callable[[ResidentStatus], None] = lambda _: None,
     ) -> None:
         self._settings = settings
@@ -64,13 +69,17 @@ class Residency:
         self.decisions = Decisions()
         """Why what happened happened; to be read."""
         self._residents: dict[str, Resident] = {}
-        self._room = Room(
+        self._room = fleet or Room(
             ByteLedger(capacity_of(settings, self._ram, self._gpus)),
             _rules(settings),
+            gpus=self._gpus,
+            places=places,
             standing=self._standing,
-            evict=lambda victim: self._residents[victim].dismiss(Cause.ROOM),
+            evict=self._make_room,
             decisions=self.decisions,
         )
+        if fleet is not None:
+            fleet.serve(self._standing, self._make_room, self.decisions)
         self._footprints = footprints = footprints or Footprints(None, "")
         self._lifecycle = Lifecycle(
             launchers, settings, footprints, self._room, self.decisions, machine, self._gpus
@@ -121,12 +130,16 @@ class Residency:
         ready = resident.take(deployment)
         if counted:
             resident.figures.was_asked(found=ready is not None)
-        return resident, ready or await self._join(resident, deployment)
+        loaded = ready or await self._join(resident, deployment)
+        self._room.note(deployment.id)
+        return resident, loaded
 
     def give_back(self, resident: Resident, loaded: Loaded) -> None:
         """A lease has ended."""
         resident.release(loaded)
         if not resident.leases:
+            if resident.deployment is not None:
+                self._room.note(resident.deployment.id)
             self._room.review()
 
     async def load(self, deployment: Deployment, terms: Terms = USUAL) -> ResidentStatus:
@@ -148,6 +161,28 @@ class Residency:
                 await self.load(deployment, terms)
 
         self._tasks.create_task(quietly(), name=f"load {deployment.id}")
+
+    def used(self, deployment_id: str, *, running: bool, requests: int) -> None:
+        """Who holds leases tells whether requests run under them, and how many there were since it last did."""
+        if resident := self._residents.get(deployment_id):
+            resident.was_used(running=running, requests=requests)
+            self._room.note(deployment_id)
+
+    def vacate(self, deployment_id: str, cause: Cause = Cause.ROOM) -> None:
+        """It shall leave where it is: its leases end first, and who waits for it gets its next life."""
+        if resident := self._residents.get(deployment_id):
+            resident.dismiss(cause)
+
+    def broke(self, deployment_id: str, reason: str) -> None:
+        """Somebody who holds a lease found its engine to be out of order: it counts as a crash."""
+        resident = self._residents.get(deployment_id)
+        if resident is not None and resident.state is ResidentState.READY:
+            resident.ended(reason)
+
+    def leased(self, deployment_id: str) -> tuple[int, int, Terms]:
+        """Requests that use it now, those that asked for it since the start, and the terms it has."""
+        resident = self._residents.get(deployment_id)
+        return (resident.leases, resident.figures.asked, resident.terms) if resident else (0, 0, USUAL)
 
     def reset(self, deployment_id: str) -> None:
         """Forget its failures: the next request tries to load it at once."""
@@ -242,8 +277,17 @@ class Residency:
         down = resident.state is ResidentState.LOADING  # whoever noticed first has begun its next life already
         with suppress(TimeoutError):
             async with asyncio.timeout(None if resident.ended_by_itself else _LAST_GASP):
+                await self._look_after(resident)
                 down = down or await resident.gone.wait()
         return down and resident.state is not ResidentState.OFF
+
+    async def _look_after(self, resident: Resident) -> None:
+        """The end of a process on another machine is told late, if at all: what does not answer is gone."""
+        loaded = resident.loaded
+        if loaded is None or loaded.door is None or loaded.pid is not None or resident.ended_by_itself:
+            return
+        if not await loaded.engine.healthy():
+            resident.ended("The engine does not answer any more.")
 
     def status(self, deployment: Deployment, *, pinned: bool = False) -> ResidentStatus:
         """How it stands now.
@@ -351,7 +395,11 @@ class Residency:
         if resident.removed and resident.at_rest and self._residents.get(deployment_id) is resident:
             del self._residents[deployment_id]
 
+    def _make_room(self, victim: str) -> None:
+        self._residents[victim].dismiss(Cause.ROOM)
+
     def _tell(self, status: ResidentStatus) -> None:
+        self._room.note(status.id)
         self._on_change(self._with_memory(status))
 
     def _with_memory(self, status: ResidentStatus) -> ResidentStatus:

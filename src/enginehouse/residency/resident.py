@@ -65,6 +65,8 @@ class Resident:
         """What the next life shall load; differs from `deployment` after an edit of the configuration."""
         self.loaded: Loaded | None = None
         self.leases = 0
+        self.running: bool | None = None
+        """Whether requests run under the leases, where their holders say so; None when each lease is a request."""
         self.waiters: deque[asyncio.Future[Loaded]] = deque()
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
@@ -154,6 +156,13 @@ class Resident:
         if self.state is ResidentState.DRAINING and not self.leases:
             self.wake.set()
 
+    def was_used(self, *, running: bool, requests: int) -> None:
+        """Who holds a lease for many requests says how they went."""
+        self.running = running
+        if running or requests:
+            self.last_used = now()
+            self._want_more(requests)
+
     def begin(self, task: asyncio.Task[None]) -> None:
         """A new life starts."""
         self.task = task
@@ -211,7 +220,7 @@ class Resident:
             self._cool_down(failure, crashed=self.loaded is not None)
         if self.loaded is not None:
             self.figures.departures[Cause.FAILED if failure else self.cause] += 1
-        self.loaded = None
+        self.loaded = self.running = None
         self.leases = 0
         self.error = failure
         self.state = ResidentState.FAILED if failure else ResidentState.OFF
@@ -250,7 +259,7 @@ class Resident:
             size=size,
             priority=self.terms.priority,
             pinned=self.pinned,
-            busy=self.leases > 0,
+            busy=self.leases > 0 if self.running is None else self.running,
             leaving=self.state is ResidentState.DRAINING,
             loading=self.state is ResidentState.LOADING,
             ready_since=self.since + (self.load_seconds or 0.0),
@@ -261,8 +270,11 @@ class Resident:
 
     def _lend(self) -> None:
         self.leases += 1
+        self._want_more(1)
+
+    def _want_more(self, requests: int) -> None:
         at = now()
-        self._demand = self._demand * 0.5 ** ((at - self._demand_at) / HALF_LIFE) + 1
+        self._demand = self._demand * 0.5 ** ((at - self._demand_at) / HALF_LIFE) + requests
         self._demand_at = at
 
     def _cool_down(self, failure: EnginehouseError, *, crashed: bool) -> None:

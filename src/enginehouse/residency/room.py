@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 from msgspec import Struct
 
+from enginehouse.engines.metadata import Weight
 from enginehouse.errors import InsufficientMemory
 from enginehouse.residency.base import Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.memory import ByteLedger
+from enginehouse.residency.placement import footprint_of
 from enginehouse.residency.policy import Footprint, Rules, Standing, Want, plan
-from enginehouse.types import Priority
+from enginehouse.types import Deployment, Priority
 
-__all__ = ["Room"]
+__all__ = ["Places", "Room"]
 
 log = structlog.get_logger()
 
@@ -23,12 +26,22 @@ class _Claim(Struct, frozen=True, eq=False):
     granted: "asyncio.Future[Footprint]"
 
 
+class Places(Protocol):
+    """Says where a deployment of some weight may lie, the best place first."""
+
+    def __call__(self, deployment: Deployment, weight: Weight, gpus: Mapping[int, int], /) -> Sequence[Footprint]:
+        """Footprints on this machine; an empty one takes nothing of it."""
+        ...
+
+
 class Room:
     """The one place where room is granted; it asks the pure policy and carries out what that says.
 
     Args:
         ledger: what there is and who has it.
         rules: bounds of waiting and of taking turns.
+        gpus: bytes of each visible GPU, by index.
+        places: where something may lie.
         standing: what is in memory now; asked at each review.
         evict: makes a resident leave.
         decisions: where reasons are kept.
@@ -39,12 +52,16 @@ class Room:
         ledger: ByteLedger,
         rules: Rules,
         *,
+        gpus: Mapping[int, int],
+        places: Places,
         standing: Callable[[Mapping[str, Footprint]], Iterable[Standing]],
         evict: Callable[[str], None],
         decisions: Decisions,
     ) -> None:
         self.ledger = ledger
         self.rules = rules
+        self._gpus = gpus
+        self._places = places
         self._standing = standing
         self._evict = evict
         self._decisions = decisions
@@ -53,7 +70,19 @@ class Room:
         self._claims: dict[str, _Claim] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
-    def check(self, deployment_id: str, needs: Sequence[Footprint]) -> Sequence[Footprint]:
+    @property
+    def has_gpus(self) -> bool:
+        """Whether models may lie on GPUs."""
+        return bool(self._gpus)
+
+    def most(self, deployment: Deployment) -> Weight:
+        """Bytes that could be set aside for it in an empty house."""
+        capacity = self.ledger.capacity
+        own = footprint_of(deployment, 1, dict.fromkeys(self._gpus, 1))
+        ram = sum(capacity[axis] for axis in own if axis.startswith("ram"))
+        return Weight(ram=ram, vram=sum(capacity[axis] for axis in own if axis.startswith("vram")))
+
+    def check(self, deployment: Deployment, weight: Weight) -> Sequence[Footprint]:
         """Those places where it could fit with all else gone but what is pinned.
 
         Raises:
@@ -61,10 +90,11 @@ class Room:
         """
         standing = self._standing(self.ledger.entries)
         kept = {one.id: one.size for one in standing if one.pinned}
+        needs = self._places(deployment, weight, self._gpus)
         possible: list[Footprint] = []
         for need in needs:
             try:
-                self.ledger.check(deployment_id, need, kept)
+                self.ledger.check(deployment.id, need, kept)
             except InsufficientMemory:
                 if need is needs[-1] and not possible:
                     raise
@@ -72,14 +102,16 @@ class Room:
                 possible.append(need)
         return possible
 
-    async def take(
-        self, deployment_id: str, needs: Sequence[Footprint], *, since: float, terms: Terms
-    ) -> Footprint:
-        """Wait until there is room in one of these places, and have it: it is reserved in the step that decides.
+    async def take(self, deployment: Deployment, weight: Weight, *, since: float, terms: Terms) -> Footprint:
+        """Wait until there is room for it, and have it: it is reserved in the step that decides.
 
         Whoever leaves while waiting has to `give_back`, since the grant may have come in the same tick.
+
+        Raises:
+            InsufficientMemory: it could never fit.
         """
-        need, *others = needs
+        deployment_id = deployment.id
+        need, *others = self.check(deployment, weight)
         want = Want(
             id=deployment_id,
             need=need,
@@ -96,6 +128,9 @@ class Room:
         finally:
             self._claims.pop(deployment_id, None)
             self._kept_by.pop(deployment_id, None)
+
+    def note(self, deployment_id: str) -> None:
+        """One that is in memory stands otherwise than before; how, is asked when it matters."""
 
     def kept_by(self, deployment_id: str) -> str | None:
         """What keeps one that waits for room; None when it does not."""

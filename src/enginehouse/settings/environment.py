@@ -90,6 +90,11 @@ def current_environ() -> Mapping[str, str]:
     return dict(os.environ)
 
 
+def keep_ray_quiet() -> None:
+    """Ray sends reports of its use to its makers unless it is told not to; whatever we start tells nobody."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
 def variable(key: str) -> str:
     """The name of the variable that sets a dotted key."""
     return PREFIX + key.replace(".", "__").upper()

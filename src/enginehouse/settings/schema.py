@@ -40,6 +40,7 @@ __all__ = [
     "ChatSettings",
     "DatedPriceSettings",
     "EngineSettings",
+    "FleetSettings",
     "GenerationSettings",
     "GuardMode",
     "GuardSettings",
@@ -54,6 +55,7 @@ __all__ = [
     "PriceSettings",
     "ProviderSettings",
     "QdrantSettings",
+    "RaySettings",
     "RegistrationSettings",
     "ResidencySettings",
     "Section",
@@ -75,6 +77,7 @@ RESTART = frozenset(
         "models_dir",
         "sources",
         "engines",
+        "fleet",
         "stores",
         "telemetry.otlp_endpoint",
         "telemetry.otlp_headers",
@@ -269,6 +272,34 @@ class ResidencySettings(Section):
     """Seconds that the longest waiting request has waited when one more copy of its model is loaded."""
     scale_down_idle: PositiveSeconds = 60.0
     """Idle seconds after which a copy beyond `instances.min` leaves memory."""
+
+
+class RaySettings(Section):
+    """The Ray cluster that engines run on."""
+
+    address: str = "auto"
+    """Where it is: `host:port` of its head, or `auto` for the one this machine is a node of."""
+    namespace: str = "enginehouse"
+    """Name under which replicas find each other there; another one is another service."""
+
+
+class FleetSettings(Section):
+    """Where llama.cpp's engines run: here, or on the nodes of a cluster that all replicas share."""
+
+    placement: Literal["local", "ray"] = "local"
+    """`local` starts them on this machine, `ray` on the nodes of a Ray cluster. That wants the extra `ray`."""
+    ray: RaySettings = RaySettings()
+    cpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """CPUs that Ray counts an engine as; 0 lets memory alone decide how many a node has."""
+    lease: PositiveSeconds = 10.0
+    """Seconds after which the engines of a replica that is not heard of count as free."""
+    linger: PositiveSeconds = 30.0
+    """Seconds for which an engine that no replica holds any more stays in memory."""
+    orphan_timeout: PositiveSeconds = 60.0
+    """Seconds after which an engine ends by itself when the owner of the fleet is not heard of."""
+    autoscale: bool = False
+    """Whether Ray's autoscaler is asked for nodes when requests wait for room longer than
+    `residency.scale_up_wait`; then a model that fits on no node waits for one instead of being refused."""
 
 
 class AdmissionSettings(Section):
@@ -722,6 +753,8 @@ class ModelSettings(Section):
     """Never evict it."""
     preload: bool = False
     """Load it at start."""
+    labels: dict[str, str] = {}
+    """What a node of the fleet has to say of itself for the model to be there, such as `accelerator: h100`."""
     instances: InstanceSettings = InstanceSettings()
     """Copies of a local model, for more requests at once than `slots` of one engine serve well."""
     base_url: str | None = None
@@ -776,6 +809,7 @@ class Settings(Section):
     sources: SourceSettings = SourceSettings()
     engines: EngineSettings = EngineSettings()
     residency: ResidencySettings = ResidencySettings()
+    fleet: FleetSettings = FleetSettings()
     admission: AdmissionSettings = AdmissionSettings()
     routing: RoutingSettings = RoutingSettings()
     registration: RegistrationSettings = RegistrationSettings()

@@ -196,6 +196,7 @@ def deployment(
         first_token_timeout=stated.timeouts.first_token,
         total_timeout=stated.timeouts.total,
         defaults=generation_defaults(stated),
+        labels=tuple(sorted(stated.labels.items())),
     )
 
 

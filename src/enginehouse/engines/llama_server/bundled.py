@@ -175,7 +175,7 @@ def _set_on(path: str, attribute: str, fixed: Any = None) -> "_Setter":
 
 
 def _ignore(_: Any, __: Any, ___: Any) -> None:
-    """The house decides the host and the key; a user's own are not needed."""
+    """The house decides the key; a user's own is not needed."""
 
 
 _Setter = Callable[[Any, Any, Any], None]
@@ -201,7 +201,7 @@ _SPECIAL: Mapping[str, _Setter] = {
     "reasoning_format": _set_enum("reasoning_format", "common_reasoning_format", "COMMON_REASONING_FORMAT_"),
     "verbose": _set_on("", "verbosity", 5),
     "timeout": _set_on("", "timeout_read"),
-    "host": _ignore,
+    "host": lambda params, value, _: setattr(params, "hostnames", [value]),
     "api_key": _ignore,
 }
 

@@ -11,8 +11,9 @@ from enginehouse.engines.llama_server import tether
 from enginehouse.engines.llama_server.flags import parse_flags
 from enginehouse.types import Deployment, Kind
 
-__all__ = ["ChildPlan", "device_list_command", "plan_child"]
+__all__ = ["LOOPBACK", "ChildPlan", "device_list_command", "plan_child"]
 
+LOOPBACK = "127.0.0.1"
 _CONTEXT_FLAGS = {"-c", "--ctx-size"}
 _SLOT_FLAGS = {"-np", "--parallel"}
 _EMBEDDING_FLAGS = {"--embedding", "--embeddings", "--rerank", "--reranking"}
@@ -33,24 +34,30 @@ class ChildPlan(Struct, frozen=True, kw_only=True):
 
 
 def plan_child(
-    deployment: Deployment, model: Path | None, *, binary: Path | None, api_key: str, port: int | None
+    deployment: Deployment,
+    model: Path | None,
+    *,
+    binary: Path | None,
+    api_key: str,
+    port: int | None,
+    host: str = LOOPBACK,
 ) -> ChildPlan:
     """The command for a deployment whose model file is at `model`; None when its flags say where it is.
 
-    The user's flags come as written; what the house must decide (model, alias, port) comes after them, since
+    The user's flags come as written; what the house must decide (model, alias, host, port) comes after them, since
     llama.cpp lets the last one win.
 
     Raises:
         UnknownFlag: the bundled engine does not know one of the flags.
     """
     file = ["-m", str(model)] if model else []
-    flags = [*_implied(deployment), *deployment.flags, *file, "--alias", deployment.model]
+    flags = [*_implied(deployment), *deployment.flags, *file, "--alias", deployment.model, "--host", host]
     if binary is None:
         parse_flags(flags)
         argv = (sys.executable, "-m", "enginehouse.engines.llama_server.bundled", *flags)
         return ChildPlan(argv=argv, api_key=api_key, port=None)
     assert port is not None, "a llama-server of the user's own has to be told its port"
-    listening = ["--host", "127.0.0.1", "--port", str(port)]
+    listening = ["--port", str(port)]
     shim = (sys.executable, "-I", tether.__file__, str(os.getpid()))
     return ChildPlan(argv=(*shim, str(binary), *flags, *listening), api_key=api_key, port=port)
 

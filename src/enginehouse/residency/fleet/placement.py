@@ -82,6 +82,11 @@ class Fleet:
         yard = self._where.get(deployment_id)
         return yard.node.id if yard else None
 
+    def is_there(self, deployment_id: str) -> bool:
+        """Whether it has room, and is not only promised it."""
+        yard = self._where.get(deployment_id)
+        return yard is not None and deployment_id not in yard.claims
+
     def held(self, deployment_id: str) -> Held:
         """Who has a node, as it was last told.
 
@@ -237,9 +242,11 @@ class Fleet:
         best: _Way | None = None
         seen: set[str] = set()
         for held in self._least(demand):
-            if held.node not in avoided and held.node not in seen and len(seen) < _TRIED:
+            yard = self._yards[held.node]
+            fresh = held.node not in avoided and held.node not in seen and yard.health is Health.ALIVE
+            if fresh and len(seen) < _TRIED:
                 seen.add(held.node)
-                best = _cheaper(best, self._way(demand, self._yards[held.node], now))
+                best = _cheaper(best, self._way(demand, yard, now))
             if best is not None and best.price <= (False, held.worth):
                 break
         if best is not None:

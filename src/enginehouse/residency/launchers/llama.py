@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import structs
 
 from enginehouse.engines.llama_server import (
+    LOOPBACK,
     ChildPlan,
     LlamaServer,
     UnknownFlag,
@@ -23,12 +24,12 @@ from enginehouse.engines.llama_server import (
 )
 from enginehouse.engines.metadata import Weight, describe
 from enginehouse.errors import EngineError, ModelLoadFailed
-from enginehouse.residency.base import Loaded, Watcher
+from enginehouse.residency.base import Door, Loaded, Watcher
 from enginehouse.residency.launchers.devices import lists_gpus
 from enginehouse.residency.launchers.process import EngineProcess, engine_process
 from enginehouse.types import Deployment, Source
 
-__all__ = ["Files", "LlamaLauncher"]
+__all__ = ["Files", "LlamaLauncher", "connecting"]
 
 _PORT_TRIES = 3
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -56,16 +57,25 @@ class LlamaLauncher:
         environ: the environment the child gets; the house's own secrets are not in it.
         silence: seconds without a byte after which a running engine counts as gone.
         grace: seconds between SIGTERM and SIGKILL.
+        host: the address of this machine that engines listen on.
     """
 
     def __init__(
-        self, files: Files, *, binary: Path | None, environ: Mapping[str, str], silence: float, grace: float
+        self,
+        files: Files,
+        *,
+        binary: Path | None,
+        environ: Mapping[str, str],
+        silence: float,
+        grace: float,
+        host: str = LOOPBACK,
     ) -> None:
         self._files = files
         self._binary = binary
         self._environ = environ
         self._silence = silence
         self._grace = grace
+        self._host = host
         self._gpus_used: bool | None = None
 
     async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
@@ -131,11 +141,12 @@ class LlamaLauncher:
             address: str = msgspec.json.decode(await process.announcement)["address"]
             engine = await stack.enter_async_context(self._client(address, plan, deployment))
         else:
-            address = f"http://127.0.0.1:{plan.port}"
+            address = f"http://{self._host}:{plan.port}"
             engine = await stack.enter_async_context(self._client(address, plan, deployment))
             await _until_it_answers(engine, process, deployment.model)
         process.serve()
-        return Loaded(engine=engine, pid=process.pid, port=int(address.rpartition(":")[2]))
+        door = Door(address=address, api_key=plan.api_key)
+        return Loaded(engine=engine, pid=process.pid, port=door.port, door=door)
 
     async def _uses_gpus(self) -> bool:
         """Asked of the engine once; one that does not know the question is taken to use what there is."""
@@ -149,9 +160,10 @@ class LlamaLauncher:
         return LlamaServer(address, plan.api_key, silence=silence, keep_alive=False)
 
     def _plan(self, deployment: Deployment, model: Path | None) -> ChildPlan:
-        port = _free_port() if self._binary else None
+        port = _free_port(self._host) if self._binary else None
+        key = secrets.token_urlsafe(32)
         try:
-            return plan_child(deployment, model, binary=self._binary, api_key=secrets.token_urlsafe(32), port=port)
+            return plan_child(deployment, model, binary=self._binary, api_key=key, port=port, host=self._host)
         except UnknownFlag as error:
             raise ModelLoadFailed(error.message) from error
 
@@ -167,6 +179,20 @@ class LlamaLauncher:
                 f"The llama-server binary {self._binary} does not exist or may not be run. Set "
                 "engines.llama_server.path to yours, or leave it out to use the bundled engine."
             )
+
+
+def connecting(silence: float) -> Callable[[Deployment, Door], LlamaServer]:
+    """Opens the way to engines that run elsewhere.
+
+    Args:
+        silence: seconds without a byte after which one counts as gone, where its model does not say.
+    """
+
+    def connect(deployment: Deployment, door: Door) -> LlamaServer:
+        silent = deployment.request_timeout or silence
+        return LlamaServer(door.address, door.api_key, silence=silent, keep_alive=False)
+
+    return connect
 
 
 async def _until_it_answers(engine: LlamaServer, process: EngineProcess, alias: str) -> None:
@@ -210,8 +236,8 @@ def _lost_the_port(message: str) -> bool:
     return "couldn't bind" in message or "address already in use" in message.lower()
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     """A port nobody listens on now; whether it is still ours later is proven by identity, not hoped for."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
