@@ -87,6 +87,17 @@ def test_a_kept_answer_is_everybodys_and_a_purge_is_heard_within_a_second(house)
     assert len(house.book.said) == asked + 1
 
 
+def test_a_model_is_registered_and_deleted_everywhere_within_a_second(house):
+    def known(at):
+        return house.replicas[at].call("/v1/models/new", headers=house.as_user("eve"))[0] == 200
+
+    entry = {"id": "new", "base_url": house.book.url, "kind": "chat"}
+    assert house.boss(1, "/v1/models", entry)[0] == 201
+    assert everywhere(house, known) <= 1
+    assert house.boss(2, "/v1/models/new", method="DELETE")[0] == 200
+    assert everywhere(house, lambda at: not known(at)) <= 1
+
+
 @pytest.mark.timeout(120 + PART * 12)
 async def test_whatever_goes_down_no_record_is_lost_and_no_slot_is_stuck(house):
     """Mixed users ask without a pause while a replica is killed, Redis is killed and PostgreSQL is stopped."""

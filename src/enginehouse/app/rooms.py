@@ -1,5 +1,6 @@
 """What the service can do: the rooms of the core, joined over the ground they stand on."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from enginehouse.core.listing import Listing
 from enginehouse.core.measuring import ModelRulers
 from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.core.predictions import Predictions
-from enginehouse.core.registration import Registry, RegistryFile
+from enginehouse.core.registration import Registry, RegistryFile, SharedRow
 from enginehouse.core.routes import Routes
 from enginehouse.core.sessions import Archive, Sessions
 from enginehouse.core.summing import Summaries
@@ -47,7 +48,14 @@ class Rooms:
         self.copies = Copies(ground.admission, ground.residency, now.residency)
         self.listing = Listing(ground.catalogue, ground.residency, self.copies, ground.changes.publish)
         file = RegistryFile(now.data_dir / "registered-models.json")
-        self.registry = Registry(file, self.listing, now, ground.artifacts.local, facts=ground.ollama.facts)
+        self.registry = Registry(
+            file,
+            self.listing,
+            now,
+            ground.artifacts.local,
+            facts=ground.ollama.facts,
+            shared=None if ground.database.embedded else SharedRow(ground.database, file, asyncio.to_thread),
+        )
         self.spending = Spending(Budgets(ground.database, now.budgets))
         self.routes = Routes(ground.catalogue, now.routing, time.monotonic)
         secret = key_secret(now.auth, now.data_dir)

@@ -71,6 +71,8 @@ def _endless(
     yield "pulse", house.pulse.run
     yield "events", partial(_relay, house)
     yield "cleanup", house.rooms.cleanup.run
+    if not house.ground.database.embedded:
+        yield "registered models", house.rooms.registry.follow
     yield "sessions", house.rooms.sessions.run
     yield "old sessions", house.rooms.archive.run
     if config is not None:

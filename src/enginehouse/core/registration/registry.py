@@ -1,12 +1,13 @@
-"""The registry: the one writer of the models that callers registered, in the list and on the disk alike.
+"""The registry: the one writer of the models that callers registered, in the list and where they are kept alike.
 
-One change at a time: it is checked, then counts for everybody in a single step, then is on the disk, and only then
-is its caller told. A change that cannot be written is taken back.
+One change at a time: it is checked, then counts for everybody in a single step, then is kept, and only then is its
+caller told. A change that cannot be kept is taken back. Where replicas keep them together, one that finds that
+another was quicker does its change again on top of it, and each looks for the others' changes twice a second.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import structlog
 from msgspec import Struct
@@ -15,9 +16,16 @@ from enginehouse.core.catalogue import Locate, build_model, check_name, common_o
 from enginehouse.core.listing import Listing
 from enginehouse.core.registration.entries import claim, merge_patch, without_names
 from enginehouse.core.registration.file import Entries, RegistryFile
+from enginehouse.core.registration.keeping import Aside, Keeping, OwnFile
 from enginehouse.core.registration.rules import admitted, located
 from enginehouse.engines.metadata import Cards, Facts
-from enginehouse.errors import Conflict, EnginehouseError, InvalidRequest, ModelNotFound, SettingsError
+from enginehouse.errors import (
+    Conflict,
+    EnginehouseError,
+    InvalidRequest,
+    ModelNotFound,
+    SettingsError,
+)
 from enginehouse.residency.base import terms_of
 from enginehouse.settings.schema import ModelSettings, Settings
 from enginehouse.types import EngineName, Model, ResidentState
@@ -26,8 +34,12 @@ __all__ = ["Registry", "Wishes"]
 
 log = structlog.get_logger()
 
-P = ParamSpec("P")
 T = TypeVar("T")
+
+_LOOK = 0.4
+"""Seconds between two looks for what other replicas have changed."""
+_TRIES = 10
+"""How often a change is done again because another replica was quicker."""
 
 _ELSEWHERE = {EngineName.OPENAI, EngineName.ANTHROPIC, EngineName.OLLAMA}
 _WHERE = {
@@ -36,12 +48,6 @@ _WHERE = {
     "ollama": "an Ollama server; register one of the same id to take its place",
     "default": "the built-in models; register one of the same id to take its place",
 }
-
-
-class Aside(Protocol):
-    """Calls something where it may block."""
-
-    async def __call__(self, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> T: ...
 
 
 class Wishes(Struct, frozen=True, kw_only=True):
@@ -60,6 +66,10 @@ class _Built(Struct, frozen=True):
     refused: dict[str, EnginehouseError]
 
 
+class _Overtaken(Exception):
+    """Another replica has changed them meanwhile."""
+
+
 class Registry:
     """Registered models.
 
@@ -70,6 +80,7 @@ class Registry:
         locate: where a source's files are on this machine.
         facts: what servers say of models, by address and name there.
         aside: runs what blocks on the disk, in a thread.
+        shared: where replicas keep them together, instead of the file.
     """
 
     def __init__(
@@ -81,8 +92,10 @@ class Registry:
         *,
         facts: Mapping[tuple[str, str], Facts] | None = None,
         aside: Aside = asyncio.to_thread,
+        shared: Keeping | None = None,
     ) -> None:
-        self._file = file
+        self._kept = shared or OwnFile(file, aside)
+        self._shared = shared is not None
         self._listing = listing
         self._settings = settings
         self._locate = locate
@@ -96,16 +109,29 @@ class Registry:
 
     async def open(self) -> None:
         """Show what was registered before; what cannot be shown any more is told in the log, and kept."""
-        self._entries = await self._aside(self._file.read)
-        await self.adopt(self._settings)
+        async with self._turn:
+            await self._take_over()
+
+    async def follow(self) -> None:
+        """Show what other replicas change, for ever; a store that is away is logged once."""
+        away = False
+        while self._shared:
+            await asyncio.sleep(_LOOK)
+            try:
+                async with self._turn:
+                    await self._take_over()
+            except EnginehouseError as error:
+                if not away:
+                    log.warning("registered_models_not_renewed", error=error.message)
+                away = True
+            else:
+                away = False
 
     async def adopt(self, settings: Settings) -> None:
         """Other settings count, or files have come: read every entry anew."""
         async with self._turn:
             self._settings = settings
-            built = await self._aside(self._build, self._entries)
-            self._listing.replace("api", built.models.values())
-            self._tell(built)
+            await self._show()
 
     async def register(self, id_: str, entry: Mapping[str, Any], wishes: Wishes) -> Model:
         """A new model; returns it once it is in the list and on the disk.
@@ -145,7 +171,8 @@ class Registry:
         Raises:
             ModelNotFound, Conflict: it is not there, not one that was registered, or is loading.
         """
-        async with self._turn:
+
+        async def without() -> Model | None:
             if id_ not in self._entries:
                 raise self._not_registered(id_)
             self._refuse_hidden(id_)
@@ -154,15 +181,42 @@ class Registry:
             model = self._listing.catalogue.find(id_)
             built = await self._aside(self._build, entries)
             await self._commit(entries, built, lambda: self._refuse_while_loading(id_))
+            return model
+
+        async with self._turn:
+            model = await self._on_newest(without)
         return model if model is not None and model.origin == "api" else None
 
     # One change --------------------------------------------------------------------------------------------
 
+    async def _on_newest(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it to what all replicas have now, and again if another one was quicker."""
+        for _ in range(_TRIES):
+            await self._take_over()
+            try:
+                return await work()
+            except _Overtaken:
+                continue
+        raise Conflict("Other replicas change registered models all the time; try again soon.")
+
+    async def _take_over(self) -> None:
+        """Show what is kept, if that is news."""
+        entries = await self._kept.news()
+        if entries is not None:
+            self._entries = dict(entries)
+            await self._show()
+
+    async def _show(self) -> None:
+        built = await self._aside(self._build, self._entries)
+        self._listing.replace("api", built.models.values())
+        self._tell(built)
+
     async def _change(self, id_: str, change: Callable[[Entries], dict[str, Any]], wishes: Wishes) -> Model:
         if not wishes.load_first:
             async with self._turn:
-                return await self._apply(id_, change, wishes)
+                return await self._on_newest(lambda: self._apply(id_, change, wishes))
         async with self._turn:
+            await self._take_over()
             if id_ in self._loading:
                 raise Conflict(f"{id_!r} is being loaded for another change; wait until that is done.")
             _, built = await self._prepared(id_, change, wishes)
@@ -179,7 +233,7 @@ class Registry:
         try:
             await self._listing.residency.load(model.deployments[0], terms_of(model))
             async with self._turn:
-                return await self._apply(id_, change, wishes)
+                return await self._on_newest(lambda: self._apply(id_, change, wishes))
         except EnginehouseError:
             if self._listing.catalogue.find(id_) is None:
                 self._listing.residency.remove(id_, ModelNotFound(id_))
@@ -218,17 +272,25 @@ class Registry:
     async def _commit(self, entries: dict[str, Any], built: _Built, check: Callable[[], None]) -> None:
         """Let it count; the check and the change are one step, which nothing can come between."""
         check()
-        before = self._entries
-        old = self._listing.catalogue.given("api")
+        before = (self._entries, self._listing.catalogue.given("api"))
         self._listing.replace("api", built.models.values())
         self._entries = entries
         try:
-            await self._aside(self._file.write, entries)
+            kept = await self._kept.write(entries)
         except OSError as error:
-            self._entries = before
-            self._listing.replace("api", old)
+            self._take_back(*before)
             raise EnginehouseError(f"The change cannot be kept on the disk: {error.strerror or error}.") from error
+        except EnginehouseError:
+            self._take_back(*before)
+            raise
+        if not kept:
+            self._take_back(*before)
+            raise _Overtaken
         self._tell(built)
+
+    def _take_back(self, entries: dict[str, Any], shown: Iterable[Model]) -> None:
+        self._entries = entries
+        self._listing.replace("api", shown)
 
     # What entries become -----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 
 from enginehouse.errors import SettingsError
-from enginehouse.stores.sql import audit, budgets, keys, rollups, rulings, sessions, traces, usage
+from enginehouse.stores.sql import audit, budgets, keys, registered, rollups, rulings, sessions, traces, usage
 from enginehouse.stores.sql.database import Database
 from enginehouse.stores.sql.metadata import METADATA
 
@@ -32,6 +32,7 @@ TABLES = (
     *(keys.KEYS, keys.STATE, audit.ACTIONS),
     *(sessions.SESSIONS, sessions.MESSAGES, sessions.TURNS, sessions.COUNTS),
     rulings.RULINGS,
+    registered.REGISTERED,
     traces.TRACES,
 )
 """Named here so that a module of tables that nobody imports is missed."""
