@@ -7,14 +7,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Loopback:
-    """A server on a free port; use as a context.
+    """A server on a port, a free one when none is named; use as a context.
 
     Args:
         handler: what answers; it finds this object as `self.server.owner`.
     """
 
-    def __init__(self, handler):
-        self._server = _Server(("127.0.0.1", 0), handler)
+    def __init__(self, handler, port=0):
+        self._server = _Server(("127.0.0.1", port), handler)
         self._server.owner = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -98,6 +98,17 @@ def test_a_model_is_registered_and_deleted_everywhere_within_a_second(house):
     assert everywhere(house, lambda at: not known(at)) <= 1
 
 
+def test_each_says_which_it_is_and_knows_of_all(house):
+    told = [house.boss(at, "/v1/status")[1] for at in range(3)]
+    mine = {one["replica"] for one in told}
+    assert len(mine) == 3
+    for one in told:
+        assert {other["id"] for other in one["replicas"]} == mine
+        assert [other["id"] for other in one["replicas"] if other["this"]] == [one["replica"]]
+        assert {other["pid"] for other in one["replicas"]} == {replica.process.pid for replica in house.replicas}
+    assert "replicas" not in house.replicas[0].call("/v1/status", headers=house.as_user("ann"))[1]
+
+
 @pytest.mark.timeout(120 + PART * 12)
 async def test_whatever_goes_down_no_record_is_lost_and_no_slot_is_stuck(house):
     """Mixed users ask without a pause while a replica is killed, Redis is killed and PostgreSQL is stopped."""

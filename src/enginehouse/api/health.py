@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Protocol, TypeAlias, TypedDict
 
 import psutil
 import structlog
@@ -24,7 +24,7 @@ from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.cleanup import Cleanup
 from enginehouse.residency.manager import Residency, ResidentStatus
-from enginehouse.types import Deployment, Model, ResidentState
+from enginehouse.types import Deployment, Model, Principal, ResidentState
 
 __all__ = ["Ask", "health_router"]
 
@@ -54,6 +54,19 @@ Ask: TypeAlias = Callable[[], Awaitable[None]]
 """Asks something we depend on; raises one of our errors when it is not there."""
 
 
+class Replicas(Protocol):
+    """Which replicas there are: `app.presence.Presence`."""
+
+    @property
+    def id(self) -> str:
+        """This one."""
+        ...
+
+    async def everybody(self) -> list[dict[str, Any]]:
+        """All that were heard of lately, as JSON."""
+        ...
+
+
 def health_router(
     catalogue: Catalogue,
     residency: Residency,
@@ -61,12 +74,14 @@ def health_router(
     cleanup: Cleanup,
     dependencies: Mapping[str, Ask] = MappingProxyType({}),
     leaving: Callable[[], bool] = lambda: False,
+    replicas: Replicas | None = None,
 ) -> APIRouter:
     """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`.
 
     Args:
         dependencies: who is asked for the health of the whole, by name.
         leaving: whether the service has been told to stop; it may serve on for a while.
+        replicas: which one this is, and which others there are; alone when left out.
     """
     router = APIRouter(tags=["operation"])
     started = datetime.now(UTC)
@@ -120,12 +135,16 @@ def health_router(
 
     @router.get("/v1/status")
     async def status(request: Request) -> dict[str, Any]:
-        """Version, age, memory, and the state of every model the caller may use."""
+        """Version, age, memory, and the state of every model the caller may use, at the replica that answers.
+
+        Admins are told of all `replicas` that share what this one stands on.
+        """
         process = psutil.Process()
         usable = usable_by(request.state.principal, catalogue)
         states = _states(usable, holdings)
         return {
             "service": "enginehouse",
+            "replica": None if replicas is None else replicas.id,
             "version": __version__,
             "status": "shutting_down" if closing() else "running",
             "started_at": started.isoformat(),
@@ -133,6 +152,7 @@ def health_router(
             "memory_mb": round(process.memory_info().rss / _MIB, 1),
             "models": {model.id: _model(holdings.of(model).status) for model in usable},
             "summary": {state.value: count for state, count in sorted(states.items()) if count},
+            **await _everybody(replicas, request.state.principal),
         }
 
     @router.get("/v1/health/models", response_model_exclude_none=True)
@@ -148,6 +168,12 @@ def health_router(
         )
 
     return router
+
+
+async def _everybody(replicas: Replicas | None, principal: Principal) -> dict[str, Any]:
+    if replicas is None or principal.role != "admin":
+        return {}
+    return {"replicas": await replicas.everybody()}
 
 
 async def _ask_all(models: Iterable[Model], residency: Residency) -> dict[str, ModelHealth]:

@@ -142,6 +142,7 @@ def _operation(rooms: Rooms, metrics: Metrics) -> Sequence[APIRouter]:
             rooms.cleanup,
             on.dependencies,
             leaving=on.leaving.is_set,
+            replicas=on.presence,
         ),
         vram_router(on.catalogue, rooms.holdings),
         queue_router(on.catalogue, on.admission),
@@ -159,7 +160,8 @@ def _telemetry(rooms: Rooms, pulse: Pulse, watch: Watch) -> Sequence[APIRouter]:
         closing = on.residency.closing or on.leaving.is_set() or watch.stopping.is_set()
         status = overview_of(principal, on.catalogue, rooms.copies, closing=closing)
         queues = {model.id: line_of(model.deployments[0], on.admission) for model in usable}
-        return {**status.model_dump(mode="json", exclude_none=True), "queues": queues}
+        told = status.model_dump(mode="json", exclude_none=True)
+        return {**told, "replica": on.presence.id, "queues": queues}
 
     def may_hear(principal: Principal, model: str) -> bool:
         return may_hear_of(principal, on.catalogue, model)

@@ -14,6 +14,7 @@ from enginehouse.api.health import Ask
 from enginehouse.app.engines import make_launchers, make_residency
 from enginehouse.app.exporting import exported
 from enginehouse.app.fleet import open_fleet
+from enginehouse.app.presence import Presence
 from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.cache.cache import Cache
@@ -64,6 +65,7 @@ class Ground(Struct, frozen=True, kw_only=True):
         leaving: set when it has been told to stop; requests are still taken for `server.drain_delay`.
         stopping: set when the service begins to stop.
         store: what replicas share, if they do.
+        presence: which replica this is, and which others there are.
         dependencies: who is asked for the health of the whole, by name.
     """
 
@@ -77,6 +79,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     stopping: asyncio.Event
     machine: Machine
     store: RedisStore | None
+    presence: Presence
     database: Database
     access: Access
     vectors: VectorStore
@@ -109,7 +112,10 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
         fleet = await stack.enter_async_context(open_fleet(settings))
         launchers = make_launchers(settings, FetchedFiles(artifacts, arrivals.set), environ, fleet)
         changes: EventStream[Update] = EventStream()
-        store = await stack.enter_async_context(_redis(settings))
+        name = uuid4().hex
+        presence = Presence(name[:8], leaving.is_set)
+        store = await stack.enter_async_context(_redis(settings, name, presence))
+        presence.join(store)
         url = database_url(settings.stores.database_url, settings.data_dir)
         database = await stack.enter_async_context(open_database(url, fsync=settings.stores.fsync))
         await prepare(database)
@@ -138,6 +144,7 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             stopping=stopping,
             machine=machine,
             store=store,
+            presence=presence,
             database=database,
             access=access,
             vectors=vectors,
@@ -187,10 +194,10 @@ def _dependencies(
 
 
 @asynccontextmanager
-async def _redis(settings: Settings) -> AsyncGenerator[RedisStore | None]:
+async def _redis(settings: Settings, name: str, presence: Presence) -> AsyncGenerator[RedisStore | None]:
     """The connection to Redis, whether it answers yet or not; None when none is configured."""
     if settings.stores.redis_url:
-        async with RedisStore(settings.stores.redis_url, uuid4().hex) as store:
+        async with RedisStore(settings.stores.redis_url, name, presence.introduction) as store:
             yield store
     elif settings.stores.enable_queue:
         raise SettingsError("stores.enable_queue wants a Redis: set stores.redis_url, or switch it off.")

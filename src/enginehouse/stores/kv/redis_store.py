@@ -6,6 +6,7 @@ A call that fails marks Redis as gone at once, and each change is logged once; n
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, cast
@@ -50,12 +51,13 @@ class RedisStore:
     Args:
         url: `redis://`, `rediss://` or `unix://`, with the database's number as path.
         name: this replica; unique, since what is sent to it is sent to this name.
+        introduce: what others may read of it for as long as it is heard of; asked every few seconds.
 
     Raises:
         SettingsError: on making it; the URL cannot be one, or the driver is not installed.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, introduce: Callable[[], bytes] = bytes) -> None:
         self.name = name
         self._client = _client(url)
         self._up = False
@@ -64,6 +66,7 @@ class RedisStore:
         self._hear: Callable[[bytes], None] = lambda _: None
         self._receive: Callable[[bytes], None] = lambda _: None
         self._changed: Callable[[bool], None] = lambda _: None
+        self._introduce = introduce
         self._tasks = asyncio.TaskGroup()
 
     @property
@@ -118,6 +121,25 @@ class RedisStore:
         """Hand on the letters to this replica."""
         self._receive = hear
 
+    async def introductions(self) -> list[bytes]:
+        """What every replica says of itself that was heard of lately, this one too.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        from redis.exceptions import RedisError
+
+        if not self._up:
+            raise StoreUnavailable(self._reason)
+        client = cast("Any", self._client)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                names = [name async for name in client.scan_iter(match=f"{self.alive}*", count=1000)]
+                return [said for said in await client.mget(names) if said is not None] if names else []
+        except (RedisError, OSError) as error:
+            self._turn(error)
+            raise StoreUnavailable(self._reason) from error
+
     @property
     def channel(self) -> str:
         """Where lines call replicas: followed by a replica's name."""
@@ -144,7 +166,17 @@ class RedisStore:
     ) -> None:
         self._link.cancel()
         await self._tasks.__aexit__(kind, error, trace)
+        await self._take_leave()
         await self._client.aclose()
+
+    async def _take_leave(self) -> None:
+        """Nobody has to wait for this replica's sign of life to fade."""
+        from redis.exceptions import RedisError
+
+        if self._up:
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(_PATIENCE):
+                    await cast("Any", self._client).delete(self.alive + self.name)
 
     async def _hold(self) -> None:
         from redis.exceptions import RedisError
@@ -177,7 +209,7 @@ class RedisStore:
     async def _check(self) -> None:
         """A replica that only reads, or a full one, would answer a ping."""
         async with asyncio.timeout(_PATIENCE):
-            await cast("Any", self._client).set(self.alive + self.name, b"", px=int(_CHECK * 3000))
+            await cast("Any", self._client).set(self.alive + self.name, self._introduce(), px=int(_CHECK * 3000))
 
     def _turn(self, error: Exception | None) -> None:
         """Gone, for this reason, or back; the same twice is no news."""
