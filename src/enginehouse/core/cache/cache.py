@@ -308,6 +308,9 @@ class Cache:
         """Scope and words, where another question's answer may do."""
         if seeking.generation is None or self.settings.semantic_ttl <= 0:
             return None
+        if rules.too_free(seeking.generation, self.settings.max_temperature):
+            seeking.reason = "temperature"
+            return None
         apart = self._scopes.apart(place, seeking.question)
         if apart is None:
             seeking.reason = "not_apart"
@@ -332,8 +335,8 @@ class Cache:
 
     def _entry(self, seeking: Seeking, place: Place, answer: Answer | Vectors, worth: Worth) -> Entry:
         apart = self._eligible(seeking, place) if self.meaning is not None else None
-        words = seeking.question.apart(shared=place.shared)
-        now_only = words is not None and rules.volatile(words[1])
+        words = seeking.question.words()
+        now_only = words is not None and rules.volatile(words)
         ttl = min(self.settings.exact_ttl, self.settings.volatile_ttl) if now_only else self.settings.exact_ttl
         request = seeking.request
         return Entry(

@@ -35,7 +35,7 @@ class Words:
     def found(self, text: str) -> bool:
         """Whether one is in the text, or at either end of a long one."""
         folded = (text if len(text) <= 2 * _END else f"{text[:_END]}\n{text[-_END:]}").casefold()
-        if self._signs and not any(sign in folded for sign in self._signs):
+        if self._signs and not any(map(folded.__contains__, self._signs)):
             return False
         return self._pattern.search(folded) is not None
 

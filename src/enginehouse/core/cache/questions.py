@@ -25,6 +25,7 @@ _NO_MATTER = frozenset(
 """Fields that change nothing in what is said; the model is part of the scope, as it was resolved."""
 _END_USERS = frozenset({"user", "safety_identifier"})
 """Who asks the caller to ask: it matters as long as answers are not shared."""
+_NO_MATTER_SHARED = _NO_MATTER | _END_USERS
 
 _written = msgspec.json.Encoder(order="sorted").encode
 
@@ -47,6 +48,10 @@ class Question(Protocol):
         """All but the words of the last user turn, and these words; None when there are none to be set apart."""
         ...
 
+    def words(self) -> str | None:
+        """These words alone."""
+        ...
+
     def generation(self) -> Generation | None:
         """In our words; None when it is none, or cannot be understood."""
         ...
@@ -65,6 +70,7 @@ class Written:
         self.family = family
         self._body = body
         self._read = read
+        self._known: Json | None = None
 
     def canonical(self, *, shared: bool) -> bytes:
         """The body's fields in order; empty when it is no object, or says something twice where that is a danger.
@@ -78,13 +84,18 @@ class Written:
     def apart(self, *, shared: bool) -> tuple[bytes, str] | None:
         """The last message's text, where it is a user's and holds nothing else."""
         fields = self._fields(shared=shared)
-        if fields is None:
+        if fields is None or (name := _told_in(fields)) is None:
             return None
-        for name in ("messages", "input"):
-            if name in fields:
-                found = _set_apart(fields[name])
-                return None if found is None else (_written({**fields, name: found[0]}), found[1])
-        return None
+        found = _set_apart(fields[name])
+        return None if found is None else (_written({**fields, name: found[0]}), found[1])
+
+    def words(self) -> str | None:
+        """The last message's text."""
+        fields = self._decoded()
+        if fields is None or (name := _told_in(fields)) is None:
+            return None
+        found = _set_apart(fields[name])
+        return None if found is None else found[1]
 
     def generation(self) -> Generation | None:
         """None when the body passes through although we do not understand it."""
@@ -94,17 +105,24 @@ class Written:
             return None
 
     def _fields(self, *, shared: bool) -> Json | None:
-        without = _NO_MATTER | _END_USERS if shared else _NO_MATTER
-        try:
-            fields: Any = msgspec.json.decode(self._body)
-        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        fields = self._decoded()
+        if fields is None:
             return None
-        if not isinstance(fields, dict):
-            return None
-        said = {name: value for name, value in cast("Json", fields).items() if name not in without}
-        if not shared and (who := _end_user(cast("Json", fields))) is not None:
+        without = _NO_MATTER_SHARED if shared else _NO_MATTER
+        said = {name: value for name, value in fields.items() if name not in without}
+        if not shared and "metadata" in fields and (who := _end_user(fields)) is not None:
             said["metadata"] = {"user_id": who}
         return said
+
+    def _decoded(self) -> Json | None:
+        """The body's fields, read once; None when it is no object."""
+        if self._known is None:
+            try:
+                fields: Any = msgspec.json.decode(self._body)
+            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+                return None
+            self._known = cast("Json", fields) if isinstance(fields, dict) else None
+        return self._known
 
 
 class Told:
@@ -121,15 +139,21 @@ class Told:
 
     def apart(self, *, shared: bool) -> tuple[bytes, str] | None:
         """The text of the last turn, where it is a user's and holds nothing else."""
-        generation = self._without(shared=shared)
-        if not generation.turns:
+        generation, words = self._without(shared=shared), self.words()
+        if words is None:
             return None
         *before, last = generation.turns
-        texts = [part.text for part in last.parts if isinstance(part, Text) and not part.extra]
-        if last.role is not Role.USER or len(texts) != len(last.parts):
+        empty = structs.replace(last, parts=tuple(Text(text="") for _ in last.parts))
+        return _written(structs.replace(generation, turns=(*before, empty))), words
+
+    def words(self) -> str | None:
+        """The text of the last turn."""
+        turns = self._generation.turns
+        if not turns or turns[-1].role is not Role.USER:
             return None
-        empty = structs.replace(last, parts=tuple(Text(text="") for _ in texts))
-        return _written(structs.replace(generation, turns=(*before, empty))), "\n".join(texts)
+        parts = turns[-1].parts
+        texts = [part.text for part in parts if isinstance(part, Text) and not part.extra]
+        return "\n".join(texts) if len(texts) == len(parts) else None
 
     def generation(self) -> Generation | None:
         """As it was told."""
@@ -158,8 +182,16 @@ class Texts:
         """A vector is of these very texts."""
         del shared
 
+    def words(self) -> None:
+        """None stand apart."""
+
     def generation(self) -> None:
         """Nothing is generated."""
+
+
+def _told_in(fields: Json) -> str | None:
+    """The field that holds the conversation."""
+    return next((name for name in ("messages", "input") if name in fields), None)
 
 
 def _end_user(fields: Json) -> object:

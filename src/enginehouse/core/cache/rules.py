@@ -15,7 +15,7 @@ from enginehouse.core.cache.patterns import PERSONAL, REFUSED, SECRET, SECRET_SI
 from enginehouse.types.answer import Answer, Choice, Finish
 from enginehouse.types.generation import Foreign, Generation, Image, Part, Role, Text, ToolCall, ToolResult
 
-__all__ = ["EXACT_ONLY", "NEVER", "UNFIT", "exact_only", "never", "unfit", "volatile"]
+__all__ = ["EXACT_ONLY", "NEVER", "UNFIT", "exact_only", "never", "too_free", "unfit", "volatile"]
 
 Asks: TypeAlias = Callable[[Generation], bool]
 Says: TypeAlias = Callable[[Answer, Generation], bool]
@@ -28,7 +28,10 @@ _OPENING = 500
 
 def never(generation: Generation) -> str | None:
     """The first kind in `NEVER` that this is, None when it may be cached."""
-    return next((kind for kind, told in NEVER.items() if told(generation)), None)
+    for kind, told in NEVER.items():
+        if told(generation):
+            return kind
+    return None
 
 
 def exact_only(generation: Generation, question: str, max_temperature: float) -> str | None:
@@ -36,9 +39,9 @@ def exact_only(generation: Generation, question: str, max_temperature: float) ->
 
     Args:
         question: words of the last turn.
-        max_temperature: the highest that may be asked for; one that nobody asked for is none.
+        max_temperature: the highest that may be asked for.
     """
-    if (generation.sampling.temperature or 0.0) > max_temperature:
+    if too_free(generation, max_temperature):
         return "temperature"
     if volatile(question):
         return "time_dependent"
@@ -49,9 +52,17 @@ def exact_only(generation: Generation, question: str, max_temperature: float) ->
     return next((kind for kind, told in EXACT_ONLY.items() if told(generation)), None)
 
 
+def too_free(generation: Generation, max_temperature: float) -> bool:
+    """Whether a higher temperature is asked for; one that nobody asked for is none."""
+    return (generation.sampling.temperature or 0.0) > max_temperature
+
+
 def unfit(answer: Answer, asked: Generation) -> str | None:
     """The first kind in `UNFIT` that this is, None when it may be kept."""
-    return next((kind for kind, told in UNFIT.items() if told(answer, asked)), None)
+    for kind, told in UNFIT.items():
+        if told(answer, asked):
+            return kind
+    return None
 
 
 def volatile(question: str) -> bool:
@@ -61,12 +72,19 @@ def volatile(question: str) -> bool:
 
 def _parts(generation: Generation) -> list[Part]:
     parts: list[Part] = [part for turn in generation.turns for part in turn.parts]
+    if all(type(part) is Text for part in parts):  # as most of them are
+        return parts
     return parts + [inner for part in parts if isinstance(part, ToolResult) for inner in part.parts]
 
 
 def _has(*names: str) -> Asks:
     """One of these fields is there and says something."""
-    return lambda generation: any(generation.extra.get(name) not in (None, False, [], {}, "") for name in names)
+
+    def asks(generation: Generation) -> bool:
+        extra = generation.extra
+        return bool(extra) and any(extra.get(name) not in (None, False, [], {}, "") for name in names)
+
+    return asks
 
 
 def _asks_for_audio(generation: Generation) -> bool:
@@ -134,7 +152,7 @@ def _last_words(generation: Generation) -> str:
 
 
 def _any(told: Callable[[Choice], bool]) -> Says:
-    return lambda answer, _: any(told(choice) for choice in answer.choices)
+    return lambda answer, _: any(map(told, answer.choices))
 
 
 def _ended(*reasons: Finish | None) -> Says:
@@ -147,7 +165,7 @@ def _too_few(answer: Answer, asked: Generation) -> bool:
 
 
 def _holds_secret(text: str) -> bool:
-    return any(sign in text for sign in SECRET_SIGNS) and SECRET.search(text) is not None
+    return any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
 
 
 def _no_json(answer: Answer, asked: Generation) -> bool:
