@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.generation import GenerationFace
 from enginehouse.api.wire import Exchange
@@ -41,7 +42,7 @@ class _CountFace(Face):
     async def handle(self, exchange: Exchange) -> None:
         generation = self._codec.read_count_request(await exchange.read_body())
         request = request_of(exchange, Dialect.ANTHROPIC_MESSAGES.value, Operation.COUNT, generation.model)
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             tokens, estimated = await self._gateway.count(request, generation)
         if estimated:
             exchange.headers.append((b"x-enginehouse-estimated", b"true"))

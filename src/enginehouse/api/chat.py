@@ -1,6 +1,5 @@
 """M0's queued chat: a prompt and a session id in, the answer out, whole or as events with M0's names."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from typing import Annotated
@@ -8,12 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.chat_events import ended_json, error_json, sse, told
 from enginehouse.api.dialect import decode
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.chat import Answers, Asked, Bell, Ended, Failed, Happening, Reader, Started, Stopped
-from enginehouse.core.gateway import patience
+from enginehouse.core.gateway import Limit, patience
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.errors import EnginehouseError, InvalidRequest, ShuttingDown
 from enginehouse.types import Operation
@@ -103,7 +103,7 @@ class ChatFace(Face):
         bell = Bell()
         with answer.read(bell.ring) as reader:
             try:
-                async with exchange.attended(streams=body.stream), patience(request) as limit:
+                async with Attended(exchange, streams=body.stream), patience(request) as limit:
                     end = await _followed(exchange, reader, bell, limit, stream=body.stream)
             except BaseException:
                 answer.stop("left")
@@ -117,9 +117,7 @@ class ChatFace(Face):
         return sse("error", error_json(error, exchange.request_id))
 
 
-async def _followed(
-    exchange: Exchange, reader: Reader, bell: Bell, limit: asyncio.Timeout, *, stream: bool
-) -> Ended:
+async def _followed(exchange: Exchange, reader: Reader, bell: Bell, limit: Limit, *, stream: bool) -> Ended:
     """Hand on what happens, up to the end of an answer that ends well.
 
     Raises:

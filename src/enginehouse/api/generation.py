@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct, structs
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
 from enginehouse.core.gateway import Gateway, Wording, patience
@@ -99,7 +100,7 @@ class GenerationFace(Face):
         wording = Wording(self.dialect, self.codec, head, read)
         exchange.media_type = self.codec.media_type
         async with (
-            exchange.attended(streams=peeked.stream),
+            Attended(exchange, streams=peeked.stream),
             patience(request) as limit,
             self._gateway.frames(request, wording) as answering,
         ):

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.dialect import decode
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
@@ -66,7 +67,7 @@ class InferenceFace(Face):
         async def ask(generation: Generation) -> Answer:
             return await self._ask(request, generation)
 
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             outcome = await self._structured.answer(_generation(asked), ask, native=True)
         answer = _answer(asked, outcome, exchange.timings, time.perf_counter() - began)
         await exchange.respond(200, msgspec.json.encode(answer))

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from msgspec import Meta, Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.dialect import Message, decode
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
@@ -72,7 +73,7 @@ class _GenerateFace(Face):
         request = request_of(exchange, "llm", Operation.CHAT, asked.model, stream=stream)
         fold = Fold()
         async with (
-            exchange.attended(streams=stream),
+            Attended(exchange, streams=stream),
             patience(request) as limit,
             self._gateway.events(request, generation) as answering,
         ):
@@ -100,7 +101,7 @@ class _EmbedFace(Face):
     async def handle(self, exchange: Exchange) -> None:
         asked = decode(await exchange.read_body(), _embed)
         request = request_of(exchange, "llm", Operation.EMBEDDING, asked.model)
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             embedded = await self._gateway.embed(request, asked.texts)
         tokens = embedded.embedding.tokens
         answer = {

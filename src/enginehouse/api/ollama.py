@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.dialect import decode, shortened
 from enginehouse.api.faces import Errors, Face, Page, request_of
 from enginehouse.api.generation import GenerationFace, head_of
@@ -105,7 +106,7 @@ class _Face(GenerationFace):
     async def reside(self, exchange: Exchange, asked: Asked) -> None:
         name = asked.generation.model
         assert asked.residence is not None, "only such requests come here"
-        async with exchange.attended(streams=False):
+        async with Attended(exchange, streams=False):
             if asked.residence is Residence.LOAD:
                 await self._gateway.bring_in(request_of(exchange, self.dialect.value, Operation.LOAD, name))
             else:
@@ -139,7 +140,7 @@ class _EmbedFace(Face):
 
     async def _embedded(self, exchange: Exchange, model: str, texts: list[str]) -> Embedded:
         request = request_of(exchange, "ollama.embed", Operation.EMBEDDING, model)
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             return await self._gateway.embed(request, texts)
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.dialect import (
     ChatBody,
     CompletionBody,
@@ -83,7 +84,7 @@ class EmbeddingsFace(Face):
         """Vectors of texts or of token ids."""
         asked = decode(await exchange.read_body(), _embedding)
         request = request_of(exchange, Dialect.OPENAI_EMBEDDINGS.value, Operation.EMBEDDING, asked.model)
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             embedded = await self._gateway.embed(request, asked.texts())
         embedding = embedded.embedding
         if embedding.truncated:

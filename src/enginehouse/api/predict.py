@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Meta, Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.dialect import decode
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.refusals import shape_of
@@ -80,7 +81,7 @@ class _PredictFace(Face):
         texts = asked.texts if asked.texts is not None else [asked.text or ""]
         request = request_of(exchange, "predict", Operation.CLASSIFICATION, asked.model_name or self._default())
         read, write = request.caching.read, request.caching.write
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             predicted = await self._predictions.predict(request, texts, read=read, write=write)
         hits = sum(one.cached for one in predicted.predictions)
         exchange.timings.cache = _said_of(hit=hits == len(texts), read=read)

@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Meta, Struct
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.dialect import decode, indices
 from enginehouse.api.faces import Face, Page, request_of
 from enginehouse.api.wire import Exchange
@@ -56,7 +57,7 @@ class _RerankFace(Face):
     async def handle(self, exchange: Exchange) -> None:
         asked = decode(await exchange.read_body(), _rerank)
         request = request_of(exchange, "rerank", Operation.RERANK, asked.model)
-        async with exchange.attended(streams=False), patience(request):
+        async with Attended(exchange, streams=False), patience(request):
             ranked = await self._gateway.rerank(request, asked.query, asked.texts())
         if ranked.ranking.truncated:
             exchange.headers.append((b"x-enginehouse-truncated", indices(ranked.ranking.truncated)))

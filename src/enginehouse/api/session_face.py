@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import structs
 
+from enginehouse.api.attending import Attended
 from enginehouse.api.faces import Face, request_of
 from enginehouse.api.generation import GenerationFace, head_of
 from enginehouse.api.wire import Exchange
@@ -59,7 +60,7 @@ class SessionFace(Face):
         )
         exchange.media_type = self._face.codec.media_type
         async with (
-            exchange.attended(streams=asked.stream),
+            Attended(exchange, streams=asked.stream),
             patience(request) as limit,
             AsyncExitStack() as stack,
         ):

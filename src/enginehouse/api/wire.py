@@ -136,15 +136,15 @@ class Exchange:
         self.started = False
         """Whether the status line has gone out: from then on errors speak the stream's own language."""
         self._said: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-        self._receive = receive
-        self._ping_interval = ping_interval
+        self.receive = receive
+        self.ping_interval = ping_interval
         self._max_body = max_body
         self.clock = asyncio.get_running_loop().time
         """Seconds, on the clock that every timing of this request is taken from."""
         self.began = self.clock()
         """When it came in, on that clock."""
-        self._last_write = self.began
-        self._streams = False
+        self.last_write = self.began
+        """When a piece of a stream last went out, on that clock."""
 
     def header(self, name: bytes) -> str | None:
         """A request header, or None; `name` in lower case. Of one that comes twice, the first."""
@@ -195,7 +195,7 @@ class Exchange:
         chunks: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
+            message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise CallerGone("The caller left while sending its request.")
             chunk: bytes = message.get("body", b"")
@@ -225,43 +225,16 @@ class Exchange:
             self.started, self.status = True, 200
             head = [(b"content-type", self.media_type.encode()), *_STREAM, *self._own_headers()]
             await self.send({"type": "http.response.start", "status": 200, "headers": head})
-        self._last_write = self.clock()
+        self.last_write = self.clock()
         await self.send({"type": "http.response.body", "body": frames, "more_body": True})
 
     async def finish(self) -> None:
         """The end of a stream."""
         await self.send({"type": "http.response.body", "body": b""})
 
-    def attended(self, *, streams: bool) -> "Attended":
-        """While this is open, a caller who leaves cancels what is inside, and a silent stream is pinged.
-
-        Raises:
-            CallerGone: the caller left.
-        """
-        self._streams = streams
-        return Attended(self)
-
-    async def attend(self, worker: "asyncio.Task[Any]") -> None:
-        """Wait for the caller to leave, and cancel who works for it then; ping it meanwhile."""
-        while True:
-            try:
-                async with asyncio.timeout(self._ping_interval):
-                    message = await self._receive()
-            except TimeoutError:
-                await self._ping()
-                continue
-            if message["type"] == "http.disconnect":
-                self.timings.gone = True
-                worker.cancel()
-                return
-
-    async def _ping(self) -> None:
-        """Only event streams have words that say nothing; the others' clients wait in silence."""
-        if (
-            self._streams
-            and self.media_type.startswith("text/event-stream")
-            and self.clock() - self._last_write >= self._ping_interval * 0.9
-        ):
+    async def ping(self) -> None:
+        """A sign of life; only event streams have words that say nothing, others' clients wait in silence."""
+        if self.media_type.startswith("text/event-stream"):
             await self.write(self._sign_of_life())
 
     def _sign_of_life(self) -> bytes:
@@ -306,37 +279,3 @@ class Exchange:
         return RequestTooLarge(
             f"The body is larger than {self._max_body} bytes. Send less, or raise server.max_body_bytes."
         )
-
-
-class Attended:
-    """A caller whose leaving is noticed, as a context; from `Exchange.attended`.
-
-    uvicorn tells of a disconnect only to who asks `receive()`, so one small task asks it all the time.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    async def __aenter__(self) -> None:
-        worker = asyncio.current_task()
-        assert worker is not None
-        self._worker = worker
-        # Owned here and ended below; a TaskGroup would wrap every error of a request into a group.
-        self._watch = asyncio.get_running_loop().create_task(self._exchange.attend(worker), name="caller")
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if error is None and self._worker.cancelling():
-                await asyncio.sleep(0)  # the caller left in this very tick: let the cancel arrive here
-        except asyncio.CancelledError:
-            if self._has_left():
-                raise CallerGone("The caller went away.") from None
-            raise
-        finally:
-            self._watch.cancel()
-        if isinstance(error, asyncio.CancelledError) and self._has_left():
-            raise CallerGone("The caller went away.") from None
-
-    def _has_left(self) -> bool:
-        """Whether it was the caller's leaving that cancelled."""
-        return self._watch.done() and not self._watch.cancelled() and self._worker.uncancel() == 0

@@ -17,6 +17,7 @@ import uvicorn
 from enginehouse.app import House, open_house
 from enginehouse.cli.banner import show_banner
 from enginehouse.cli.catalogue import artifacts_of, configured, fetch
+from enginehouse.cli.connections import Connection
 from enginehouse.cli.console import remarks
 from enginehouse.cli.effective import Effective
 from enginehouse.cli.pull import is_optional
@@ -190,7 +191,7 @@ def _uvicorn_config(house: House) -> uvicorn.Config:
     settings = house.settings
     return uvicorn.Config(
         house.asgi,  # pyright: ignore[reportArgumentType] - uvicorn's ASGI types are narrower than the protocol
-        http="httptools",
+        http=Connection,
         ws=partial(BoundedSocket, bounds=settings.chat),  # pyright: ignore[reportArgumentType] - any maker will do
         ws_max_size=settings.chat.max_message_bytes,
         ws_ping_interval=settings.server.ping_interval,

@@ -9,6 +9,9 @@ __all__ = ["simulate"]
 
 T = TypeVar("T")
 
+_PATIENCE = 10.0
+"""Real seconds for which a thread may work while nobody else has anything to do."""
+
 
 class _JumpingSelector(selectors.BaseSelector):
     """Never waits: what would have been a wait moves the clock."""
@@ -19,7 +22,9 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("deadlock: every task waits, and no timer will ever wake one")
+            if woken := self._real.select(_PATIENCE):
+                return woken
+            raise RuntimeError("deadlock: every task waits, and neither a timer nor a thread will ever wake one")
         self.now += max(timeout, 0.0)
         return self._real.select(0)
 

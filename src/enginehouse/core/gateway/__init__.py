@@ -2,7 +2,7 @@
 
 from enginehouse.core.gateway.gateway import Answering, Classified, Embedded, Gateway, Ranked
 from enginehouse.core.gateway.guarding import Guarding
-from enginehouse.core.gateway.patience import patience
+from enginehouse.core.gateway.patience import Limit, patience
 from enginehouse.core.gateway.recall import Recall
 from enginehouse.core.gateway.seats import Seat, Seats
 from enginehouse.core.gateway.spending import Spending
@@ -14,6 +14,7 @@ __all__ = [
     "Embedded",
     "Gateway",
     "Guarding",
+    "Limit",
     "Ranked",
     "Recall",
     "Seat",

@@ -8,7 +8,7 @@ from typing import Protocol
 from enginehouse.errors import EnginehouseError, LoadTimeout, QueueTimeout, UpstreamTimeout
 from enginehouse.types import Request
 
-__all__ = ["patience", "told_apart"]
+__all__ = ["Limit", "patience", "told_apart"]
 
 
 class Limit(Protocol):
