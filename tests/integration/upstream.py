@@ -525,7 +525,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.chunked = length is None
         self.send_header(*(("Transfer-Encoding", "chunked") if self.chunked else ("Content-Length", str(length))))
-        self.end_headers()
+        try:
+            self.end_headers()
+        except OSError:  # who leaves may be gone before the first word
+            self.server.upstream.left[self.asked.text] = time.monotonic()
+            raise
 
     def _piece(self, data, *, whole=True):
         if self.chunked:

@@ -143,7 +143,10 @@ class Entry:
 
     async def _kept(self) -> None:
         assert self._durable is not None, "closing hands the record in"
-        await asyncio.shield(self._durable)
+        if self._durable.done():
+            self._durable.result()
+        else:
+            await asyncio.shield(self._durable)
 
     def _record(self, outcome: str, error: str, at: tuple[Model, Deployment] | None = None) -> UsageRecord:
         request = self._request
