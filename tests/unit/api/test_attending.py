@@ -17,6 +17,9 @@ class Leaving:
     def __init__(self, *, gone=False):
         self.gone, self.told = gone, None
 
+    def leave(self):
+        self.told()
+
     def hear(self, told):
         self.told = told
         if told is not None and self.gone:
@@ -39,7 +42,7 @@ def exchange_of(sent, *, leaving=None):
 def test_whoever_is_told_to_leave_is_cancelled_with_the_reason():
     async def main():
         leaving = Leaving()
-        asyncio.get_running_loop().call_later(5, lambda: leaving.told())
+        asyncio.get_running_loop().call_later(5, leaving.leave)
         exchange = exchange_of([], leaving=leaving)
         with pytest.raises(CallerGone):
             async with Attended(exchange, streams=False):
