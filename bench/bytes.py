@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from time import time
 from typing import Any
@@ -66,7 +67,7 @@ async def store_sizes(count: int, postgres: str, redis: str, said: Callable[[str
 
 
 async def _put(database: Database, table: Table, rows: Iterator[dict[str, Any]]) -> None:
-    while chunk := [row for row, _ in zip(rows, range(_CHUNK), strict=False)]:
+    while chunk := list(islice(rows, _CHUNK)):
         await database.write(partial(_insert, table, chunk))
 
 

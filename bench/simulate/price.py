@@ -1,6 +1,7 @@
 """What one decision costs as the fleet grows: asked of full fleets of several sizes, and fitted to a power."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from math import log
 from statistics import linear_regression, median
 from time import perf_counter_ns
@@ -51,7 +52,7 @@ def _price(scenario: Scenario) -> Price:
         fleet.join(node)
     rest = iter(wares(scenario))
     standings = _filled(fleet, rest, scenario)
-    asked = [_timed(fleet, ware) for ware, _ in zip(rest, range(_ASKED), strict=False)]
+    asked = [_timed(fleet, ware) for ware in islice(rest, _ASKED)]
     told = [_told(fleet, standing) for standing in standings[:: max(len(standings) // _ASKED, 1)]]
     return Price(
         nodes=scenario.nodes,
