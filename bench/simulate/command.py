@@ -27,8 +27,8 @@ def simulate(
     seed: Seed = 1,
     nodes: Annotated[int, typer.Option(min=1, max=100_000, help="Machines.")] = 1000,
     models: Annotated[int | None, typer.Option(min=1, help="Models; ten for each node when left out.")] = None,
-    seconds: Annotated[float, typer.Option(min=10, help="How long requests come, in simulated seconds.")] = 1200,
-    warm_up: Annotated[float, typer.Option(min=0, help="So many of them are not counted.")] = 600,
+    seconds: Annotated[float, typer.Option(min=10, help="How long requests come, in simulated seconds.")] = 1800,
+    warm_up: Annotated[float, typer.Option(min=0, help="So many of them are not counted.")] = 1200,
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:

@@ -62,7 +62,7 @@ def losses(scenario: Scenario) -> list[Loss]:
     draw = chance(scenario.seed, "losses")
     mean = scenario.lost_every * 1000 / scenario.nodes
     single = [(at, draw.randrange(scenario.nodes)) for at in _times(draw, 1 / mean, 0, scenario.seconds)]
-    outage = scenario.seconds * 2 / 3
+    outage = scenario.seconds * 5 / 6
     many = draw.sample(range(scenario.nodes), round(scenario.outage_share * scenario.nodes))
     every = sorted([*single, *((outage, node) for node in many)])
     return [Loss(at, node, at + scenario.lost_seconds) for at, node in every]

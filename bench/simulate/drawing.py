@@ -107,10 +107,10 @@ def _grid(chart: Chart, across: Callable[[float], float], up: Callable[[float], 
 
 def _marks(chart: Chart, across: Callable[[float], float]) -> list[str]:
     parts: list[str] = []
-    for at, what in chart.marks:
+    for number, (at, what) in enumerate(chart.marks):
         place = across(at)
         parts.append(_line(place, _TOP, place, _HEIGHT - _BOTTOM, colour=_COLOURS[-1], dash="3 3"))
-        parts.append(_text(place + 4, _TOP + 12, what, fill=_COLOURS[-1]))
+        parts.append(_text(place + 4, _TOP + 12 + 16 * number, what, fill=_COLOURS[-1]))
     return parts
 
 

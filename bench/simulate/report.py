@@ -129,7 +129,7 @@ def _over_time(result: Simulation) -> Chart:
     most = max((waiting for curve in curves for _, waiting in curve.points), default=1.0)
     marks = [(scenario.warm_up / 60, "counted from here")]
     if round(scenario.outage_share * scenario.nodes):
-        marks.append((scenario.seconds / 90, f"{scenario.outage_share:.0%} of the nodes lost"))
+        marks.append((scenario.seconds / 72, f"{scenario.outage_share:.0%} of the nodes lost"))
     return Chart(
         title="Requests that wait, over time",
         x=Axis(title="minutes", low=0, high=scenario.seconds / 60),

@@ -32,10 +32,10 @@ class Scenario(Struct, frozen=True, kw_only=True):
     seed: int = 1
     nodes: int = 1000
     models: int = 10_000
-    seconds: float = 1200.0
+    seconds: float = 1800.0
     """How long requests come."""
-    warm_up: float = 600.0
-    """So many of them are not counted: everybody's memory is empty at first."""
+    warm_up: float = 1200.0
+    """So many of them are not counted: memory is empty at first, and copies come one at a time."""
     rate: float = 0.25
     """Requests a second for each node."""
     skew: float = 0.9
@@ -50,7 +50,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     lost_seconds: float = 300.0
     """Until a node is back, with nothing in memory."""
     outage_share: float = 0.05
-    """Part of all nodes that are lost in one instant, at two thirds of the time."""
+    """Part of all nodes that are lost in one instant, five sixths of the way."""
     patience: float = 60.0
     """Seconds after which whoever still waits has no use for an answer: what is begun later is no goodput."""
 

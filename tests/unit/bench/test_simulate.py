@@ -96,7 +96,7 @@ def test_nodes_are_lost_one_by_one_and_many_at_once():
     scenario = Scenario(nodes=100, seconds=900, lost_every=6, outage_share=0.1)
     every = losses(scenario)
     assert [one.at for one in every] == sorted(one.at for one in every)
-    assert Counter(one.at for one in every)[600.0] == 10
+    assert Counter(one.at for one in every)[750.0] == 10
     assert len(every) > 15
 
 
