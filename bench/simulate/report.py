@@ -92,7 +92,7 @@ def decisions_chart(result: Decisions) -> str:
         Chart(
             title="What a decision costs as the fleet grows",
             x=Axis(title="nodes", low=first.nodes, high=last.nodes, log=True),
-            y=Axis(title="microseconds", low=low, high=high, log=True),
+            y=Axis(title="microseconds of processor time", low=low, high=high, log=True),
             curves=curves,
         )
     )
