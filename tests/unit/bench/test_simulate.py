@@ -9,13 +9,17 @@ import pytest
 from bench.simulate.agenda import Agenda
 from bench.simulate.demand import losses, requests
 from bench.simulate.drawing import Axis, Chart, Curve, drawn
+from bench.simulate.ground import Copy, Ground
 from bench.simulate.orders import ORDERS
 from bench.simulate.price import exponent, prices
 from bench.simulate.report import Simulation, encoded, simulation_charts, table
 from bench.simulate.traffic import simulated
-from bench.simulate.world import Scenario, nodes, wares
+from bench.simulate.world import GIB, Scenario, Ware, nodes, wares
+from enginehouse.engines.metadata import Weight
+from enginehouse.residency.fleet import Node
 from enginehouse.residency.policy import Rules, Standing, Want, plan
 from enginehouse.settings.schema import ResidencySettings
+from enginehouse.types import Deployment, EngineName, Kind
 
 SMALL = Scenario(
     seed=3, nodes=8, models=80, seconds=240, warm_up=60, rate=0.5, burst_every=1, lost_every=0.8, outage_share=0.25
@@ -150,3 +154,53 @@ def test_the_table_has_a_column_for_each_order(result):
     rows = table(result.outcomes).splitlines()
     assert {row.count("|") for row in rows} == {len(ORDERS) + 2}
     assert "Enginehouse | LRU | FIFO" in rows[0]
+
+
+def test_what_finds_no_room_yet_waits_until_it_does():
+    agenda, rules = Agenda(), Rules(max_wait=30, min_residency=5)
+    ready = []
+    node = Node(id="n", capacity={"ram": 8 * GIB, "models": 9, "vram.0": 8 * GIB}, gpus={0: 8 * GIB})
+
+    def changed(copy):
+        ready.append((copy.id, copy.state.value, agenda.now))
+
+    ground = Ground([node], rules, ORDERS["ours"], agenda, changed=changed, noted=lambda what, times: None)
+    first, second = (
+        Copy(
+            ware=Ware(
+                Deployment(id=name, model=name, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER),
+                Weight(ram=GIB, vram=6 * GIB),
+                load_seconds=2.0,
+                run_seconds=1.0,
+            ),
+            extra=False,
+            ttl=1000,
+        )
+        for name in "ab"
+    )
+    ground.load(first)
+    agenda.at(2.5, lambda: ground.load(second))
+    list(agenda.run())
+    assert [(name, state) for name, state, _ in ready[:3]] == [("a", "ready"), ("a", "off"), ("b", "ready")]
+    assert 2 + rules.min_residency + 2 <= ready[2][2] <= 2 + rules.min_residency + 4
+
+
+def tight(seed):
+    """A node that has room for one copy of the only model."""
+    return Scenario(
+        seed=seed, nodes=1, models=1, seconds=60, warm_up=0, rate=2.5, burst_rate=1e-9, lost_every=1e9,
+        outage_share=0, patience=3000,
+    )  # fmt: skip
+
+
+def test_a_slot_that_comes_free_is_taken_by_who_waits():
+    scenario = next(
+        scenario
+        for scenario in map(tight, range(1000))
+        if len(nodes(scenario, ResidencySettings())[0].gpus) == 1
+        and 9 * GIB < wares(scenario)[0].weight.vram < 15 * GIB
+    )
+    one = outcome(scenario, "ours")
+    assert one.loads == 1
+    assert one.waits["p50"] > 2
+    assert one.ends["answered"] == one.requests > 10
