@@ -11,8 +11,8 @@ from tests.integration.charts import CHART, ROOT, linted, refusal, rendered
 from tests.integration.variables import is_setting
 
 EXAMPLES = sorted((ROOT / "deploy/helm/examples").glob("*.yaml"))
-OPERATORS = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
-"""Kinds of the Prometheus operator and of KEDA, which Kubernetes' schemas do not have."""
+OPERATORS = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "RayCluster"}
+"""Kinds of the Prometheus operator, KEDA and KubeRay, which Kubernetes' schemas do not have."""
 OLDEST, NEWEST = "1.27", "1.34"
 API_KEY = {"API_KEY": {"name": "enginehouse", "key": "api-key"}}
 SHARED = dict.fromkeys(("API_KEY", "DATABASE_URL", "REDIS_URL", "ENGINEHOUSE_AUTH__KEY_SECRET"), API_KEY["API_KEY"])
@@ -33,6 +33,11 @@ def replicas():
     return rendered(yaml.safe_load((ROOT / "deploy/helm/examples/replicas.yaml").read_text()))
 
 
+@pytest.fixture(scope="module")
+def fleet():
+    return rendered(yaml.safe_load((ROOT / "deploy/helm/examples/fleet.yaml").read_text()))
+
+
 def kinds(objects: list[dict]) -> list[str]:
     return sorted(each["kind"] for each in objects)
 
@@ -46,8 +51,17 @@ def pod(objects: list[dict], kind: str = "StatefulSet") -> dict:
     return one(objects, kind)["spec"]["template"]["spec"]
 
 
-def test_there_are_three_examples():
-    assert [path.stem for path in EXAMPLES] == ["gpu", "minimal", "replicas"]
+def ray_pods(objects: list[dict]) -> list[dict]:
+    """Head and workers, as pods."""
+    found = []
+    for cluster in (each["spec"] for each in objects if each["kind"] == "RayCluster"):
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            found += [{"apiVersion": "v1", "kind": "Pod", **group["template"]}]
+    return found
+
+
+def test_there_are_four_examples():
+    assert [path.stem for path in EXAMPLES] == ["fleet", "gpu", "minimal", "replicas"]
 
 
 def test_lint_finds_nothing(example):
@@ -60,6 +74,8 @@ def test_every_object_is_one_that_kubernetes_knows(objects, version):
     for each in objects:
         if each["kind"] not in OPERATORS:
             kubernetes_validate.validate(each, version, strict=True)
+    for each in ray_pods(objects):
+        kubernetes_validate.validate(each, version, strict=True)
 
 
 def test_a_mistake_in_an_object_is_noticed(objects):
@@ -75,6 +91,9 @@ def test_every_variable_is_a_setting(objects):
             if each["kind"] == kind:
                 for variable in pod([each], kind)["containers"][0]["env"]:
                     assert is_setting(variable["name"]), variable["name"]
+    for each in ray_pods(objects):
+        for variable in each["spec"]["containers"][0]["env"]:
+            assert is_setting(variable["name"]) or variable["name"].startswith("RAY_"), variable["name"]
 
 
 def test_the_settings_file_is_one_the_service_takes(objects, tmp_path):
@@ -93,6 +112,12 @@ def test_nothing_runs_as_root_or_may_write_to_its_image(objects):
             assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
             mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
             assert {"/tmp", "/var/lib/enginehouse"} <= mounts
+    for each in ray_pods(objects):
+        assert each["spec"]["securityContext"]["runAsNonRoot"]
+        (container,) = each["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in each["spec"]["volumes"]}
 
 
 def test_every_mount_has_its_volume_and_no_secret_is_written_out(objects, example):
@@ -175,6 +200,83 @@ def test_keda_scales_by_the_same_wait_within_the_same_bounds(replicas):
     assert trigger["metadata"]["query"] == f"{wanted} >= 0 or vector(0)"
 
 
+def test_a_replica_that_is_stopped_serves_on_and_then_ends_its_answers(replicas):
+    spec = pod(replicas)
+    variables = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+    settings = load(None, {})
+    needed = float(variables["ENGINEHOUSE_SERVER__DRAIN_DELAY"]) + settings.server.shutdown_timeout
+    assert float(variables["ENGINEHOUSE_SERVER__DRAIN_DELAY"]) >= 5
+    assert spec["terminationGracePeriodSeconds"] > needed + settings.residency.stop_grace
+
+
+def test_the_service_finds_the_ray_cluster_and_places_nothing_on_its_own_part_of_it(fleet):
+    cluster, spec = one(fleet, "RayCluster"), pod(fleet)
+    service, part = spec["containers"]
+    variables = {each["name"]: each.get("value") for each in service["env"]}
+    head = f"{cluster['metadata']['name']}-head-svc:6379"
+    settings = load(None, {name: variables[name] for name in variables if name.startswith("ENGINEHOUSE_FLEET__")})
+    assert (settings.fleet.placement, settings.fleet.ray.address) == ("ray", head)
+    assert settings.fleet.autoscale == cluster["spec"]["enableInTreeAutoscaling"] is True
+    assert f"--address={head}" in part["command"]
+    assert {"--num-cpus=0", "--num-gpus=0", "--memory=0", "--labels=enginehouse=off"} <= set(part["command"])
+    assert cluster["spec"]["headGroupSpec"]["labels"] == {"enginehouse": "off"}
+    shared = {"name": "tmp", "mountPath": "/tmp"}
+    assert shared in service["volumeMounts"]
+    assert shared in part["volumeMounts"]
+    wait = int(part["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert 0 < wait < spec["terminationGracePeriodSeconds"]
+
+
+def test_rays_own_autoscaler_reads_the_groups_as_they_are_meant(fleet):
+    reader = pytest.importorskip("ray.autoscaler._private.kuberay.autoscaling_config")
+    cluster = one(fleet, "RayCluster")
+    cluster["metadata"]["namespace"] = "models"
+    kinds_of_nodes = reader._derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+    found = {
+        name: (kind["min_workers"], kind["max_workers"], kind["labels"], kind["resources"].get("GPU", 0))
+        for name, kind in kinds_of_nodes.items()
+    }
+    assert found == {
+        "headgroup": (0, 0, {"enginehouse": "off"}, 0),
+        "l4": (2, 32, {"accelerator": "l4"}, 1),
+        "h100": (0, 8, {"accelerator": "h100"}, 8),
+    }
+    assert kinds_of_nodes["headgroup"]["resources"]["CPU"] == 0
+    assert kinds_of_nodes["l4"]["resources"]["memory"] == 48 * 2**30
+
+
+def test_models_ask_for_labels_that_some_group_has(fleet):
+    models = yaml.safe_load(one(fleet, "ConfigMap")["data"]["enginehouse.yaml"])["models"]
+    groups = [group["labels"] for group in one(fleet, "RayCluster")["spec"]["workerGroupSpecs"]]
+    for model in models.values():
+        assert any(model["labels"].items() <= labels.items() for labels in groups)
+
+
+def test_rays_pods_are_reached_by_replicas_and_each_other_alone(fleet):
+    policies = {each["metadata"]["name"]: each["spec"] for each in fleet if each["kind"] == "NetworkPolicy"}
+    fence, own = policies["house-enginehouse-ray"], policies["house-enginehouse"]
+    service_pods = one(fleet, "StatefulSet")["spec"]["template"]["metadata"]["labels"]
+    for each in ray_pods(fleet):
+        assert fence["podSelector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+        assert not own["podSelector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+    every_port = [peer for rule in fence["ingress"] if "ports" not in rule for peer in rule["from"]]
+    selectors = [peer["podSelector"]["matchLabels"] for peer in every_port]
+    assert selectors == [fence["podSelector"]["matchLabels"], own["podSelector"]["matchLabels"]]
+    assert selectors[1].items() <= service_pods.items()
+    assert {"from": [{"podSelector": fence["podSelector"]}]} in own["ingress"]
+
+
+def test_workers_are_drained_one_at_a_time(fleet):
+    (budget,) = [
+        each
+        for each in fleet
+        if each["kind"] == "PodDisruptionBudget" and each["metadata"]["name"].endswith("-ray")
+    ]
+    assert budget["spec"]["maxUnavailable"] == 1
+    for each in ray_pods(fleet):
+        assert budget["spec"]["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+
+
 def test_the_migration_runs_before_the_release_and_only_for_a_server():
     job = one(rendered({"secrets": {**API_KEY, "DATABASE_URL": {"name": "a", "key": "b"}}}), "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -191,6 +293,10 @@ def test_the_migration_runs_before_the_release_and_only_for_a_server():
         ({"secrets": {"api_key": {"name": "a", "key": "b"}}}, "api_key"),
         ({"secrets": {"API_KEY": "in plain sight"}}, "API_KEY"),
         ({"secrets": API_KEY, "ingress": {"enabled": True}}, "ingress.host"),
+        ({"secrets": API_KEY, "terminationGracePeriodSeconds": 45}, "at least 50"),
+        ({"secrets": API_KEY, "config": {"server": {"shutdown_timeout": 120}}}, "at least 140"),
+        ({"secrets": API_KEY, "fleet": {"ray": {"enabled": True}}}, "fleet.ray.groups"),
+        ({"secrets": API_KEY, "fleet": {"ray": {"enabled": True, "groups": [{"name": "a"}]}}}, "resources"),
         ({"secrets": SHARED, "autoscaling": {"enabled": True, "by": "keda"}}, "autoscaling.prometheus"),
     ],
 )
