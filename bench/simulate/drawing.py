@@ -110,7 +110,8 @@ def _marks(chart: Chart, across: Callable[[float], float]) -> list[str]:
     for number, (at, what) in enumerate(chart.marks):
         place = across(at)
         parts.append(_line(place, _TOP, place, _HEIGHT - _BOTTOM, colour=_COLOURS[-1], dash="3 3"))
-        parts.append(_text(place + 4, _TOP + 12 + 16 * number, what, fill=_COLOURS[-1]))
+        beside, anchor = (place + 4, "start") if place < _WIDTH / 2 else (place - 4, "end")
+        parts.append(_text(beside, _TOP + 12 + 16 * number, what, anchor=anchor, fill=_COLOURS[-1]))
     return parts
 
 
