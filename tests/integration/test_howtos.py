@@ -74,7 +74,14 @@ def test_every_command_runs(read, page):
 def test_every_settings_file_is_right(block, tmp_path):
     file = tmp_path / "enginehouse.yaml"
     file.write_text(block.text)
-    load(file, {"OPENAI_API_KEY": "a-key", "ANTHROPIC_API_KEY": "a-key"})
+    load(
+        file,
+        {
+            "OPENAI_API_KEY": "a-key",
+            "ANTHROPIC_API_KEY": "a-key",
+            "KEY_SECRET": "a-secret-of-32-letters-or-more-0000",
+        },
+    )
 
 
 @pytest.mark.parametrize(
