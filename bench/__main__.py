@@ -17,6 +17,7 @@ from rich.console import Console
 from bench.access import access_costs
 from bench.admission import line_cost
 from bench.bytes import store_sizes
+from bench.check import BARE, compared, read_kept, times_bare, write_kept
 from bench.engine import estimates, hang_ups
 from bench.flat import flatness, flatness_inside
 from bench.hits import hit_costs
@@ -123,6 +124,28 @@ def peers(
     names = ["enginehouse", FULL, *PEERS, YARDSTICK]
     plan = _plan(names, scenario or ["saturation", "streams"], seconds, rounds)
     _measure(plan, output, as_json, title="Beside other gateways", renewal="make bench-peers")
+
+
+@app.command()
+def check(
+    seconds: Seconds = 4,
+    rounds: Rounds = 5,
+    scenario: Only = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep these figures instead of comparing them.")] = False,
+) -> None:
+    """Say whether a request takes more than 10 % more of the processor than it did, beside the bare prototype."""
+    plan = _plan(["enginehouse", FULL, BARE], scenario or ["saturation", "streams"], seconds, rounds)
+    report = _run(plan, Console(stderr=True))
+    if keep:
+        write_kept(report)
+    verdicts = compared(times_bare(report), read_kept())
+    print("    now     kept")
+    for one in verdicts:
+        kept = "" if one.kept is None else f"{one.kept:.2f}"
+        print(f"{one.now:7.2f} {kept:>8}  {one.name}{'  WORSE' if one.worse else ''}")
+    for line in failures(report):
+        print(line)
+    raise typer.Exit(1 if failures(report) or any(one.worse for one in verdicts) else 0)
 
 
 @app.command("json")
