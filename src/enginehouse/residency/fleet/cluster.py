@@ -92,8 +92,11 @@ class RayEngine:
                 await self.measure()
             async with asyncio.timeout(self._grace + _ANSWERS):
                 await _asked(self._keeper.stop.remote())
-        with suppress(RayError, ValueError):
-            await asyncio.to_thread(ray.kill, self._keeper)
+        with suppress(RayError, ValueError, TimeoutError):
+            async with asyncio.timeout(
+                _ANSWERS / 2
+            ):  # it waits for a node that has fallen silent; nobody else shall
+                await asyncio.to_thread(ray.kill, self._keeper)
 
 
 class RayGrid:
