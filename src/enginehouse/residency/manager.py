@@ -168,10 +168,17 @@ class Residency:
             resident.was_used(running=running, requests=requests)
             self._room.note(deployment_id)
 
-    def vacate(self, deployment_id: str, cause: Cause = Cause.ROOM) -> None:
+    def vacate(self, deployment_id: str) -> None:
         """It shall leave where it is: its leases end first, and who waits for it gets its next life."""
         if resident := self._residents.get(deployment_id):
-            resident.dismiss(cause)
+            resident.dismiss(Cause.ROOM)
+
+    def uproot(self, deployment_id: str) -> None:
+        """Where it was is no more: this life is over at once, and who waits for it gets its next one."""
+        if resident := self._residents.get(deployment_id):
+            resident.dismiss(Cause.LOST)
+            if resident.state is ResidentState.DRAINING and resident.task is not None:
+                resident.task.cancel()  # it may be asking how the engine is, and would wait for the answer
 
     def broke(self, deployment_id: str, reason: str) -> None:
         """Somebody who holds a lease found its engine to be out of order: it counts as a crash."""

@@ -91,6 +91,8 @@ class FakeGrid:
         self.load_seconds = load_seconds
         self.failure: str | None = None
         """Why every start fails, if it does."""
+        self.unseen = False
+        """Whether who asks for the nodes gets no answer."""
         self.owner_died = False
         """Whether nothing that is told to an engine reaches it any more."""
         self.kept: dict[str, FakeKept] = {}
@@ -115,6 +117,8 @@ class FakeGrid:
 
     async def nodes(self) -> Sequence[NodeFacts]:
         """As told."""
+        if self.unseen:
+            await asyncio.Event().wait()
         return list(self.facts.values())
 
     async def weigh(self, deployment: Deployment, node: str) -> Weight:

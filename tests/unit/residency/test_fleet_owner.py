@@ -302,3 +302,23 @@ def test_requests_that_wait_for_a_node_make_the_cluster_grow_and_are_served_by_i
             assert grid.homes()["n"] == "b"
 
     simulate(main())
+
+
+def test_an_owner_that_does_not_see_the_nodes_any_more_ends():
+    async def main():
+        grid = FakeGrid({"a": 100})
+        settings = FleetSettings(orphan_timeout=8)
+        async with Owner(grid, grid.connect, LIMITS, settings) as owner, asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(gives_up(owner))
+            await asyncio.sleep(20)
+            assert not running.done()
+            grid.unseen = True
+            await asyncio.sleep(6)
+            assert running.done()
+
+    simulate(main())
+
+
+async def gives_up(owner):
+    with pytest.raises(OwnerAway):
+        await owner.run()

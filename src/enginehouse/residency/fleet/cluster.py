@@ -222,9 +222,12 @@ class OwnerHost:
         try:
             async with self._make() as owner:
                 owned.set_result(owner)
-                await owner.run()
+                try:
+                    await owner.run()
+                finally:
+                    os._exit(1)  # at once: whoever comes next takes the engines over
         finally:
-            log.error("fleet_owner_ended")
+            log.error("fleet_owner_not_opened")
             os._exit(1)
 
     async def hold(self, replica: str, ticket: str, deployment: Deployment, terms: Terms) -> Stay | Refusal:

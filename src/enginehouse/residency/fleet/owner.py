@@ -15,13 +15,13 @@ from msgspec import Struct, structs
 
 from enginehouse.errors import EnginehouseError, ModelLoadFailed
 from enginehouse.residency.base import Terms
-from enginehouse.residency.figures import Cause
 from enginehouse.residency.fleet.base import (
     Answer,
     Connect,
     Ended,
     Grid,
     NodeFacts,
+    OwnerAway,
     Recalled,
     Refusal,
     Report,
@@ -141,14 +141,23 @@ class Owner:
         await self._stack.aclose()
 
     async def run(self) -> None:
-        """Look at nodes and replicas for ever."""
+        """Look at nodes and replicas.
+
+        Raises:
+            OwnerAway: the nodes were not seen for too long. Somebody else owns them by now, where they are seen.
+        """
+        seen = _now()
         while True:
             await asyncio.sleep(_LOOK)
             try:
-                await self._look_at_nodes()
-                await self._tell_demand()
+                async with asyncio.timeout(self._settings.orphan_timeout / 2):
+                    await self._look_at_nodes()
+                    await self._tell_demand()
+                seen = _now()
             except Exception:  # the grid is somebody else's, and comes back
                 log.exception("fleet_not_seen", again_in=_LOOK)
+            if _now() - seen >= self._settings.orphan_timeout / 2:
+                raise OwnerAway("it does not see the nodes")
             self._look_at_replicas()
 
     # What replicas say
@@ -302,7 +311,7 @@ class Owner:
             ready = [(r, h) for r, h in self._holders(deployment_id) if h.answer.done()]
             for replica, hold in ready:
                 self._end(replica, hold, f"The node {node_id} was lost.")
-            self._residency.vacate(deployment_id, Cause.LOST)
+            self._residency.uproot(deployment_id)
             if ready:
                 _, hold = ready[0]
                 self._residency.load_soon(hold.deployment, structs.replace(hold.terms, refreshed=False))
