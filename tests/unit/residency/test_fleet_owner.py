@@ -16,7 +16,9 @@ from enginehouse.testing.clock import simulate
 from enginehouse.testing.fleet import FakeGrid
 from enginehouse.types import Deployment, EngineName, Kind, ResidentState
 
-LIMITS = ResidencySettings(max_memory_usage=1.0, utility_share=0.0, vram_multiplier=1.0, min_residency=0.0)
+LIMITS = ResidencySettings(
+    max_memory_usage=1.0, utility_share=0.0, vram_multiplier=1.0, min_residency=0.0, enable_idle_timeout=False
+)
 
 
 def deployment(name, **more):

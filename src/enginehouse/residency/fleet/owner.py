@@ -112,7 +112,9 @@ class Owner:
         self._room = FleetRoom(rules, patient=settings.autoscale)
         self._hands = FleetHands(grid, self._room, connect)
         launchers = {EngineName.LLAMA_SERVER: self._hands}
-        self._residency = Residency(launchers, residency, fleet=self._room, ram=0, on_change=self._changed)
+        # Whether idle models stay is for the replicas to say; what nobody holds leaves in any case.
+        limits = residency.model_copy(update={"enable_idle_timeout": True})
+        self._residency = Residency(launchers, limits, fleet=self._room, ram=0, on_change=self._changed)
         self._tasks = asyncio.TaskGroup()
         self._stack = AsyncExitStack()
         self._replicas: dict[str, _Replica] = {}
