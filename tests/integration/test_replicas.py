@@ -144,18 +144,18 @@ async def _part(house, what, happens):
     """Let it happen in the middle of a stretch of load."""
     first = len(house.asked)
     await asyncio.sleep(PART / 2)
-    began = time.monotonic()
-    back = await happens()
+    went, back = await happens()
     recovery = await _until(house.well, 30)
     await asyncio.sleep(PART / 2)
     asked = house.asked[first:]
     failures = [one for one in asked if not one.whole]
-    erring = max((one.ended - began for one in failures), default=0.0)
-    return Row(what, len(asked), len(failures), erring, back - began, recovery)
+    erring = max((one.ended - went for one in failures), default=0.0)
+    return Row(what, len(asked), len(failures), erring, back - went, recovery)
 
 
 async def _nothing():
-    return time.monotonic()
+    """When it went, and when it was there again."""
+    return time.monotonic(), time.monotonic()
 
 
 def _killed(house):
@@ -168,37 +168,39 @@ def _killed(house):
             group.create_task(long)
             await _until(lambda: house.book.running["one"] == 1)
             await asyncio.sleep(PART / 2)  # it is renewed meanwhile
+            went = time.monotonic()
             victim.process.kill()
             await asyncio.to_thread(victim.process.wait)
             waits = group.create_task(house.ask(client, house.replicas[0].url, "next", "1 0", model="one"))
-            began = time.monotonic()
             assert await waits == "whole"
-            assert time.monotonic() - began <= LEASE + SLACK
+            assert time.monotonic() - went <= LEASE + SLACK
             await asyncio.sleep(PART / 2)
             await asyncio.to_thread(victim.start)
-        return time.monotonic()
+        return went, time.monotonic()
 
     return happens
 
 
 def _without_redis(house):
     async def happens():
+        went = time.monotonic()
         await asyncio.to_thread(house.redis.stop)
         await _until(lambda: _told(house, "redis") == {"down"})
         await asyncio.sleep(PART / 2)
         await asyncio.to_thread(house.redis.start)
-        return time.monotonic()
+        return went, time.monotonic()
 
     return happens
 
 
 def _without_postgres(house):
     async def happens():
+        went = time.monotonic()
         await asyncio.to_thread(house.postgres.stop, "immediate")
         await _until(lambda: _told(house, "database") == _told(house, "ledger") == {"down"})
         await asyncio.sleep(PART / 2)
         await asyncio.to_thread(house.postgres.start)
-        return time.monotonic()
+        return went, time.monotonic()
 
     return happens
 
