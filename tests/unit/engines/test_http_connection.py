@@ -200,6 +200,17 @@ async def test_who_is_cancelled_cuts_it():
     assert line.over
 
 
+async def test_who_is_cancelled_in_the_tick_of_the_head_cuts_it_too():
+    connection, line, _, lost = connected()
+    asking = await begun(connection)
+    line.protocol.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert line.over
+    assert lost == [connection]
+
+
 async def test_an_encoding_that_was_not_asked_for_is_refused():
     connection, _, _, _ = connected()
     asking = await begun(connection)

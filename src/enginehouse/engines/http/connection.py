@@ -97,9 +97,9 @@ class Connection(asyncio.Protocol):
         try:
             while not self._headed:
                 await self._news()
-        finally:
-            if not self._headed:
-                self.cut()
+        except BaseException:  # also a cancel that comes in the very tick of the head
+            self.cut()
+            raise
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, as the socket gave it.

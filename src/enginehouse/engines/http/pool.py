@@ -90,9 +90,13 @@ class Pool:
         return None
 
     async def _connect(self) -> Connection:
+        connection = self._fresh()
         try:
             async with asyncio.timeout(self._patience.connect):
-                _, connection = await self._loop.create_connection(self._fresh, self._host, self._port)
+                await self._loop.create_connection(lambda: connection, self._host, self._port)
+        except asyncio.CancelledError:
+            connection.cut()  # it may stand since this very tick
+            raise
         except TimeoutError as error:
             raise UpstreamTimeout("The engine did not take the connection in time.") from error
         except OSError as error:
