@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ from enginehouse.engines.llama_server.flags import UnknownFlag, parse_flags
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
+_WRITING = 0.3
+"""Seconds for the thread in which llama.cpp writes its log, and with it why a model does not load."""
 
 CPU_BATCH = 64
 """Tokens read in one step without a GPU. Between steps a request can be cancelled: on two slow cores 64 tokens of
@@ -67,6 +70,7 @@ def _start(flags: argparse.Namespace, key: str) -> Any:
     try:
         return llama.Server(params)
     except (RuntimeError, ValueError) as error:
+        time.sleep(_WRITING)
         _fail(1, str(error))
 
 
