@@ -130,7 +130,8 @@ PEERS = {
         command=_portkey,
         headers=lambda upstream: {"x-portkey-provider": "openai", "x-portkey-custom-host": upstream},
         ready="/",
-        terms="Portkey 1.15.2: headless; no key of its own, the provider and its address named by headers; to every stream it answered 500, and why was not found out",
+        terms="Portkey 1.15.2: headless; no key of its own, the provider and its address named by headers; "
+        "to every stream it answered 500, and why was not found out",
     ),
 }
 """By the name under which they are asked for (`--gateway litellm`)."""
