@@ -4,7 +4,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from time import perf_counter, process_time, time
 
@@ -46,7 +46,7 @@ class AccessCost(Struct, frozen=True, kw_only=True):
     entry: float
     """To be known, and counted against the caller's limits; p50."""
     record: float
-    """Until the record is durable; p50, waiting for the database's thread included."""
+    """Until the record is durable; p50."""
     p50: float
     """Both together, as they delay a request."""
     p95: float
@@ -78,9 +78,10 @@ async def _house() -> AsyncGenerator[_House]:
         prices = Prices({"m": PriceSettings(input_per_1k="0.001", output_per_1k="0.002")})
         async with open_database(database_url("", Path(folder))) as database:
             await prepare(database)
-            spool = Spool(Path(folder) / "spool", 1 << 30)
-            async with Access(settings, database) as access, Ledger(SqlBooks(database), spool, prices) as ledger:
-                yield _House(access, ledger)
+            with closing(Spool(Path(folder) / "spool", 1 << 30)) as spool:
+                ledger = Ledger(SqlBooks(database), spool, prices, ahead=True)
+                async with Access(settings, database) as access, ledger:
+                    yield _House(access, ledger)
 
 
 async def _credentials(access: Access, others: int) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ async def usage_costs(records: int, url: str, fsync: bool, said: Callable[[str],
             said("asking")
             figures = [await _measured(name, ask) for name, ask in _questions(UsageReports(database))]
             said("writing")
-            async with _ledger(database, Path(folder)) as ledger:
+            async with _ledger(database, Path(folder), fsync=fsync) as ledger:
                 figures.append(
                     await _measured("one record, until it is durable", lambda: _request(ledger), times=300)
                 )
@@ -120,10 +120,11 @@ def _record(chance: random.Random, moment: int) -> UsageRecord:
 
 
 @asynccontextmanager
-async def _ledger(database: Database, folder: Path) -> AsyncGenerator[Ledger]:
+async def _ledger(database: Database, folder: Path, *, fsync: bool) -> AsyncGenerator[Ledger]:
     prices = Prices({"m": PriceSettings(input_per_1k="0.001", output_per_1k="0.002")})
-    async with Ledger(SqlBooks(database), Spool(folder / "spool", 1 << 30), prices) as ledger:
-        yield ledger
+    with closing(Spool(folder / "spool", 1 << 30)) as spool:
+        async with Ledger(SqlBooks(database), spool, prices, ahead=database.embedded and not fsync) as ledger:
+            yield ledger
 
 
 async def _request(ledger: Ledger) -> None:

@@ -1,6 +1,6 @@
 """Raises processes that write usage until somebody kills them: each line of standard input begets one.
 
-A line is `folder database_url away`; the child says `born PID`, then the id of every record that is durable.
+A line is `folder database_url books`, where the books are here, away or hang; the child says `born PID`, then the id of every record that is durable.
 """
 
 import asyncio
@@ -29,14 +29,22 @@ class Away:
         return 0
 
 
+class Hanging(Away):
+    """Books that never answer: a journal is all that its process leaves."""
+
+    async def write(self, _):
+        await asyncio.Event().wait()
+
+
 def say(text):
     os.write(1, f"{text}\n".encode())
 
 
-async def live(folder, url, away):
+async def live(folder, url, fate):
     async with open_database(database_url(url, folder)) as database:
-        books = Away() if away == "away" else SqlBooks(database)
-        async with Ledger(books, Spool(folder / "spool", 1 << 30), Prices({})) as ledger:
+        books = {"here": SqlBooks(database), "away": Away(), "hanging": Hanging()}[fate]
+        spool = Spool(folder / "spool", 1 << 30)
+        async with Ledger(books, spool, Prices({}), ahead=database.embedded) as ledger:
             say(f"born {os.getpid()}")
             async with asyncio.TaskGroup() as callers:
                 for number in range(5):

@@ -89,7 +89,8 @@ async def test_a_server_that_stops_under_load_costs_no_request_and_no_record(pos
     url = database_url(postgres.new_database(), tmp_path)
     async with open_database(url) as opened:
         await migrate(opened)
-        async with Ledger(SqlBooks(opened), Spool(tmp_path / "spool", 1 << 30), Prices({})) as ledger:
+        spool = Spool(tmp_path / "spool", 1 << 30)
+        async with Ledger(SqlBooks(opened), spool, Prices({})) as ledger:
             async with asyncio.TaskGroup() as callers:
                 for name in ("a", "b", "c", "d"):
                     callers.create_task(caller(ledger, name))
@@ -104,6 +105,7 @@ async def test_a_server_that_stops_under_load_costs_no_request_and_no_record(pos
                 stopping.set()
             await until(lambda: not ledger.stats().spooled)
             assert ledger.stats().status == "healthy"
+        spool.close()
         assert await count(opened) == len(answered)
         found = await opened.read(
             lambda c: c.exec_driver_sql("SELECT sum(input_tokens) FROM usage_records").scalar()

@@ -14,6 +14,7 @@ from enginehouse.core.audit import Action, Audit
 from enginehouse.core.identity import require_admin
 from enginehouse.core.identity.keys import Key
 from enginehouse.core.identity.management import Keys, Wanted
+from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.errors import InvalidRequest
 from enginehouse.settings.values import Dollars
 from enginehouse.types import Allowance, Principal, Rate, Rates
@@ -76,12 +77,12 @@ async def _admin(request: Request, response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 
-def keys_router(keys: Keys, audit: Audit) -> APIRouter:
+def keys_router(keys: Keys, audit: Audit, usage: UsageReports) -> APIRouter:
     """`/v1/keys` and `/v1/audit`."""
     router = APIRouter(tags=["keys"], dependencies=[Depends(_admin)])
 
     async def told(key: Key) -> dict[str, Any]:
-        return shown_used(key, await keys.last_used())
+        return shown_used(key, await usage.last_used())
 
     @router.post("/v1/keys", status_code=201, openapi_extra=body_of(KeyBody, required=False))
     async def create(request: Request) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def keys_router(keys: Keys, audit: Audit) -> APIRouter:
         user_id: Annotated[str | None, Query(description="Only this user's.")] = None,
     ) -> dict[str, Any]:
         """Every key, the oldest first, also those that have ended; none is told."""
-        used = await keys.last_used()
+        used = await usage.last_used()
         data = [shown_used(key, used) for key in await keys.all() if user_id in (None, key.user_id)]
         return {"object": "list", "data": data}
 

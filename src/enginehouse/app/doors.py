@@ -197,7 +197,7 @@ def _records(rooms: Rooms) -> Sequence[APIRouter]:
     return [
         usage_router(rooms.usage),
         savings_router(rooms.savings),
-        keys_router(access.keys, access.audit),
+        keys_router(access.keys, access.audit, rooms.usage),
         vectors_router(rooms.vectors),
         sessions_router(rooms.archive),
         cache_router(Managing(rooms.ground.cache)),

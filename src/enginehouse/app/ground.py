@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from typing import TypeAlias
 from uuid import uuid4
@@ -237,6 +237,17 @@ async def _meaning(
         yield meaning
 
 
-def _ledger(settings: Settings, database: Database, stopping: asyncio.Event, traces: Traces) -> Ledger:
-    spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
-    return Ledger(SqlBooks(database), spool, prices_of(settings), stopping=stopping.is_set, witness=traces)
+@asynccontextmanager
+async def _ledger(
+    settings: Settings, database: Database, stopping: asyncio.Event, traces: Traces
+) -> AsyncGenerator[Ledger]:
+    with closing(Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)) as spool:
+        async with Ledger(
+            SqlBooks(database),
+            spool,
+            prices_of(settings),
+            ahead=database.embedded and not settings.stores.fsync,
+            stopping=stopping.is_set,
+            witness=traces,
+        ) as ledger:
+            yield ledger

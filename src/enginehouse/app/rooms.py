@@ -56,7 +56,7 @@ class Rooms:
             facts=ground.ollama.facts,
             shared=None if ground.database.embedded else SharedRow(ground.database, file, asyncio.to_thread),
         )
-        self.spending = Spending(Budgets(ground.database, now.budgets))
+        self.spending = Spending(_budgets(ground, now))
         self.routes = Routes(ground.catalogue, now.routing, time.monotonic)
         secret = key_secret(now.auth, now.data_dir)
         self.digests = Digests(secret, enabled=now.ledger.request_digests)
@@ -83,7 +83,7 @@ class Rooms:
         )
         post = None if ground.store is None else RedisPost(ground.store)
         self.answers = Answers(self.gateway, self.sessions, now.chat, now.limits, post)
-        self.usage = UsageReports(ground.database)
+        self.usage = UsageReports(ground.database, ground.ledger.caught_up)
         self.reports = Reports(ground.traces, ground.keeper, ground.access.key_name)
         self.savings = _savings(ground, settings)
         self.vectors = Vectors(ground.vectors, Embedder(self.gateway, "vectors"), now.vectors.max_payload_bytes)
@@ -95,7 +95,7 @@ class Rooms:
         self.copies.adopt(settings.residency)
         ground.admission.adopt(settings.admission)
         self.routes.adopt(settings.routing)
-        self.spending.adopt(Budgets(ground.database, settings.budgets))
+        self.spending.adopt(_budgets(ground, settings))
         ground.ledger.adopt(prices_of(settings))
         self.digests.adopt(enabled=settings.ledger.request_digests)
         self.guarding.adopt(settings.guard)
@@ -121,6 +121,10 @@ def _hot_copies(ground: Ground, kept: SessionSettings) -> HotCopies:
     return RedisCopies(ground.store, kept.hot_ttl)
 
 
+def _budgets(ground: Ground, settings: Settings) -> Budgets:
+    return Budgets(ground.database, settings.budgets, caught_up=ground.ledger.caught_up)
+
+
 def _savings(ground: Ground, settings: Callable[[], Settings]) -> Savings:
     """Reckons with what is configured when it is asked."""
     return Savings(
@@ -128,4 +132,5 @@ def _savings(ground: Ground, settings: Callable[[], Settings]) -> Savings:
         ground.catalogue.models,
         lambda: prices_of(settings()),
         lambda: settings().cache.exact_ttl,
+        caught_up=ground.ledger.caught_up,
     )

@@ -1,29 +1,80 @@
-"""A local queue on disk for what the database cannot take right now: appended durably, read in order, then dropped.
+"""A local queue on disk for what the database gets later: appended durably, read in order, then dropped.
 
 Lines are kept in numbered files. Each line has a checksum, so that one that was being written when the machine
-stopped is told from one that is whole. A file is appended to by one process life only, and read only when nothing
-is appended to it any more; so a torn line is always a last one, and was never acknowledged.
+stopped is told from one that is whole. A file is appended to by one process life only, and never behind an append
+that failed; of the file that is still appended to, only what was acknowledged is read. So a torn line is always a
+last one, and was never acknowledged.
+
+Processes that share the folder have places of their own in it, each held by a lock that ends with its process.
+Whoever starts takes over all places that nobody holds, with what the dead have left there.
 """
 
 import asyncio
+import errno
+import fcntl
+import itertools
 import os
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-__all__ = ["Spool"]
+__all__ = ["Part", "Spool"]
 
 log = structlog.get_logger()
 
 _SEGMENT_BYTES = 8 * 1024 * 1024
+_SLOW, _REST = 0.002, 1.0
+"""Seconds: when appending on the loop takes so long on an average, nothing is appended there for a while."""
+_LATEST = 16
+"""About so many count for the average, so that one which lost the processor for a moment changes nothing."""
 
 
-class _Read(NamedTuple):
+class Part(NamedTuple):
+    """Some lines that wait, in their order."""
+
     lines: list[bytes]
-    bad: int
+    """Those that are whole."""
+    file: Path
+    end: int
+    """How far into the file they reach, in bytes."""
+    acknowledged: int
+    """How many of them somebody was told of; damaged ones included."""
+
+
+class _Segment:
+    """One file."""
+
+    def __init__(self, path: Path, size: int = 0, lines: int = 0) -> None:
+        self.path = path
+        self.size = size
+        """Bytes that may be read."""
+        self.lines = lines
+        """Acknowledged ones that wait."""
+        self.read = 0
+        """Bytes that are carried over."""
+        self._handle: int | None = None
+
+    def append_now(self, data: bytes) -> None:
+        """Add to it without waiting for the disk.
+
+        Raises:
+            OSError: perhaps some of it is there.
+        """
+        if self._handle is None:
+            self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        if os.write(self._handle, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def close(self) -> None:
+        """Add no more."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
 class Spool:
@@ -33,36 +84,48 @@ class Spool:
         folder: made when it is first needed.
         limit: bytes beyond which `full` says so; appending goes on, so that who was let in is served.
         segment: bytes after which a new file is begun.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, folder: Path, limit: int, *, segment: int = _SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit: int,
+        *,
+        segment: int = _SEGMENT_BYTES,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.size = 0
+        """Bytes that wait."""
+        self.backlog = 0
+        """Lines that wait."""
         self._folder = folder
         self._limit = limit
         self._segment = segment
-        self._sealed: dict[Path, int] = {}
-        self._lines: dict[Path, int] = {}
-        self._current: Path | None = None
+        self._clock = clock
+        self._usual = 0.0
+        self._rests_until = clock()
+        self._segments: list[_Segment] = []
+        self._current: _Segment | None = None
         self._appending = False
+        self._home: Path | None = None
+        self._locks: list[int] = []
         self._next = 1
-        for path in sorted(folder.glob("*.jsonl")):
-            self._sealed[path] = path.stat().st_size
-            self._lines[path] = path.read_bytes().count(b"\n")
-            self._next = int(path.stem) + 1
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(self._sealed.values())
-
-    @property
-    def backlog(self) -> int:
-        """Lines that wait."""
-        return sum(self._lines.values())
+        if folder.exists():
+            with suppress(OSError):  # whoever appends hears of it
+                self._settle()
 
     @property
     def full(self) -> bool:
         """Whether the limit is reached."""
         return self.size >= self._limit
+
+    def close(self) -> None:
+        """Leave the places, and what waits there, to whoever comes next."""
+        for segment in self._segments:
+            segment.close()
+        while self._locks:
+            os.close(self._locks.pop())
 
     async def append(self, lines: Sequence[bytes]) -> None:
         """Keep lines (without line ends in them); they are on the disk when this returns.
@@ -70,42 +133,63 @@ class Spool:
         Raises:
             OSError: they are not.
         """
-        data = b"".join(b"%08x %b\n" % (zlib.crc32(line), line) for line in lines)
-        path = self._current or self._folder / f"{self._next:010d}.jsonl"
-        if self._current is None:
-            self._next += 1
-        self._current, self._appending = path, True
+        data = b"".join(map(_checked, lines))
+        segment = self._current or self._begun()
+        self._appending = True
         try:
-            await asyncio.to_thread(_append, path, data)
+            await asyncio.to_thread(_append, segment.path, data)
         except BaseException:
-            self._seal(path)  # what of it is on the disk is not known; nothing is added behind a torn line
+            self._seal(segment)  # what of it is on the disk is not known; nothing is added behind a torn line
             raise
         finally:
             self._appending = False
-        self._sealed[path] = self._sealed.get(path, 0) + len(data)
-        self._lines[path] = self._lines.get(path, 0) + len(lines)
-        if self._sealed[path] >= self._segment:
-            self._current = None
+        self._added(segment, len(lines), len(data))
 
-    async def oldest(self) -> tuple[Path, list[bytes]] | None:
-        """The first file and its whole lines; None when nothing waits. Lines with a wrong checksum are logged."""
-        path = min(self._sealed, default=None)
-        if path is None:
+    def append_now(self, line: bytes) -> bool:
+        """Keep a line in the kernel's hands, at once: it outlives this process, though perhaps not the machine.
+
+        Returns:
+            Whether it is kept; not while the disk is slow or another append runs, for the loop shall not wait.
+
+        Raises:
+            OSError: it is not.
+        """
+        began = self._clock()
+        if self._appending or began < self._rests_until:
+            return False
+        data = _checked(line)
+        segment = self._current or self._begun()
+        try:
+            segment.append_now(data)
+        except OSError:
+            self._seal(segment)
+            raise
+        self._added(segment, 1, len(data))
+        self._note(began, self._clock())
+        return True
+
+    async def oldest(self) -> Part | None:
+        """Lines that have waited longest; None when nothing waits. Those with a wrong checksum are logged."""
+        segment = next((one for one in self._segments if one.read < one.size), None)
+        if segment is None:
             return None
-        if path == self._current:
-            if self._appending:
-                return None
-            self._current = None
-        found = await asyncio.to_thread(_read, path)
-        if found.bad:
-            log.error("spool_lines_damaged", file=path.name, lines=found.bad)
-        return path, found.lines
+        end, acknowledged = segment.size, segment.lines
+        *whole, _ = (await asyncio.to_thread(_read, segment.path, segment.read, end)).split(b"\n")
+        lines = [line[9:] for line in whole if _is_whole(line)]
+        if len(lines) < len(whole):
+            log.error("spool_lines_damaged", file=segment.path.name, lines=len(whole) - len(lines))
+        return Part(lines, segment.path, end, acknowledged)
 
-    async def drop(self, path: Path) -> None:
-        """Forget a file that has been read."""
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-        self._sealed.pop(path, None)
-        self._lines.pop(path, None)
+    async def drop(self, part: Part) -> None:
+        """Forget lines that have been read, and their file when they were all that is in it."""
+        segment = next(one for one in self._segments if one.path == part.file)
+        self.size -= part.end - segment.read
+        self.backlog -= part.acknowledged
+        segment.read = part.end
+        segment.lines -= part.acknowledged
+        if segment.read == segment.size and not (self._appending and segment is self._current):
+            self._forget(segment)
+            await asyncio.to_thread(segment.path.unlink, missing_ok=True)
 
     async def reject(self, lines: Sequence[bytes]) -> Path:
         """Set lines aside that nobody can take, for a person to look at; returns their file."""
@@ -113,17 +197,103 @@ class Spool:
         await asyncio.to_thread(_append, path, b"".join(line + b"\n" for line in lines))
         return path
 
-    def _seal(self, path: Path) -> None:
+    def _begun(self) -> _Segment:
+        """A new file, which is made by the first append.
+
+        Raises:
+            OSError: there is no place for it.
+        """
+        if self._home is None:
+            self._settle()
+        assert self._home is not None, "whoever settles finds a place"
+        self._current = _Segment(self._home / f"{self._next:010d}.jsonl")
+        self._segments.append(self._current)
+        self._next += 1
+        return self._current
+
+    def _added(self, segment: _Segment, lines: int, size: int) -> None:
+        segment.size += size
+        segment.lines += lines
+        self.size += size
+        self.backlog += lines
+        if segment.size >= self._segment:
+            segment.close()
+            self._current = None
+
+    def _note(self, began: float, ended: float) -> None:
+        """So long the loop was held up; when that is too long, it is spared for a while."""
+        self._usual += (ended - began - self._usual) / _LATEST
+        if self._usual > _SLOW:
+            self._rests_until, self._usual = ended + _REST, 0.0
+
+    def _seal(self, segment: _Segment) -> None:
+        """Add no more to a file after a failure; whatever is whole in it shall be read."""
+        segment.close()
         self._current = None
-        if path.exists():
-            self._sealed[path] = path.stat().st_size
-            self._lines.setdefault(path, 0)
+        found = segment.path.stat().st_size if segment.path.exists() else 0
+        self.size += found - segment.size
+        segment.size = found
+        if segment.read == segment.size:
+            self._forget(segment)
+            with suppress(OSError):
+                segment.path.unlink(missing_ok=True)
+
+    def _forget(self, segment: _Segment) -> None:
+        segment.close()
+        self._segments.remove(segment)
+        if segment is self._current:
+            self._current = None
+
+    def _settle(self) -> None:
+        """Take every place that nobody holds; where all are held, a new one.
+
+        Raises:
+            OSError: none can be had.
+        """
+        for place in _places(self._folder):
+            if self._home is not None and not place.exists():
+                return
+            place.mkdir(parents=True, exist_ok=True)
+            if (lock := _locked(place)) is not None:
+                self._locks.append(lock)
+                self._home = self._home or place
+                self._take_over(place)
+
+    def _take_over(self, place: Path) -> None:
+        for path in sorted(place.glob("*.jsonl")):
+            data = path.read_bytes()
+            if data:
+                self._segments.append(_Segment(path, len(data), data.count(b"\n")))
+                self.size += len(data)
+                self.backlog += data.count(b"\n")
+            else:
+                path.unlink()
+            if place == self._home:
+                self._next = int(path.stem) + 1
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """The folder itself, then one in it for each process more."""
+    yield folder
+    for number in itertools.count(2):
+        yield folder / str(number)
+
+
+def _locked(place: Path) -> int | None:
+    """A handle that holds a place until it is closed; None where somebody else holds one."""
+    handle = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        pass  # a file system without locks: there the folder can be one process's only
+    return handle
 
 
 def _append(path: Path, data: bytes) -> None:
     is_new = not path.exists()
-    if is_new:
-        path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(data)
         file.flush()
@@ -141,11 +311,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _read(path: Path) -> _Read:
-    """Whole lines; a torn last one does not count as damaged, since nobody was told that it was kept."""
-    *whole, _ = path.read_bytes().split(b"\n")
-    lines = [line[9:] for line in whole if _is_whole(line)]
-    return _Read(lines, len(whole) - len(lines))
+def _read(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)
+
+
+def _checked(line: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(line), line)
 
 
 def _is_whole(line: bytes) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.errors import StoreUnavailable
+from enginehouse.stores.spool import Part
 
 __all__ = ["FakeBooks", "FakeSpool"]
 
@@ -16,14 +17,10 @@ class FakeBooks:
     Args:
         fate: asked at each write: `ok`, `away` (nothing is kept), `unknown` (it is kept, and the writer hears that
             it is not).
-        prompt: whether a few records may be kept without waiting; asked each time.
     """
 
-    def __init__(
-        self, fate: Callable[[], str] = lambda: "ok", *, prompt: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, fate: Callable[[], str] = lambda: "ok") -> None:
         self.fate = fate
-        self.prompt = prompt
         self.kept: dict[str, UsageRecord] = {}
         self.transactions = 0
 
@@ -33,13 +30,6 @@ class FakeBooks:
         fate = self._keep(records)
         await asyncio.sleep(0)
         _tell(fate)
-
-    def write_now(self, records: Sequence[UsageRecord]) -> bool:
-        """Keep records without waiting, when that is possible."""
-        possible = self.prompt()
-        if possible:
-            _tell(self._keep(records))
-        return possible
 
     async def sum_up(self) -> bool:
         """Nothing waits for it."""
@@ -63,13 +53,13 @@ def _tell(fate: str) -> None:
 
 
 class FakeSpool:
-    """Parts of lines by number; `broken` makes appending fail."""
+    """Parts of lines by number; `broken` makes appending fail, `slow` keeps the loop from it."""
 
     def __init__(self, limit: int = 10**6) -> None:
-        self.parts: dict[Path, list[bytes]] = {}
+        self.parts: dict[int, list[bytes]] = {}
         self.rejected: list[bytes] = []
         self.limit = limit
-        self.broken = False
+        self.broken = self.slow = False
         self._next = 0
 
     @property
@@ -90,23 +80,34 @@ class FakeSpool:
     async def append(self, lines: Sequence[bytes], /) -> None:
         """Keep lines."""
         await asyncio.sleep(0)
-        if self.broken:
-            raise OSError("no space")
-        self._next += 1
-        self.parts[Path(str(self._next))] = list(lines)
+        self._append(lines)
         await asyncio.sleep(0)
 
-    async def oldest(self) -> tuple[Path, list[bytes]] | None:
+    def append_now(self, line: bytes, /) -> bool:
+        """Keep a line."""
+        if not self.slow:
+            self._append([line])
+        return not self.slow
+
+    async def oldest(self) -> Part | None:
         """The first part."""
         await asyncio.sleep(0)
-        return next(iter(self.parts.items()), None)
+        for number, lines in self.parts.items():
+            return Part(lines, Path("spool"), number, len(lines))
+        return None
 
-    async def drop(self, path: Path, /) -> None:
+    async def drop(self, part: Part, /) -> None:
         """Forget a part."""
         await asyncio.sleep(0)
-        self.parts.pop(path, None)
+        self.parts.pop(part.end, None)
 
     async def reject(self, lines: Sequence[bytes], /) -> Path:
         """Set lines aside."""
         self.rejected += lines
         return Path("rejected")
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        if self.broken:
+            raise OSError("no space")
+        self._next += 1
+        self.parts[self._next] = list(lines)

@@ -66,7 +66,8 @@ class House:
 
     def __init__(self, access, database, keys):
         self.access, self.keys = access, keys
-        rest = framework_app([keys_router(access.keys, access.audit), usage_router(UsageReports(database))])
+        usage = UsageReports(database)
+        rest = framework_app([keys_router(access.keys, access.audit, usage), usage_router(usage)])
         self.door = FrontDoor({}, rest, access.identity, ServerSettings(), audit=access.audit, limits=access.limits)
 
     async def ask(self, method, path, headers, body=b""):

@@ -8,6 +8,7 @@ from enginehouse.api.framework import framework_app
 from enginehouse.api.keys import keys_router
 from enginehouse.core.access import Access
 from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import database_url, open_database, prepare
 from enginehouse.testing import Caller
@@ -17,8 +18,8 @@ ROOT = {"x-api-key": "root-key"}
 
 
 class House:
-    def __init__(self, access, settings):
-        rest = framework_app([keys_router(access.keys, access.audit)])
+    def __init__(self, access, settings, database):
+        rest = framework_app([keys_router(access.keys, access.audit, UsageReports(database))])
         self.door = FrontDoor({}, rest, access.identity, settings.server, audit=access.audit)
         self.access = access
 
@@ -35,7 +36,7 @@ async def house(tmp_path):
     async with open_database(database_url("", tmp_path)) as database:
         await prepare(database)
         async with Access(settings, database) as access:
-            yield House(access, settings)
+            yield House(access, settings, database)
 
 
 async def test_a_key_is_shown_once(house):

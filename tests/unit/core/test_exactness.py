@@ -19,6 +19,7 @@ from enginehouse.core.gateway import patience
 from enginehouse.core.gateway.spending import Spending
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.budgets import Budgets
+from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.record import PICODOLLARS
 from enginehouse.core.limits import Limits
@@ -33,7 +34,7 @@ from enginehouse.stores.sql.budgets import RESERVATIONS
 from enginehouse.stores.sql.metadata import METADATA
 from enginehouse.stores.sql.sums import sums
 from enginehouse.stores.sql.usage import RECORDS
-from enginehouse.testing import FakeLauncher, simulate
+from enginehouse.testing import FakeLauncher, FakeSpool, simulate
 from enginehouse.testing.engines import FakeReply
 from enginehouse.types import EngineName, Operation, Principal, Usage
 from enginehouse.types.answer import Counted, Finish, Finished, TextDelta
@@ -209,7 +210,7 @@ class Books:
 class House:
     """All rooms that count, over one fake upstream; `ended` is how each caller saw its request end."""
 
-    def __init__(self, calls, *, fates=(), dollars="0.5", rates="10000/hour, 300 tokens/hour"):
+    def __init__(self, calls, *, fates=(), ahead=False, dollars="0.5", rates="10000/hour, 300 tokens/hour"):
         self.calls = {f"r{number}": call for number, call in enumerate(calls)}
         self.upstream, self.books = Upstream(self.calls), Books(fates)
         self.limit = int(float(dollars) * PICODOLLARS)
@@ -217,21 +218,24 @@ class House:
         self.budget = BudgetSettings(scope="user", period="total", dollars=dollars)
         self.unchecked = bool(fates)
         """Whether budgets may have been out of reach, so that nobody was refused."""
+        self.ahead = ahead
+        """Whether records are in a journal before they are in the books."""
         self.ended, self.passed = {}, {}
 
     async def run(self):
         loop = asyncio.get_running_loop()
         self.tallies = MemoryTallies(lambda: int(loop.time() * 1_000_000))
         self.limits = Limits(self.settings, self.tallies)
-        self.budgets = Budgets(self.books, [self.budget], clock=loop.time)
         prices = Prices({m: PriceSettings(input_per_1k=d, output_per_1k=d) for m, d in DOLLARS.items()})
+        ledger = Ledger(SqlBooks(self.books), FakeSpool(), prices, ahead=self.ahead)
+        self.budgets = Budgets(self.books, [self.budget], caught_up=ledger.caught_up, clock=loop.time)
         launchers = {
             name: FakeLauncher(self.upstream, load_seconds=0.5)
             for name in (EngineName.OPENAI, EngineName.LLAMA_SERVER, EngineName.ONNX)
         }
         self.upstream.crash = lambda: _crash(launchers[EngineName.LLAMA_SERVER])
-        spending, books = Spending(self.budgets), SqlBooks(self.books)
-        async with open_gateway(MODELS, launchers, books=books, spending=spending, prices=prices) as gateway:
+        spending = Spending(self.budgets)
+        async with open_gateway(MODELS, launchers, ledger=ledger, spending=spending) as gateway:
             async with asyncio.TaskGroup() as callers:
                 for name, call in self.calls.items():
                     callers.create_task(self._caller(gateway, name, call))
@@ -389,10 +393,11 @@ CALLS = st.builds(
 @given(
     calls=st.lists(CALLS, min_size=1, max_size=14),
     fates=st.just(()) | st.lists(st.sampled_from(["ok", "away", "unknown"]), max_size=12),
+    ahead=st.booleans(),
     dollars=st.sampled_from(["0.02", "0.1", "10"]),
 )
-def test_the_ledger_the_budgets_and_the_limits_say_what_was_passed_on(calls, fates, dollars):
-    simulate(House(calls, fates=fates, dollars=dollars).run())
+def test_the_ledger_the_budgets_and_the_limits_say_what_was_passed_on(calls, fates, ahead, dollars):
+    simulate(House(calls, fates=fates, ahead=ahead, dollars=dollars).run())
 
 
 def one(kind, **changes):

@@ -72,6 +72,7 @@ async def open_gateway(
     draw=lambda: 1.0,
     spending=None,
     prices=None,
+    ledger=None,
     digests=None,
     recall=None,
     **routing,
@@ -81,7 +82,7 @@ async def open_gateway(
     catalogue = Catalogue(from_settings(settings))
     async with (
         Residency(launchers, ResidencySettings()) as residency,
-        Ledger(books or FakeBooks(), FakeSpool(), prices or Prices({}, ())) as ledger,
+        ledger or Ledger(books or FakeBooks(), FakeSpool(), prices or Prices({}, ())) as ledger,
     ):
         admission = Admission(AdmissionSettings())
         copies = Copies(admission, residency, ResidencySettings())

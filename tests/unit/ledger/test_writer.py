@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from enginehouse.core.ledger.books import SqlBooks
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.writer import Writer
 from enginehouse.errors import LedgerUnavailable, StoreError, StoreUnavailable
 from enginehouse.stores.spool import Spool
@@ -32,9 +34,10 @@ async def at_once(_):
 class Life:
     """One life of the process, from its start to its crash."""
 
-    def __init__(self, books, spool, pause=asyncio.sleep):
-        self.writer = Writer(books, spool, pause=pause)
-        self.tasks = [asyncio.ensure_future(run()) for run in (self.writer.run, self.writer.catch_up)]
+    def __init__(self, books, spool, pause=asyncio.sleep, *, ahead=False):
+        self.writer = Writer(books, spool, ahead=ahead, pause=pause)
+        self.carrying = self.writer.carrying
+        self.tasks = [asyncio.ensure_future(run()) for run in (self.writer.run, self.carrying.run)]
         self.made, self.acknowledged, self.refused = {}, set(), set()
 
     def ask(self, tokens, after, leaves):
@@ -68,7 +71,7 @@ lives = st.lists(
         callers,
         st.lists(st.sampled_from(["ok", "away", "unknown"]), max_size=8),
         st.integers(0, 60),
-        st.lists(st.booleans(), max_size=8),
+        st.booleans(),
     ),
     min_size=1,
     max_size=4,
@@ -81,15 +84,14 @@ def test_what_was_acknowledged_is_there_once_whatever_happens(lives):
     async def main():
         books, spool = FakeBooks(), FakeSpool()
         made, acknowledged = {}, set()
-        for asked, fates, ticks, prompt in [*lives, ([], [], 500, [])]:
-            script, free = chain(fates, repeat("ok")), cycle([*prompt, False])
+        for asked, fates, ticks, ahead in [*lives, ([], [], 500, False)]:
+            script = chain(fates, repeat("ok"))
             books.fate = lambda script=script: next(script)
-            books.prompt = lambda free=free: next(free)
-            life = Life(books, spool, at_once)
+            life = Life(books, spool, at_once, ahead=ahead)
             for tokens, after, leaves in asked:
                 life.ask(tokens, after, leaves)
             for _ in range(ticks):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01 if ahead else 0)
             await life.crash()
             made |= life.made
             acknowledged |= life.acknowledged
@@ -121,27 +123,23 @@ async def test_the_same_holds_for_files_and_sql(tmp_path_factory, lives):
             if fate != "ok":
                 raise StoreUnavailable(fate)
 
-        def write_now(self, records):
-            fate = next(self.fates)
-            kept = fate != "away" and self.books.write_now(records)
-            if fate != "ok":
-                raise StoreUnavailable(fate)
-            return kept
-
         async def sum_up(self):
             return await self.books.sum_up()
 
-    for asked, fates, ticks, _ in [*lives, ([], [], 0, [])]:
+    for asked, fates, ticks, ahead in [*lives, ([], [], 0, False)]:
+        spool = Spool(folder / "spool", 10**6, segment=1500)
         async with open_database(database_url("", folder)) as database:
             await prepare(database)
-            life = Life(Failing(SqlBooks(database), fates), Spool(folder / "spool", 10**6, segment=300), at_once)
+            life = Life(Failing(SqlBooks(database), fates), spool, at_once, ahead=ahead)
             for tokens, after, leaves in asked:
                 life.ask(tokens, after, leaves)
+            life.tasks.append(asyncio.ensure_future(life.carrying.caught_up()))
             for _ in range(ticks * 3):
                 await asyncio.sleep(0)
             if not asked:
                 await until(lambda: not list((folder / "spool").glob("*.jsonl")), every=0.001)
             await life.crash()
+            spool.close()
             made |= life.made
             acknowledged |= life.acknowledged
     async with open_database(database_url("", folder)) as database:
@@ -177,57 +175,6 @@ def test_records_gather_while_a_commit_runs():
     simulate(main())
 
 
-@pytest.mark.parametrize(("together", "in_a_thread"), [(1, 0), (8, 0), (9, 1), (100, 1)])
-def test_a_few_records_are_committed_at_once_and_many_in_a_thread(together, in_a_thread):
-    class Counting(FakeBooks):
-        threads = 0
-
-        async def write(self, records):
-            self.threads += 1
-            await super().write(records)
-
-    async def main():
-        books = Counting(prompt=lambda: True)
-        life = Life(books, FakeSpool())
-        await asyncio.sleep(0)
-        for number in range(together):
-            life.ask(number, 0, leaves=False)
-        await asyncio.sleep(1)
-        assert (len(life.acknowledged), books.transactions, books.threads) == (together, 1, in_a_thread)
-        await life.crash()
-
-    simulate(main())
-
-
-def test_what_cannot_be_committed_at_once_is_committed_by_a_thread():
-    async def main():
-        books = FakeBooks(prompt=iter([False, True]).__next__)
-        life = Life(books, FakeSpool())
-        for number in range(2):
-            life.ask(number, number * 20, leaves=False)
-        await asyncio.sleep(1)
-        assert [one.input_tokens for one in books.kept.values()] == [0, 1]
-        await life.crash()
-
-    simulate(main())
-
-
-@pytest.mark.parametrize("fate", ["away", "unknown"])
-def test_what_failed_at_once_goes_to_the_spool(fate):
-    async def main():
-        fates = iter([fate])
-        books, spool = FakeBooks(lambda: next(fates, "ok"), prompt=lambda: True), FakeSpool()
-        life = Life(books, spool)
-        life.ask(1, 0, leaves=False)
-        await until(lambda: life.acknowledged, every=0)
-        assert (life.writer.away, spool.backlog) == (True, 1)
-        await asyncio.sleep(10)
-        assert (life.writer.away, spool.backlog, len(books.kept)) == (False, 0, 1)
-        await life.crash()
-
-    simulate(main())
-
-
 def test_a_database_that_hangs_is_not_waited_for():
     async def main():
         books, spool = FakeBooks(), FakeSpool()
@@ -244,7 +191,7 @@ def test_a_database_that_hangs_is_not_waited_for():
         life.ask(1, 0, leaves=False)
         await asyncio.sleep(4)
         assert len(life.acknowledged) == 1
-        assert life.writer.away
+        assert life.carrying.away
         life.ask(1, 0, leaves=False)
         await asyncio.sleep(0.01)
         assert len(life.acknowledged) == 2, "the second is not made to wait again"
@@ -253,7 +200,7 @@ def test_a_database_that_hangs_is_not_waited_for():
         forever.set()
         await asyncio.sleep(10)
         assert len(books.kept) == 2
-        assert (life.writer.away, spool.backlog) == (False, 0)
+        assert (life.carrying.away, spool.backlog) == (False, 0)
         await life.crash()
 
     simulate(main())
@@ -348,3 +295,129 @@ def test_who_comes_after_the_end_is_told_and_does_not_wait():
         assert writer.lost == 1
 
     simulate(scenario())
+
+
+def in_journal(spool, books):
+    return len(spool.parts), len(books.kept)
+
+
+def test_a_journal_is_durable_at_once_and_in_the_books_a_moment_later():
+    async def main():
+        books, spool = FakeBooks(), FakeSpool()
+        life = Life(books, spool, ahead=True)
+        for number in range(100):
+            assert life.writer.put(record(input_tokens=number)).done()
+        assert in_journal(spool, books) == (100, 0)
+        assert life.writer.backlog == 0
+        await asyncio.sleep(0.05)
+        assert in_journal(spool, books) == (99, 1), "one part after the other"
+        await asyncio.sleep(10)
+        assert in_journal(spool, books) == (0, 100)
+        assert [one.input_tokens for one in books.kept.values()] == list(range(100))
+        await life.crash()
+
+    simulate(main())
+
+
+def test_who_reads_waits_for_what_was_there_and_for_no_more():
+    async def main():
+        loop = asyncio.get_running_loop()
+        books, spool = FakeBooks(), FakeSpool()
+        life = Life(books, spool, ahead=True)
+        first = record()
+        life.writer.put(first)
+        began = loop.time()
+        reading = asyncio.ensure_future(life.carrying.caught_up())
+        await asyncio.sleep(0)
+        life.writer.put(record())
+        await reading
+        assert loop.time() == began, "nobody waits for a timer"
+        assert list(books.kept) == [first.id]
+        await life.carrying.caught_up()
+        assert len(books.kept) == 2
+        await life.crash()
+
+    simulate(main())
+
+
+def test_who_reads_does_not_wait_for_books_that_are_away_or_hang():
+    async def main():
+        loop = asyncio.get_running_loop()
+        books, spool = FakeBooks(lambda: "away"), FakeSpool()
+        life = Life(books, spool, ahead=True)
+        life.writer.put(record())
+        began = loop.time()
+        await life.carrying.caught_up()
+        assert (life.carrying.away, life.carrying.overdue) == (True, 1)
+        await life.carrying.caught_up()
+        assert loop.time() - began < 0.1
+        assert life.writer.put(record()).done(), "the journal is there still"
+        books.fate = lambda: "ok"
+        await asyncio.sleep(10)
+        assert (life.carrying.away, life.carrying.overdue, len(books.kept)) == (False, 0, 2)
+
+        async def hang(_):
+            await asyncio.Event().wait()
+
+        books.write = hang
+        life.writer.put(record())
+        began = loop.time()
+        await life.carrying.caught_up()
+        assert 1 < loop.time() - began < 5
+        await life.crash()
+
+    simulate(main())
+
+
+@pytest.mark.parametrize("trouble", ["broken", "slow"])
+@pytest.mark.parametrize("fate", ["ok", "away"])
+def test_where_the_journal_takes_nothing_the_books_do_before_the_end(trouble, fate):
+    async def main():
+        books, spool = FakeBooks(lambda: fate), FakeSpool()
+        setattr(spool, trouble, True)
+        life = Life(books, spool, ahead=True)
+        life.ask(1, 0, leaves=False)
+        await asyncio.sleep(1)
+        outcome = len(life.acknowledged), len(life.refused), len(books.kept), spool.backlog
+        assert (
+            outcome
+            == {
+                ("broken", "ok"): (1, 0, 1, 0),
+                ("slow", "ok"): (1, 0, 1, 0),
+                ("broken", "away"): (0, 1, 0, 0),
+                ("slow", "away"): (1, 0, 0, 1),
+            }[trouble, fate]
+        )
+        await life.crash()
+
+    simulate(main())
+
+
+def test_books_that_fall_far_behind_are_waited_for():
+    async def main():
+        books, spool = FakeBooks(), FakeSpool()
+        life = Life(books, spool, ahead=True)
+        at_once = [life.writer.put(record()).done() for _ in range(5010)]
+        assert at_once == [True] * 5001 + [False] * 9
+        assert life.carrying.overdue == 5001
+        await asyncio.sleep(1000)
+        assert (life.writer.backlog, spool.backlog, len(books.kept)) == (0, 0, 5010)
+        assert life.writer.put(record()).done()
+        await life.crash()
+
+    simulate(main())
+
+
+def test_a_journal_is_in_the_books_before_its_next_life_begins_and_after_a_life_has_ended():
+    async def main():
+        books, spool = FakeBooks(), FakeSpool()
+        spool.append_now(msgspec.json.encode(record()))
+        async with Ledger(books, spool, Prices({}), ahead=True) as ledger:
+            assert len(books.kept) == 1
+            assert ledger.stats().status == "healthy"
+            assert ledger.write(record()).done()
+            assert (ledger.stats().spooled, ledger.stats().spool_bytes) == (0, 0), "it is on its way"
+            assert spool.backlog == 1
+        assert (len(books.kept), spool.backlog) == (2, 0)
+
+    simulate(main())

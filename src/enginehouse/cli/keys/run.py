@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import typer
@@ -18,6 +19,7 @@ from enginehouse.core.audit import Audit
 from enginehouse.core.identity.keys import Hasher, Key
 from enginehouse.core.identity.management import Keys
 from enginehouse.core.identity.secret import key_secret
+from enginehouse.core.ledger.usage import UsageReports
 from enginehouse.errors import InvalidRequest
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.sql import Database, prepare
@@ -70,7 +72,7 @@ def run_list(settings: Settings, user: str | None, *, as_json: bool) -> None:
     Raises:
         StoreUnavailable, SettingsError: the database cannot be used.
     """
-    every, used = _run(settings, "", _with_uses)
+    every, used = asyncio.run(with_database(settings, partial(_with_uses, settings)))
     found = [shown_used(key, used) for key in every if user in (None, key.user_id)]
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -127,25 +129,28 @@ def id_in(text: str) -> str:
     return text.removeprefix("eh_").partition("_")[0]
 
 
-async def _with_uses(keys: Keys) -> tuple[list[Key], dict[str, int]]:
-    return await keys.all(), await keys.last_used()
+async def _with_uses(settings: Settings, database: Database) -> tuple[list[Key], dict[str, int]]:
+    await prepare(database)
+    return await _keys(settings, database).all(), await UsageReports(database).last_used()
+
+
+def _keys(settings: Settings, database: Database) -> Keys:
+    return Keys(database, Hasher(key_secret(settings.auth, settings.data_dir)))
 
 
 def _run(
     settings: Settings,
     action: str,
     work: Callable[[Keys], Awaitable[T]],
-    changed: Callable[[T], Key] | None = None,
+    changed: Callable[[T], Key],
 ) -> T:
     """Do it and note who was managed."""
 
     async def use(database: Database) -> T:
         await prepare(database)
-        keys = Keys(database, Hasher(key_secret(settings.auth, settings.data_dir)))
-        done = await work(keys)
-        if changed is not None:
-            detail = {"key": changed(done).id}
-            await Audit(database).note(_OPERATOR, f"keys {action}", "", 200, detail)
+        done = await work(_keys(settings, database))
+        detail = {"key": changed(done).id}
+        await Audit(database).note(_OPERATOR, f"keys {action}", "", 200, detail)
         return done
 
     return asyncio.run(with_database(settings, use))

@@ -12,7 +12,7 @@ from enginehouse.core.identity.keyring import Keyring
 from enginehouse.core.identity.keys import Hasher, Key, key_from, new_id, new_text, row_from
 from enginehouse.core.identity.principals import RESERVED_ROLES
 from enginehouse.errors import Conflict, InvalidRequest, NotFound, SettingsError
-from enginehouse.stores.sql import Database, keys, sums
+from enginehouse.stores.sql import Database, keys
 from enginehouse.types import Allowance, Rates
 
 __all__ = ["Keys", "Wanted"]
@@ -81,10 +81,6 @@ class Keys:
             NotFound: there is none with this id.
         """
         return await self._database.read(partial(_found, key_id))
-
-    async def last_used(self) -> dict[str, int]:
-        """Key id → when its last recorded request came, in seconds since 1970; keys without one are not there."""
-        return await self._database.read(sums.last_used)
 
     async def create(self, wanted: Wanted, by: str) -> tuple[Key, str]:
         """A new key, and its text, which nobody can tell again.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from enginehouse.core.ledger.record import PriceRow, UsageRecord, row_of
 from enginehouse.stores.sql import Database, budgets, rollups, usage
 
-__all__ = ["Books", "SqlBooks"]
+__all__ = ["Books", "SqlBooks", "nothing_ahead"]
 
 _AT_ONCE = 500
 
@@ -27,14 +27,6 @@ class Books(Protocol):
         """
         ...
 
-    def write_now(self, records: Sequence[UsageRecord]) -> bool:
-        """Keep a few records here and now, if nothing has to be waited for; whether they are kept.
-
-        Raises:
-            StoreUnavailable, StoreError: as `write`.
-        """
-        ...
-
     async def sum_up(self) -> bool:
         """Count some of the records that are kept and not summed up yet; whether more may be left.
 
@@ -42,6 +34,10 @@ class Books(Protocol):
             StoreUnavailable: not now.
         """
         ...
+
+
+async def nothing_ahead() -> None:
+    """Let who reads the books read at once: for books that have no journal ahead of them."""
 
 
 class SqlBooks:
@@ -56,14 +52,6 @@ class SqlBooks:
         prices = self._new_prices(records)
         await self._database.write(partial(_keep, records, prices))
         self._known_prices.update(prices)
-
-    def write_now(self, records: Sequence[UsageRecord]) -> bool:
-        """Keep them without a thread, where the database is a file that nobody else writes to just now."""
-        prices = self._new_prices(records)
-        kept = self._database.write_now(partial(_keep, records, prices))
-        if kept:
-            self._known_prices.update(prices)
-        return kept
 
     async def sum_up(self) -> bool:
         """Count those that wait longest; few enough for who wants to write meanwhile."""

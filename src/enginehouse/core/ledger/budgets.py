@@ -7,7 +7,7 @@ first, so that any number of callers on any number of replicas never hold more t
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -17,6 +17,7 @@ import structlog
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from enginehouse.core.ledger.books import nothing_ahead
 from enginehouse.core.ledger.record import PICODOLLARS, dollars
 from enginehouse.errors import BudgetSpent, StoreUnavailable
 from enginehouse.settings.schema import BudgetSettings
@@ -57,13 +58,20 @@ class Budgets:
     Args:
         database: where the ledger's sums are.
         budgets: what the settings allow.
+        caught_up: waits until the ledger's sums hold what was recorded by now: `Ledger.caught_up`.
         clock: seconds since 1970.
     """
 
     def __init__(
-        self, database: Database, budgets: Iterable[BudgetSettings], *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        budgets: Iterable[BudgetSettings],
+        *,
+        caught_up: Callable[[], Awaitable[None]] = nothing_ahead,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
+        self._caught_up = caught_up
         self._budgets = tuple(budgets)
         self._clock = clock
 
@@ -106,6 +114,7 @@ class Budgets:
         if not accounts:
             return
         entry.reserved = True  # first: who is cancelled below does not know whether something is held
+        await self._caught_up()  # what an answered request held, and did not need, is free again
         now = int(self._clock())
         try:
             refusal = await self._database.write(partial(_hold, entry.id, accounts, amount, now))

@@ -11,10 +11,11 @@ import structlog
 from msgspec import Struct
 
 from enginehouse.core.ledger.books import Books
+from enginehouse.core.ledger.carrying import Backlog
 from enginehouse.core.ledger.prices import Prices, provider_of
 from enginehouse.core.ledger.record import UsageRecord, cleaned, new_id, sane_usage
 from enginehouse.core.ledger.summing import Summing
-from enginehouse.core.ledger.writer import Backlog, Writer
+from enginehouse.core.ledger.writer import Writer
 from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown, StoreUnavailable
 from enginehouse.types import Deployment, Model, Request, Usage
 from enginehouse.types.phases import Said
@@ -46,8 +47,9 @@ class LedgerStats(Struct, frozen=True, kw_only=True):
     waiting: int
     """Records that are in memory only; their callers wait for them."""
     spooled: int
-    """Records that wait on the local disk."""
+    """Records that wait on the local disk, but for those that are on their way into the database just now."""
     spool_bytes: int
+    """What they take there."""
     lost: int
     """Records that could be kept nowhere, since the start; each is in the log."""
 
@@ -250,6 +252,7 @@ class Ledger:
         books: where records are kept for good.
         spool: where they wait while the books are out of reach.
         prices: what they cost.
+        ahead: whether the spool is a journal ahead of the books, which keep a record no better than a file does.
         stopping: whether the service is on its way out, and may cut off what has not ended.
         witness: hears of every entry; nobody does when left out.
     """
@@ -260,19 +263,21 @@ class Ledger:
         spool: Backlog,
         prices: Prices,
         *,
+        ahead: bool = False,
         stopping: Callable[[], bool] = lambda: False,
         witness: Witness | None = None,
     ) -> None:
         self.witness = witness or _Nobody()
         self._summing = Summing(books)
-        self._writer = Writer(books, spool, kept=self._summing.want)
+        self._writer = Writer(books, spool, ahead=ahead, kept=self._summing.want)
+        self._carrying = self._writer.carrying
         self.stopping = stopping
         self._spool = spool
         self._prices = prices
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "Ledger":
-        """Start committing, and carrying over what an earlier life left in the spool."""
+        """Start committing, and carrying over what an earlier life left in the spool; a journal is waited for."""
         await self._stack.enter_async_context(self._tasks())
         return self
 
@@ -303,14 +308,23 @@ class Ledger:
         """New prices count from the next record on."""
         self._prices = prices
 
+    async def caught_up(self) -> None:
+        """Until the books hold all that was recorded by now, for who is going to read them.
+
+        It is a moment at most, and at once where records are in the books before their answers end. Nobody waits
+        for books that are out of reach, or longer than some seconds.
+        """
+        await self._carrying.caught_up()
+
     def stats(self) -> LedgerStats:
         """How the ledger is."""
-        behind = self._writer.away or bool(self._spool.backlog)
+        overdue = self._carrying.overdue
+        behind = self._carrying.away or overdue
         return LedgerStats(
             status="unhealthy" if self._spool.full else "degraded" if behind else "healthy",
             waiting=self._writer.backlog,
-            spooled=self._spool.backlog,
-            spool_bytes=self._spool.size,
+            spooled=overdue,
+            spool_bytes=self._spool.size if overdue else 0,
             lost=self._writer.lost,
         )
 
@@ -347,10 +361,11 @@ class Ledger:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._writer.run(), name="ledger writer"),
-                group.create_task(self._writer.catch_up(), name="ledger catch-up"),
+                group.create_task(self._carrying.run(), name="ledger catch-up"),
                 group.create_task(self._summing.run(), name="ledger summing"),
             ]
             try:
+                await self.caught_up()
                 yield
             finally:
                 await self._flush()
@@ -361,6 +376,7 @@ class Ledger:
         try:
             async with asyncio.timeout(_FLUSH_SECONDS):
                 await self._writer.idle()
+                await self.caught_up()
         except TimeoutError:
             log.critical("ledger_not_flushed", records=self._writer.backlog)
 

@@ -4,7 +4,7 @@ It is asked seldom and reads records; both of its looks are bounded, and it says
 cannot know is named as unknown.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from enginehouse.core.ledger.books import nothing_ahead
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.reckoning import Line, Work, batched, cached, cheaper, merged
 from enginehouse.core.ledger.record import dollars, first_id
@@ -113,6 +114,7 @@ class Savings:
         models: those of the catalogue.
         prices: what they cost now.
         ttl: seconds for which a cache would keep an answer.
+        caught_up: waits until the records of all answers are there: `Ledger.caught_up`.
         most_summed: newest records that are summed up.
         most_scanned: newest records that are looked at one by one, for repeats.
     """
@@ -124,10 +126,12 @@ class Savings:
         prices: Callable[[], Prices],
         ttl: Callable[[], float],
         *,
+        caught_up: Callable[[], Awaitable[None]] = nothing_ahead,
         most_summed: int = _MOST_SUMMED,
         most_scanned: int = _MOST_SCANNED,
     ) -> None:
         self._database = database
+        self._caught_up = caught_up
         self._models = models
         self._prices = prices
         self._ttl = ttl
@@ -155,6 +159,7 @@ class Savings:
         """
         last = datetime.fromtimestamp(question.end - 1, UTC)
         when = min(now, last)
+        await self._caught_up()
         rows, bound = await self._sums(question)
         works = [_work(row) for row in rows if not row["unpriced"] and not row["cache"]]
         batchable = [_work(row) for row in rows if _could_wait(row)]

@@ -1,13 +1,14 @@
 """Questions about usage, answered from the hourly and daily sums; no question reads records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from enginehouse.core.ledger.books import nothing_ahead
 from enginehouse.core.ledger.record import day_of, dollars
 from enginehouse.errors import InvalidRequest
 from enginehouse.stores.sql import Database, sums
@@ -18,6 +19,8 @@ __all__ = ["GROUPS", "Question", "UsageReports", "bounds", "encode"]
 
 GROUPS = ("user", "model", "key", "tenant", "tag", "day", "hour")
 """What usage may be grouped by."""
+T = TypeVar("T")
+
 _USUAL_DAYS = 30
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -43,10 +46,12 @@ class UsageReports:
 
     Args:
         database: where the ledger's sums are.
+        caught_up: waits until they hold what was recorded by now: `Ledger.caught_up`.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, caught_up: Callable[[], Awaitable[None]] = nothing_ahead) -> None:
         self._database = database
+        self._caught_up = caught_up
 
     async def summary(self, question: Question) -> dict[str, Any]:
         """Totals, by model and by day, and by what was asked for; money is Decimal, None where no price is known.
@@ -54,13 +59,19 @@ class UsageReports:
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
-        return await self._database.read(lambda connection: _summary(connection, question))
+        return await self._read(lambda connection: _summary(connection, question))
 
     async def groups(self, question: Question) -> list[dict[str, Any]]:
         """Only the groups; by day, unless the question says otherwise."""
-        return await self._database.read(
-            lambda connection: _groups(connection, question, question.group_by or "day")
-        )
+        return await self._read(lambda connection: _groups(connection, question, question.group_by or "day"))
+
+    async def last_used(self) -> dict[str, int]:
+        """Key id → when its last recorded request came, in seconds since 1970; keys without one are not there."""
+        return await self._read(sums.last_used)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        await self._caught_up()
+        return await self._database.read(work)
 
 
 def bounds(

@@ -1,6 +1,6 @@
 """The connections to the database, and its errors in our words.
 
-A transaction is a plain function over a connection. SQLite runs it as a whole, in a thread or on the loop: handing
+A transaction is a plain function over a connection. SQLite runs it as a whole in a thread: handing
 each statement to a thread and back, as asynchronous drivers of SQLite do, takes ten times as long as the work.
 PostgreSQL runs the same function over asyncpg.
 """
@@ -34,10 +34,6 @@ class _Driver(Protocol):
         """Run it: committed when it returns, rolled back when it raises."""
         ...
 
-    def run_now(self, work: Callable[[Connection], object]) -> bool:
-        """Run a short transaction here and now, unless it would have to wait; whether it was."""
-        ...
-
     async def close(self) -> None:
         """Close all connections."""
         ...
@@ -49,15 +45,14 @@ class Database:
     Args:
         url: from `database_url`.
         fsync: whether SQLite waits for the disk at each commit.
-        clock: seconds, never going back.
     """
 
-    def __init__(self, url: URL, *, fsync: bool = False, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, url: URL, *, fsync: bool = False) -> None:
         self.place = place(url)
         """The database in words, without its password."""
         self.embedded = url.get_backend_name() == "sqlite"
         """Whether it is a file of ours, whose schema we may change ourselves."""
-        self._driver: _Driver = Embedded(url, fsync=fsync, clock=clock) if self.embedded else _Server(url)
+        self._driver: _Driver = Embedded(url, fsync=fsync) if self.embedded else _Server(url)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a function over one consistent view of the data.
@@ -77,19 +72,6 @@ class Database:
         """
         with self._translated():
             return await self._driver.run(work, writes=True)
-
-    def write_now(self, work: Callable[[Connection], object]) -> bool:
-        """Run a short function in a transaction on the event loop itself, if nothing has to be waited for.
-
-        Returns:
-            Whether it was run and committed. If not, nothing has happened, and `write` is the way: another one
-            writes, the disk is slow, or the database is a server.
-
-        Raises:
-            StoreUnavailable, StoreError: as `write`.
-        """
-        with self._translated():
-            return self._driver.run_now(work)
 
     async def ping(self) -> float:
         """Seconds that a question takes.
@@ -159,11 +141,6 @@ class _Server:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             async with connection.begin():
                 return await connection.run_sync(work)
-
-    def run_now(self, work: Callable[[Connection], object]) -> bool:
-        """Never: a server is always waited for."""
-        del work
-        return False
 
     async def close(self) -> None:
         """Close all connections."""
