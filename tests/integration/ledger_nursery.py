@@ -1,6 +1,7 @@
 """Raises processes that write usage until somebody kills them: each line of standard input begets one.
 
-A line is `folder database_url books`, where the books are here, away or hang; the child says `born PID`, then the id of every record that is durable.
+A line is `folder database_url books`, where the books are here, away or hanging; the child says `born PID`, then
+the id of every record that is durable.
 """
 
 import asyncio

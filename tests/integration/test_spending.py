@@ -149,7 +149,14 @@ def test_a_failure_is_in_the_ledger_when_its_caller_hears_of_it(house):
     mine = key(house, user_id="refused")
     for number in range(1, 6):
         assert ask(house, mine, content="refuse")[0] == 400
+        assert usage(house, mine)["failed_requests"] == number, "who asks at once is told of all"
         assert recorded(house.folder, "refused") == [("failed", "invalid_request_error")] * number
+
+
+def test_another_process_reads_of_an_answer_a_moment_later(house):
+    mine = key(house, user_id="watched")
+    assert ask(house, mine)[0] == 200
+    house.wait_until(lambda: recorded(house.folder, "watched") == [("completed", "")], 5)
 
 
 def test_a_stream_that_a_shutdown_cuts_off_is_recorded_as_that(tmp_path):
