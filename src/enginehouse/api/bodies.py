@@ -1,6 +1,8 @@
 """Bodies of the routes about models in memory, as `/docs` shows them; what is not known is left out."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from pydantic import BaseModel, Field
 
@@ -49,6 +51,9 @@ class ModelState(BaseModel):
     instances: int | None = Field(None, description="How many copies are ready, where there may be several.")
     pinned: bool | None = Field(None, description="True when it is never evicted.")
     error: str | None = Field(None, description="Why it failed.")
+    replicas: "dict[str, ModelState] | None" = Field(
+        None, description="The same at each replica, by its id, where there may be several."
+    )
 
 
 class DecisionBody(BaseModel):
@@ -81,6 +86,7 @@ class Update(Named):
 
     change: str | None = Field(None, description="`added`, `removed` or `changed`, when the list is what changed.")
     timestamp: datetime
+    replica: str | None = Field(None, description="Where it happened, where there may be several replicas.")
 
 
 class Server(BaseModel):
@@ -100,6 +106,12 @@ class Overview(Which):
     """Every model and how it stands."""
 
     server: Server
+    replica: str | None = Field(default=None, description="Which replica answers, where there may be several.")
+    scope: str | None = Field(
+        default=None,
+        description="Whose models these are: all replicas' (`shared`), or those of the one that answers (`alone`) "
+        "while the others cannot be heard.",
+    )
 
 
 class ModelHealth(BaseModel):
@@ -128,20 +140,40 @@ class LogLines(BaseModel):
     lines: list[str] = Field(description="Oldest first, over all lives of the process since the service started.")
 
 
-def state_of(status: ResidentStatus) -> ModelState:
-    """A picture, as a body."""
-    return ModelState.model_validate(_fields(status))
+def state_of(status: ResidentStatus, parts: Mapping[str, ResidentStatus] = MappingProxyType({})) -> ModelState:
+    """A picture, as a body.
+
+    Args:
+        parts: the same at each replica, where there may be several.
+    """
+    return ModelState.model_validate({**_fields(status), **_apart(parts)})
 
 
-def named(status: ResidentStatus) -> Named:
+def named(status: ResidentStatus, parts: Mapping[str, ResidentStatus] = MappingProxyType({})) -> Named:
     """A picture, as a body that says whose it is."""
-    return Named.model_validate({**_fields(status), "alias": status.model, "model_id": status.model})
+    whose = {"alias": status.model, "model_id": status.model}
+    return Named.model_validate({**_fields(status), **_apart(parts), **whose})
 
 
-def updated(event: ResidentStatus | Listed, at: datetime) -> Update:
-    """A change, as a body."""
+def updated(
+    event: ResidentStatus | Listed,
+    at: datetime,
+    replica: str | None = None,
+    parts: Mapping[str, ResidentStatus] = MappingProxyType({}),
+) -> Update:
+    """A change, as a body.
+
+    Args:
+        replica: where it happened, where there may be several.
+        parts: how the model stands at each of them.
+    """
     status, change = (event.status, event.change) if isinstance(event, Listed) else (event, None)
-    return Update.model_validate({**named(status).model_dump(), "change": change, "timestamp": at})
+    told = {"change": change, "timestamp": at, "replica": replica}
+    return Update.model_validate({**named(status, parts).model_dump(), **told})
+
+
+def _apart(parts: Mapping[str, ResidentStatus]) -> dict[str, object]:
+    return {"replicas": {id_: state_of(one) for id_, one in parts.items()}} if parts else {}
 
 
 def _fields(status: ResidentStatus) -> dict[str, object]:

@@ -15,10 +15,11 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from enginehouse import __version__
 from enginehouse.api.bodies import Health, ModelHealth
-from enginehouse.api.openapi import Responses
+from enginehouse.api.openapi import OneReplica, Responses
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import copies_of
 from enginehouse.core.holdings import Holdings
+from enginehouse.core.replicas import Views
 from enginehouse.core.usable import usable_by
 from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
@@ -75,6 +76,7 @@ def health_router(
     dependencies: Mapping[str, Ask] = MappingProxyType({}),
     leaving: Callable[[], bool] = lambda: False,
     replicas: Replicas | None = None,
+    views: Views | None = None,
 ) -> APIRouter:
     """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`.
 
@@ -82,8 +84,9 @@ def health_router(
         dependencies: who is asked for the health of the whole, by name.
         leaving: whether the service has been told to stop; it may serve on for a while.
         replicas: which one this is, and which others there are; alone when left out.
+        views: how models stand at all of them.
     """
-    router = APIRouter(tags=["operation"])
+    router, views = APIRouter(tags=["operation"]), views or Views()
     started = datetime.now(UTC)
 
     def closing() -> bool:
@@ -134,14 +137,16 @@ def health_router(
         return JSONResponse({"status": "ready"})
 
     @router.get("/v1/status")
-    async def status(request: Request) -> dict[str, Any]:
-        """Version, age, memory, and the state of every model the caller may use, at the replica that answers.
+    async def status(request: Request, replica: OneReplica = None) -> dict[str, Any]:
+        """Version, age and memory of the replica that answers, and every model the caller may use at all of them.
 
         Admins are told of all `replicas` that share what this one stands on.
         """
+        only = views.chosen(replica)
         process = psutil.Process()
         usable = usable_by(request.state.principal, catalogue)
-        states = _states(usable, holdings)
+        models = {model.id: views.model(holdings.of(model).status, only) for model in usable}
+        states = Counter(whole.state for whole, _ in models.values())
         return {
             "service": "enginehouse",
             "replica": None if replicas is None else replicas.id,
@@ -150,9 +155,10 @@ def health_router(
             "started_at": started.isoformat(),
             "uptime_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
             "memory_mb": round(process.memory_info().rss / _MIB, 1),
-            "models": {model.id: _model(holdings.of(model).status) for model in usable},
+            "models": {id_: _model(whole, parts) for id_, (whole, parts) in models.items()},
             "summary": {state.value: count for state, count in sorted(states.items()) if count},
-            **await _everybody(replicas, request.state.principal),
+            **({} if views.replicas is None else {"scope": views.replicas.scope}),
+            **await _everybody(replicas, views, request.state.principal),
         }
 
     @router.get("/v1/health/models", response_model_exclude_none=True)
@@ -170,10 +176,13 @@ def health_router(
     return router
 
 
-async def _everybody(replicas: Replicas | None, principal: Principal) -> dict[str, Any]:
+async def _everybody(replicas: Replicas | None, views: Views, principal: Principal) -> dict[str, Any]:
     if replicas is None or principal.role != "admin":
         return {}
-    return {"replicas": await replicas.everybody()}
+    every = await replicas.everybody()
+    if views.replicas is None:
+        return {"replicas": every}
+    return {"replicas": [{**one, "figures": views.replicas.figures(one["id"])} for one in every]}
 
 
 async def _ask_all(models: Iterable[Model], residency: Residency) -> dict[str, ModelHealth]:
@@ -252,7 +261,8 @@ def _states(models: Iterable[Model], holdings: Holdings) -> Counter[ResidentStat
     return Counter(holdings.of(model).status.state for model in models)
 
 
-def _model(resident: ResidentStatus) -> dict[str, Any]:
+def _model(resident: ResidentStatus, parts: Mapping[str, ResidentStatus] = MappingProxyType({})) -> dict[str, Any]:
+    apart = {id_: _model(part) for id_, part in parts.items()}
     return {
         "status": resident.state.value,
         "engine": resident.engine.value,
@@ -260,4 +270,5 @@ def _model(resident: ResidentStatus) -> dict[str, Any]:
         "waiting_requests": resident.waiting,
         "load_time_seconds": resident.load_seconds,
         "error": resident.error,
+        **({"replicas": apart} if apart else {}),
     }

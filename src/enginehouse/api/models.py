@@ -1,5 +1,6 @@
 """The list of models, as OpenAI's clients read it, with more of each model, or as Anthropic's do."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -7,15 +8,19 @@ from fastapi import APIRouter, Query, Request
 from enginehouse.api.anthropic_models import PAGE, model_info, models_page
 from enginehouse.api.refusals import asks_as_anthropic
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.core.copies import Copies
 from enginehouse.core.usable import resolved_for, usable_by
+from enginehouse.residency.manager import ResidentStatus
 from enginehouse.types import Model
 
 __all__ = ["model_entry", "models_router"]
 
 
-def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
-    """`GET /v1/models` and `GET /v1/models/{id}`."""
+def models_router(catalogue: Catalogue, status_of: Callable[[Model], ResidentStatus]) -> APIRouter:
+    """`GET /v1/models` and `GET /v1/models/{id}`.
+
+    Args:
+        status_of: how a model stands.
+    """
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models")
@@ -29,7 +34,7 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
         usable = usable_by(request.state.principal, catalogue)
         if asks_as_anthropic(request.scope):
             return models_page(usable, limit, after_id, before_id)
-        return {"object": "list", "data": [model_entry(model, copies) for model in usable]}
+        return {"object": "list", "data": [model_entry(model, status_of(model)) for model in usable]}
 
     @router.get("/v1/models/{model_id:path}")
     async def get_model(model_id: str, request: Request) -> dict[str, Any]:
@@ -37,12 +42,12 @@ def models_router(catalogue: Catalogue, copies: Copies) -> APIRouter:
         model = resolved_for(request.state.principal, catalogue, model_id)
         if asks_as_anthropic(request.scope):
             return model_info(model)
-        return model_entry(model, copies)
+        return model_entry(model, status_of(model))
 
     return router
 
 
-def model_entry(model: Model, copies: Copies) -> dict[str, Any]:
+def model_entry(model: Model, status: ResidentStatus) -> dict[str, Any]:
     """A model as the list shows it; nothing in it is a secret."""
     deployment = model.deployments[0]
     return {
@@ -54,7 +59,7 @@ def model_entry(model: Model, copies: Copies) -> dict[str, Any]:
         "aliases": model.aliases,
         "version": model.version,
         "origin": model.origin,
-        "status": copies.status(model).state.value,
+        "status": status.state.value,
         "provider": deployment.engine.value,
         "type": model.kind.value,
         "context_length": model.context_length,

@@ -4,9 +4,10 @@ What routes have in common is said here, once; a route's own `responses=` say on
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from fastapi import Query
 from msgspec import Struct
 from pydantic import BaseModel
 
@@ -15,10 +16,15 @@ from enginehouse.api.guard import is_public
 from enginehouse.api.refusals import SHAPES, shape_of
 from enginehouse.types import Priority
 
-__all__ = ["ANY_KEY", "EVENTS", "LOADS", "UNKNOWN", "Responses", "body_of", "complete"]
+__all__ = ["ANY_KEY", "EVENTS", "LOADS", "UNKNOWN", "OneReplica", "Responses", "body_of", "complete"]
 
 Json: TypeAlias = dict[str, Any]
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
+
+OneReplica = Annotated[
+    str | None,
+    Query(description="Only of this replica, by its id, or `self` for the one that answers; of all when left out."),
+]
 
 _REF = "#/components/schemas/{}"
 

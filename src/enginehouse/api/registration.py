@@ -72,7 +72,7 @@ def registration_router(registry: Registry, copies: Copies) -> APIRouter:
             raise InvalidRequest("id: a model wants one (text).", param="id")
         with _audited(request, "register", id_, fields):
             model = await registry.register(id_, fields, _wishes(fields))
-        return JSONResponse(model_entry(model, copies), status_code=201)
+        return JSONResponse(model_entry(model, copies.status(model)), status_code=201)
 
     @router.patch(
         "/v1/models/{model_id:path}",
@@ -86,7 +86,7 @@ def registration_router(registry: Registry, copies: Copies) -> APIRouter:
             raise InvalidRequest("id: it cannot be changed; register another model.", param="id")
         with _audited(request, "patch", model_id, fields):
             model = await registry.patch(model_id, fields, _wishes(fields))
-        return JSONResponse(model_entry(model, copies))
+        return JSONResponse(model_entry(model, copies.status(model)))
 
     @router.delete("/v1/models/{model_id:path}", responses=_TAKEN | _GONE)
     async def delete(request: Request, model_id: str, *, wait: Wait = True) -> JSONResponse:

@@ -19,6 +19,7 @@ from enginehouse.api.bodies import (
     Eject,
     Explanation,
     LogLines,
+    ModelState,
     Named,
     Overview,
     Server,
@@ -28,13 +29,14 @@ from enginehouse.api.bodies import (
     updated,
 )
 from enginehouse.api.feed import Feed, Watch, frame
-from enginehouse.api.openapi import EVENTS, LOADS, UNKNOWN, Responses, body_of
+from enginehouse.api.openapi import EVENTS, LOADS, UNKNOWN, OneReplica, Responses, body_of
 from enginehouse.api.reading import read_body
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies, copies_of
 from enginehouse.core.identity import require_admin
 from enginehouse.core.listing import Listed, Update
+from enginehouse.core.replicas import Anew, Views, apart
 from enginehouse.core.usable import may_hear_of, resolved_for, usable_by
 from enginehouse.residency.base import terms_of
 from enginehouse.residency.manager import Residency, ResidentStatus
@@ -67,18 +69,21 @@ def residents_router(
     admission: Admission,
     changes: EventStream[Update],
     watch: Watch,
+    views: Views | None = None,
 ) -> APIRouter:
     """Everything below `/v1/models` but the list itself."""
-    router = APIRouter(tags=["models"])
-    _add_overviews(router, catalogue, residency, copies, changes, watch)
+    router, views = APIRouter(tags=["models"]), views or Views()
+    _add_overviews(router, catalogue, residency, copies, changes, watch, views)
     _add_management(router, catalogue, residency, copies)
     _add_logs(router, catalogue, residency, watch)
 
     @router.get("/v1/models/{model_id:path}/status", response_model_exclude_none=True)
-    async def status_of_one(model_id: str, request: Request, *, explain: Explain = False) -> Named:
-        """How one model stands, and why."""
+    async def status_of_one(
+        model_id: str, request: Request, *, explain: Explain = False, replica: OneReplica = None
+    ) -> Named:
+        """How one model stands, and why; what was decided is told by the replica that answers."""
         model = resolved_for(request.state.principal, catalogue, model_id)
-        body = named(copies.status(model))
+        body = named(*views.model(copies.status(model), views.chosen(replica)))
         if explain:
             await admission.survey(model.deployments[:1])
             body.explanation = _explanation(residency, admission, model)
@@ -87,11 +92,22 @@ def residents_router(
     return router
 
 
-def overview_of(principal: Principal, catalogue: Catalogue, copies: Copies, *, closing: bool) -> Overview:
-    """How every model stands that the caller may use."""
-    which = _which(copies, usable_by(principal, catalogue))
+def overview_of(
+    principal: Principal,
+    catalogue: Catalogue,
+    copies: Copies,
+    views: Views,
+    only: str | None = None,
+    *,
+    closing: bool,
+) -> Overview:
+    """How every model stands that the caller may use, in the whole service or at one replica."""
+    which = _which(copies, usable_by(principal, catalogue), views, only)
     server = Server(status="shutting_down" if closing else "ready")
-    return Overview(server=server, models=which.models, summary=which.summary)
+    body = Overview(server=server, models=which.models, summary=which.summary)
+    if views.replicas is not None:
+        body.replica, body.scope = views.replicas.id, views.replicas.scope
+    return body
 
 
 def _explanation(residency: Residency, admission: Admission, model: Model) -> Explanation:
@@ -115,38 +131,53 @@ def _add_overviews(
     copies: Copies,
     changes: EventStream[Update],
     watch: Watch,
+    views: Views,
 ) -> None:
-    def overview(principal: Principal) -> Overview:
-        return overview_of(principal, catalogue, copies, closing=residency.closing or watch.stopping.is_set())
+    stream: EventStream[Any] = changes if views.replicas is None else views.replicas.changes
 
-    def update(principal: Principal, entry: Entry[Update]) -> bytes:
-        if not may_hear_of(principal, catalogue, _whose(entry.event)):
+    def overview(principal: Principal, only: str | None) -> Overview:
+        closing = residency.closing or watch.stopping.is_set()
+        return overview_of(principal, catalogue, copies, views, only, closing=closing)
+
+    def happened(principal: Principal, only: str | None, entry: Entry[Any]) -> bytes:
+        event, replica, parts = apart(entry.event, only)
+        if isinstance(event, Anew):
+            return full_status(principal, only, entry.number)
+        if event is None or not may_hear_of(principal, catalogue, _whose(event)):
             return b""
-        body = updated(entry.event, entry.at).model_dump_json(exclude_none=True)
-        return frame(changes, entry.number, "model_update", body.encode())
+        body = updated(event, entry.at, replica, parts).model_dump_json(exclude_none=True)
+        return frame(stream, entry.number, "model_update", body.encode())
+
+    def full_status(principal: Principal, only: str | None, number: int) -> bytes:
+        body = overview(principal, only).model_dump_json(exclude_none=True)
+        return frame(stream, number, "full_status", body.encode())
 
     @router.get("/v1/models/status", response_model_exclude_none=True)
-    async def status_of_all(request: Request) -> Overview:
+    async def status_of_all(request: Request, replica: OneReplica = None) -> Overview:
         """How every model stands that the caller may use."""
-        return overview(request.state.principal)
+        return overview(request.state.principal, views.chosen(replica))
 
     @router.get("/v1/models/status/stream", response_class=Response, responses=EVENTS)
-    async def status_stream(request: Request, last_event_id: LastEventId = None) -> Response:
-        """`full_status`, then `model_update` on every change; after `Last-Event-ID` what was missed, if kept."""
-        principal: Principal = request.state.principal
-        render = partial(update, principal)
-        place = changes.place(last_event_id)
+    async def status_stream(
+        request: Request, replica: OneReplica = None, last_event_id: LastEventId = None
+    ) -> Response:
+        """`full_status`, then `model_update` on every change; after `Last-Event-ID` what was missed, if kept.
+
+        Where there are several replicas `full_status` comes again when one has come or gone.
+        """
+        principal, only = request.state.principal, views.chosen(replica)
+        render = partial(happened, principal, only)
+        place = stream.place(last_event_id)
         if place is not None:
-            return Feed(changes.subscribe(place), render, watch)
-        body = overview(principal).model_dump_json(exclude_none=True).encode()
-        opening = frame(changes, changes.last, "full_status", body)
-        return Feed(changes.subscribe(), render, watch, opening=opening)
+            return Feed(stream.subscribe(place), render, watch)
+        return Feed(stream.subscribe(), render, watch, opening=full_status(principal, only, stream.last))
 
     @router.get("/v1/models/failed", response_model_exclude_none=True)
-    async def failed(request: Request) -> Which:
-        """Models that failed to load, or whose engine ended by itself, and why."""
-        models = usable_by(request.state.principal, catalogue)
-        return _which(copies, [m for m in models if copies.status(m).state is ResidentState.FAILED])
+    async def failed(request: Request, replica: OneReplica = None) -> Which:
+        """Models that failed to load, or whose engine ended by itself, and why; at any replica."""
+        which = _which(copies, usable_by(request.state.principal, catalogue), views, views.chosen(replica))
+        models = {id_: state for id_, state in which.models.items() if _has_failed(state)}
+        return Which(models=models, summary=_summary(models.values()))
 
 
 def _add_management(router: APIRouter, catalogue: Catalogue, residency: Residency, copies: Copies) -> None:
@@ -237,10 +268,17 @@ def _whose(event: Update) -> str:
     return event.status.model if isinstance(event, Listed) else event.model
 
 
-def _which(copies: Copies, models: Iterable[Model]) -> Which:
-    states = {model.id: state_of(copies.status(model)) for model in models}
-    counts = Counter(state.status.value for state in states.values())
-    return Which(models=states, summary=dict(sorted(counts.items())))
+def _which(copies: Copies, models: Iterable[Model], views: Views, only: str | None) -> Which:
+    states = {model.id: state_of(*views.model(copies.status(model), only)) for model in models}
+    return Which(models=states, summary=_summary(states.values()))
+
+
+def _summary(states: Iterable[ModelState]) -> dict[str, int]:
+    return dict(sorted(Counter(state.status.value for state in states).items()))
+
+
+def _has_failed(state: ModelState) -> bool:
+    return any(one.status is ResidentState.FAILED for one in (state, *(state.replicas or {}).values()))
 
 
 def _answer(status: ResidentStatus, *, wait: bool) -> Response | Named:

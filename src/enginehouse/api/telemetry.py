@@ -1,28 +1,19 @@
-"""What became of requests, and what happens now: reports, one request's whole way, and the stream of events."""
+"""What became of requests: reports, and one request's whole way."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from enginehouse.api.bodies import updated
-from enginehouse.api.feed import Feed, Watch, frame
-from enginehouse.api.openapi import EVENTS, Responses
-from enginehouse.core.listing import Listed
-from enginehouse.core.traces.pulse import Ended, Measured, Pulse, Queues
+from enginehouse.api.openapi import Responses
 from enginehouse.core.traces.reports import Question, Reports
-from enginehouse.core.traces.told import told
 from enginehouse.errors import InvalidRequest, PermissionDenied
-from enginehouse.residency.manager import ResidentStatus
-from enginehouse.telemetry.events import Entry
 from enginehouse.types import Principal
 
-__all__ = ["events_router", "telemetry_router"]
+__all__ = ["telemetry_router"]
 
 _HOUR = 3600 * 1_000_000
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -33,9 +24,6 @@ User = Annotated[str | None, Query(description="Whose requests. Other users' wan
 Key = Annotated[str | None, Query(description="Only those with this key, by its id.")]
 ModelId = Annotated[str | None, Query(description="Only those of this model, by its id.")]
 Limit = Annotated[int, Query(ge=1, le=500)]
-LastEventId = Annotated[
-    str | None, Header(description="The id of the last event that was read; what came after it is sent first.")
-]
 
 _UNKNOWN: Responses = {404: {"description": "No such request of yours that is still known."}}
 
@@ -117,92 +105,6 @@ def telemetry_router(reports: Reports) -> APIRouter:
         return _json(await reports.errors(question, now, limit))
 
     return router
-
-
-def events_router(
-    pulse: Pulse,
-    overview: Callable[[Principal], dict[str, Any]],
-    may_hear: Callable[[Principal, str], bool],
-    name_of: Callable[[str], str],
-    watch: Watch,
-) -> APIRouter:
-    """`GET /v1/events`; `GET /metrics/stream` and `GET /api/v1/metrics` for the figures alone.
-
-    Args:
-        pulse: what is told.
-        overview: models and queues as one caller may see them.
-        may_hear: whether a caller may know of a model.
-        name_of: what people call a key, by its id.
-    """
-    router = APIRouter(tags=["telemetry"])
-    events = pulse.events
-
-    def happened(principal: Principal, entry: Entry[Any]) -> bytes:
-        name, body = _event(principal, entry, may_hear, name_of)
-        return frame(events, entry.number, name, body) if body else b""
-
-    def measured(entry: Entry[Any]) -> bytes:
-        event = entry.event
-        if not isinstance(event, Measured):
-            return b""
-        return frame(events, entry.number, "metrics", _encode(event.figures))
-
-    @router.get("/v1/events", response_class=Response, responses=EVENTS)
-    async def event_stream(request: Request, last_event_id: LastEventId = None) -> Response:
-        """What happens, as it happens.
-
-        First `full_status` with models, queues, figures and their last five minutes; then `model_update` on every
-        change of a model, `queue_update` when lines have moved, `requests` for those that have ended, and `figures`
-        once a second. After `Last-Event-ID` what was missed comes first, if it is kept.
-        """
-        principal: Principal = request.state.principal
-        render = partial(happened, principal)
-        place = events.place(last_event_id)
-        if place is not None:
-            return Feed(events.subscribe(place), render, watch)
-        body = {**overview(principal), "figures": pulse.figures(), "history": list(pulse.history)}
-        opening = frame(events, events.last, "full_status", _encode(body))
-        return Feed(events.subscribe(), render, watch, opening=opening)
-
-    @router.get("/metrics/stream", response_class=Response, responses=EVENTS)
-    async def metrics_stream(last_event_id: LastEventId = None) -> Response:
-        """`metrics` once a second: rates, percentiles of the last minute, totals since the start."""
-        place = events.place(last_event_id)
-        if place is not None:
-            return Feed(events.subscribe(place), measured, watch)
-        opening = frame(events, events.last, "metrics", _encode(pulse.figures()))
-        return Feed(events.subscribe(), measured, watch, opening=opening)
-
-    @router.get("/api/v1/metrics")
-    async def metrics_json() -> Response:
-        """How the service does, since its start and within the last minute."""
-        return _json(pulse.overall())
-
-    return router
-
-
-def _event(
-    principal: Principal,
-    entry: Entry[Any],
-    may_hear: Callable[[Principal, str], bool],
-    name_of: Callable[[str], str],
-) -> tuple[str, bytes | None]:
-    """Its name and its data; no data where the caller may not hear of it."""
-    event = entry.event
-    if isinstance(event, Ended):
-        admin = principal.role == "admin"
-        mine = [told(trace, name_of) for trace in event.traces if admin or trace.user_id == principal.user]
-        body = {"requests": mine, "skipped": event.skipped if admin else 0}
-        return "requests", _encode(body) if mine else None
-    if isinstance(event, Measured):
-        return "figures", _encode(event.figures)
-    if isinstance(event, Queues):
-        queues = {model: line for model, line in event.by_model.items() if may_hear(principal, model)}
-        return "queue_update", _encode({"queues": queues}) if queues else None
-    update: ResidentStatus | Listed = event
-    model = update.status.model if isinstance(update, Listed) else update.model
-    heard = may_hear(principal, model)
-    return "model_update", updated(update, entry.at).model_dump_json(exclude_none=True).encode() if heard else None
 
 
 def _question(

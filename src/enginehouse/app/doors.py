@@ -13,6 +13,7 @@ from enginehouse.api.cache_metrics import cache_metrics
 from enginehouse.api.chat import ChatFace
 from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.events import events_router
 from enginehouse.api.faces import Face
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
@@ -30,7 +31,7 @@ from enginehouse.api.ollama_models import ollama_router
 from enginehouse.api.ollama_pull import ollama_pull_router
 from enginehouse.api.openai import openai_faces
 from enginehouse.api.predict import predict_faces
-from enginehouse.api.queue import line_of, queue_router
+from enginehouse.api.queue import lines_of, queue_router
 from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import overview_of, residents_router
@@ -38,12 +39,13 @@ from enginehouse.api.session_face import SessionFace
 from enginehouse.api.sessions import sessions_router
 from enginehouse.api.sockets import Sockets
 from enginehouse.api.standing import standing_router
-from enginehouse.api.telemetry import events_router, telemetry_router
+from enginehouse.api.telemetry import telemetry_router
 from enginehouse.api.usage import savings_router, usage_router
 from enginehouse.api.vectors import vectors_router
 from enginehouse.api.vram import vram_router
 from enginehouse.app.rooms import Rooms
 from enginehouse.core.cache.managing import Managing
+from enginehouse.core.replicas import Views
 from enginehouse.core.structured import Structured
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.core.usable import may_hear_of, usable_by
@@ -55,13 +57,14 @@ __all__ = ["front_door"]
 
 
 def front_door(
-    rooms: Rooms, sockets: Sockets, pulse: Pulse, settings: ServerSettings, stopping: asyncio.Event
+    rooms: Rooms, sockets: Sockets, pulse: Pulse, views: Views, settings: ServerSettings, stopping: asyncio.Event
 ) -> FrontDoor:
     """The ASGI application.
 
     Args:
         sockets: what serves WebSockets.
         pulse: what is told of the whole once a second.
+        views: how the whole is told where there are several replicas.
         stopping: set when endless streams shall end.
     """
     access = rooms.ground.access
@@ -69,9 +72,9 @@ def front_door(
     watch = Watch(stopping=stopping, ping_interval=settings.ping_interval)
     metrics = _metrics(rooms, sockets, pulse)
     routers = [
-        *_operation(rooms, metrics),
-        *_telemetry(rooms, pulse, watch),
-        *_models(rooms, watch),
+        *_operation(rooms, metrics, views),
+        *_telemetry(rooms, pulse, views, watch),
+        *_models(rooms, views, watch),
         *_records(rooms),
     ]
     return FrontDoor(
@@ -130,9 +133,9 @@ def _metrics(rooms: Rooms, sockets: Sockets, pulse: Pulse) -> Metrics:
     return metrics
 
 
-def _operation(rooms: Rooms, metrics: Metrics) -> Sequence[APIRouter]:
+def _operation(rooms: Rooms, metrics: Metrics, views: Views) -> Sequence[APIRouter]:
     """How it does."""
-    on = rooms.ground
+    on, others = rooms.ground, {} if views.replicas is None else {"replicas": views.replicas.ask}
     return [
         metrics_router(metrics),
         health_router(
@@ -140,36 +143,40 @@ def _operation(rooms: Rooms, metrics: Metrics) -> Sequence[APIRouter]:
             on.residency,
             rooms.holdings,
             rooms.cleanup,
-            on.dependencies,
+            {**on.dependencies, **others},
             leaving=on.leaving.is_set,
             replicas=on.presence,
+            views=views,
         ),
         vram_router(on.catalogue, rooms.holdings),
-        queue_router(on.catalogue, on.admission),
+        queue_router(on.catalogue, on.admission, views),
         standing_router(rooms.settings),
         console_router(console_assets()),
     ]
 
 
-def _telemetry(rooms: Rooms, pulse: Pulse, watch: Watch) -> Sequence[APIRouter]:
+def _telemetry(rooms: Rooms, pulse: Pulse, views: Views, watch: Watch) -> Sequence[APIRouter]:
     """What becomes of requests."""
     on = rooms.ground
 
-    def overview(principal: Principal) -> dict[str, Any]:
+    def overview(principal: Principal, only: str | None) -> dict[str, Any]:
         usable = usable_by(principal, on.catalogue)
         closing = on.residency.closing or on.leaving.is_set() or watch.stopping.is_set()
-        status = overview_of(principal, on.catalogue, rooms.copies, closing=closing)
-        queues = {model.id: line_of(model.deployments[0], on.admission) for model in usable}
+        status = overview_of(principal, on.catalogue, rooms.copies, views, only, closing=closing)
+        queues = lines_of(usable, on.admission, views, only)
         told = status.model_dump(mode="json", exclude_none=True)
         return {**told, "replica": on.presence.id, "queues": queues}
 
     def may_hear(principal: Principal, model: str) -> bool:
         return may_hear_of(principal, on.catalogue, model)
 
-    return [telemetry_router(rooms.reports), events_router(pulse, overview, may_hear, on.access.key_name, watch)]
+    return [
+        telemetry_router(rooms.reports),
+        events_router(pulse, overview, may_hear, on.access.key_name, watch, views),
+    ]
 
 
-def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:
+def _models(rooms: Rooms, views: Views, watch: Watch) -> Sequence[APIRouter]:
     """What models there are and what is in memory, in each dialect's words."""
     on, copies = rooms.ground, rooms.copies
     return [
@@ -182,8 +189,8 @@ def _models(rooms: Rooms, watch: Watch) -> Sequence[APIRouter]:
             rooms.cleanup,
             rooms.predictions.cache,
         ),
-        residents_router(on.catalogue, on.residency, copies, on.admission, on.changes, watch),
-        models_router(on.catalogue, copies),
+        residents_router(on.catalogue, on.residency, copies, on.admission, on.changes, watch, views),
+        models_router(on.catalogue, lambda model: views.model(copies.status(model), None)[0]),
         ollama_router(on.catalogue, copies),
         ollama_pull_router(on.catalogue, on.artifacts),
         llm_router(on.catalogue),

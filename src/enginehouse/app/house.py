@@ -10,10 +10,12 @@ from enginehouse.api.metrics import open_paths
 from enginehouse.api.sockets import Sockets
 from enginehouse.app.doors import front_door
 from enginehouse.app.ground import Ground, open_ground
+from enginehouse.app.replicas import replicas_of
 from enginehouse.app.rooms import Rooms
 from enginehouse.app.side_tasks import side_tasks
-from enginehouse.app.surroundings import slowly, surroundings
+from enginehouse.app.surroundings import looking, slowly, surroundings
 from enginehouse.core.identity import check_exposure
+from enginehouse.core.replicas import Views
 from enginehouse.core.traces.lines import log_requests
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError, SettingsError
@@ -38,8 +40,11 @@ class House:
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
         ground.traces.listen(log_requests(lambda: self.settings.telemetry.log_requests))
-        self.pulse = Pulse(ground.traces, surroundings(self.rooms, self.sockets), lambda: slowly(self.rooms))
-        self.asgi = front_door(self.rooms, self.sockets, self.pulse, settings.server, self.stopping)
+        around = surroundings(self.rooms, self.sockets)
+        self.pulse = Pulse(ground.traces, around, lambda: slowly(self.rooms), look=looking(ground.admission))
+        self.replicas = replicas_of(self.rooms, self.pulse)
+        views = Views(self.replicas)
+        self.asgi = front_door(self.rooms, self.sockets, self.pulse, views, settings.server, self.stopping)
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.

@@ -12,6 +12,7 @@ import structlog
 from enginehouse.app.ground import Ground
 from enginehouse.app.rooms import Rooms
 from enginehouse.core.catalogue import watch_folder
+from enginehouse.core.replicas import Replicas
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import terms_of
@@ -39,6 +40,7 @@ class Housed(Protocol):
     ground: Ground
     rooms: Rooms
     pulse: Pulse
+    replicas: Replicas | None
 
     async def adopt(self, settings: Settings) -> None: ...
 
@@ -59,6 +61,8 @@ async def side_tasks(house: Housed, environ: Mapping[str, str], config: Path | N
         finally:
             for task in tasks:
                 task.cancel()
+            if house.replicas is not None:
+                await house.replicas.part()
 
 
 def _endless(
@@ -70,6 +74,9 @@ def _endless(
     yield "copies", partial(_follow_load, house)
     yield "pulse", house.pulse.run
     yield "events", partial(_relay, house)
+    if house.replicas is not None:
+        yield "tell replicas", house.replicas.tell
+        yield "hear replicas", house.replicas.hear
     yield "cleanup", house.rooms.cleanup.run
     if not house.ground.database.embedded:
         yield "registered models", house.rooms.registry.follow

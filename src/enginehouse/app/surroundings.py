@@ -1,15 +1,18 @@
 """How the house is beside its requests: what the figures of every second tell of its other rooms."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Awaitable, Callable, Mapping, Sized
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from enginehouse.api.queue import line_of
 from enginehouse.app.rooms import Rooms
+from enginehouse.core.admission import Admission
 from enginehouse.core.ledger.usage import Question
+from enginehouse.core.replicas.outbox import WHOLE_EVERY
 from enginehouse.core.traces.pulse import Slow, Surroundings
 
-__all__ = ["slowly", "surroundings"]
+__all__ = ["looking", "slowly", "surroundings"]
 
 
 def surroundings(rooms: Rooms, sockets: Sized) -> Callable[[], Surroundings]:
@@ -28,6 +31,16 @@ def surroundings(rooms: Rooms, sockets: Sized) -> Callable[[], Surroundings]:
             sockets=len(sockets),
             waiting_records=on.ledger.stats().waiting + on.ledger.stats().spooled,
         )
+
+    return look
+
+
+def looking(admission: Admission) -> Callable[[], Awaitable[None]]:
+    """Called once a second: the lines that replicas share, as the store has them; all of them now and then."""
+    beats = count()
+
+    async def look() -> None:
+        await admission.look(every=next(beats) % WHOLE_EVERY == 0)
 
     return look
 

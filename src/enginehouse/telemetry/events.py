@@ -9,14 +9,18 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeAlias, TypeVar
 from uuid import uuid4
 
 from msgspec import Struct
 
-__all__ = ["Entry", "EventStream", "Subscription"]
+__all__ = ["Entry", "EventStream", "MarkedStream", "Subscription"]
 
 E = TypeVar("E")
+
+Mark: TypeAlias = tuple[int, int]
+"""A place in an order that others know as well; later places are greater."""
+_LONGEST_MARK = 40
 
 
 class Entry(Struct, Generic[E], frozen=True):
@@ -75,6 +79,71 @@ class EventStream(Generic[E]):
     def subscribe(self, number: int | None = None) -> "Subscription[E]":
         """A reader of what comes after that event; without a number, of what comes from now on."""
         return Subscription(self, self._readers, self.last if number is None else number)
+
+
+class MarkedStream(EventStream[E]):
+    """A stream whose events stand in an order that other processes know too: who comes back may come to any.
+
+    Several events may stand at one place. The last of them has its mark, the others have the mark before it, since
+    who has heard only them has to hear them again. What is published without a mark is this process's own.
+    """
+
+    def __init__(self, *, kept: int = 1000) -> None:
+        super().__init__(kept=kept)
+        self._marks: deque[tuple[Mark | None, bool]] = deque(maxlen=kept)
+        """Of each that is kept, and whether it is its group's end."""
+        self._before: Mark | None = None
+        """What came before the oldest that is kept."""
+        self.reached: Mark | None = None
+        """How far the order is known here."""
+
+    def publish(self, event: E) -> None:
+        """Append an event of this process alone."""
+        self._put(event, None, ends=True)
+
+    def publish_group(self, events: Sequence[E], mark: Mark) -> None:
+        """Append what one place of the order tells, which may be nothing."""
+        known = self.reached if self.reached is not None else (mark[0], mark[1] - 1)
+        if self._before is None:
+            self._before = known
+        for event in events[:-1]:
+            self._put(event, known, ends=False)
+        for event in events[-1:]:
+            self._put(event, mark, ends=True)
+        self.reached = mark
+
+    def _put(self, event: E, mark: Mark | None, *, ends: bool) -> None:
+        if len(self._marks) == self._marks.maxlen:
+            self._before = self._marks[0][0] or self._before
+        self._marks.append((mark, ends))
+        super().publish(event)
+
+    def token(self, number: int) -> str:
+        """An event's name for readers that come back, here or to another process."""
+        index = len(self._marks) - 1 - (self.last - number)
+        mark = self._marks[index][0] if 0 <= index < len(self._marks) else None
+        return super().token(number) if mark is None else f"{mark[0]}-{mark[1]}"
+
+    def place(self, token: str | None) -> int | None:
+        """The number behind a token, or None when what came after it cannot be told any more."""
+        number = super().place(token)
+        mark = _mark(token or "")
+        if number is not None or mark is None or self._before is None or self.reached is None:
+            return number
+        if not self._before <= mark <= self.reached:
+            return None
+        first = self.last - len(self._marks) + 1
+        for at, (found, ends) in enumerate(self._marks, first):
+            if found is not None and found >= mark:
+                return at if ends and found == mark else at - 1
+        return self.last
+
+
+def _mark(token: str) -> Mark | None:
+    parts = token.split("-")
+    if len(token) > _LONGEST_MARK or len(parts) != 2 or not all(one.isascii() and one.isdecimal() for one in parts):
+        return None
+    return int(parts[0]), int(parts[1])
 
 
 class Subscription(Generic[E]):

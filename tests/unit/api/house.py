@@ -8,6 +8,7 @@ from pathlib import Path
 from enginehouse.api.anthropic import anthropic_faces
 from enginehouse.api.console import console_assets, console_router
 from enginehouse.api.dispatch import FrontDoor
+from enginehouse.api.events import events_router
 from enginehouse.api.feed import Watch
 from enginehouse.api.framework import framework_app
 from enginehouse.api.health import health_router
@@ -26,7 +27,7 @@ from enginehouse.api.registration import registration_router
 from enginehouse.api.rerank import rerank_faces
 from enginehouse.api.residents import residents_router
 from enginehouse.api.standing import standing_router
-from enginehouse.api.telemetry import events_router, telemetry_router
+from enginehouse.api.telemetry import telemetry_router
 from enginehouse.api.vram import vram_router
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
@@ -216,10 +217,10 @@ async def open_door(
                 queue_router(catalogue, gates),
                 telemetry_router(Reports(traces, None, NAMES.get)),
                 events_router(
-                    pulse, lambda _: {}, lambda p, name: may_hear_of(p, catalogue, name), NAMES.get, watch
+                    pulse, lambda *_: {}, lambda p, name: may_hear_of(p, catalogue, name), NAMES.get, watch
                 ),
                 residents_router(catalogue, residency, copies, gates, changes, watch),
-                models_router(catalogue, copies),
+                models_router(catalogue, copies.status),
                 ollama_router(catalogue, copies),
                 llm_router(catalogue),
                 registration_router(registry, copies),

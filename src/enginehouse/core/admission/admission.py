@@ -27,6 +27,8 @@ class Admission:
         self._shared = shared
         self._gates: dict[str, Gate | SharedGate] = {}
         self._forgotten: set[str] = set()
+        self._busy: set[str] = set()
+        """Shared gates where somebody stood when they were last looked at."""
 
     def slot(
         self,
@@ -94,10 +96,23 @@ class Admission:
     async def survey(self, deployments: Iterable[Deployment]) -> None:
         """Ask for all replicas' numbers at those of these gates that are shared, for `stats`."""
         for deployment in deployments:
-            if self._is_shared(deployment):
+            if self.shares(deployment):
                 gate = self._gate(deployment, deployment.slots)
                 if isinstance(gate, SharedGate):
                     await gate.survey()
+
+    async def look(self, *, every: bool) -> None:
+        """Keep `stats` of shared gates fresh: where somebody of ours stands, or stood when it was last called.
+
+        Args:
+            every: of all gates where anybody of ours has ever stood.
+        """
+        shared = {name: gate for name, gate in self._gates.items() if isinstance(gate, SharedGate)}
+        busy = {name for name, gate in shared.items() if not gate.idle}
+        looked, self._busy = busy | self._busy, busy
+        for name, gate in shared.items():
+            if every or name in looked:
+                await gate.survey()
 
     def stats(self, deployment_id: str) -> QueueStats | None:
         """How things are at one gate; None when nobody has asked there yet."""
@@ -107,14 +122,15 @@ class Admission:
     def _gate(self, deployment: Deployment, slots: int) -> Gate | SharedGate:
         """The gate of a deployment; one that has become remote, or local, has a new one."""
         gate = self._gates.get(deployment.id)
-        if gate is None or isinstance(gate, SharedGate) != self._is_shared(deployment):
+        if gate is None or isinstance(gate, SharedGate) != self.shares(deployment):
             gate = self._gates[deployment.id] = self._open(deployment, slots)
         return gate
 
     def _open(self, deployment: Deployment, slots: int) -> Gate | SharedGate:
-        if self._shared is not None and self._is_shared(deployment):
+        if self._shared is not None and self.shares(deployment):
             return self._shared.open(deployment, slots, self._settings)
         return Gate(slots, self._settings)
 
-    def _is_shared(self, deployment: Deployment) -> bool:
+    def shares(self, deployment: Deployment) -> bool:
+        """Whether other replicas stand in the same line."""
         return self._shared is not None and deployment.base_url is not None

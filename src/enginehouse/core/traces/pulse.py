@@ -18,7 +18,7 @@ from enginehouse.errors import EnginehouseError
 from enginehouse.telemetry.events import EventStream
 from enginehouse.telemetry.histograms import SECONDS, quantile
 
-__all__ = ["Ended", "Figures", "Measured", "Pulse", "Queues", "Slow", "Surroundings"]
+__all__ = ["Ended", "Figures", "Measured", "Pulse", "Queues", "Slow", "Surroundings", "Window"]
 
 log = structlog.get_logger()
 
@@ -75,10 +75,39 @@ class Queues(Struct, frozen=True):
     by_model: Mapping[str, Mapping[str, Any]]
 
 
+class Window(Struct, frozen=True, kw_only=True):
+    """What figures of the last minute are reckoned from, so that those of several replicas can be added."""
+
+    requests: int = 0
+    failed: int = 0
+    hits: int = 0
+    misses: int = 0
+    requests_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    ttft: Sequence[int] = ()
+    """By bucket of `SECONDS`."""
+    total: Sequence[int] = ()
+
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        asked = self.hits + self.misses
+        return {
+            "requests": self.requests,
+            "errors": self.failed,
+            "error_rate": round(self.failed / self.requests, 4) if self.requests else 0.0,
+            "requests_per_second": self.requests_per_second,
+            "tokens_per_second": self.tokens_per_second,
+            "ttft_ms": percentiles(self.ttft),
+            "latency_ms": percentiles(self.total),
+            "cache_hit_rate": round(self.hits / asked, 4) if asked else None,
+        }
+
+
 class Measured(Struct, frozen=True):
     """A second has passed."""
 
     figures: Figures
+    window: Window = Window()
 
 
 class _Mark(Struct, frozen=True, gc=False):
@@ -101,6 +130,7 @@ class Pulse:
         traces: what is counted.
         around: how the rest of the house is.
         ask: what the database knows; asked now and then.
+        look: lets `around` know of what is elsewhere; called before every beat.
         kept: how many events are kept for readers that come back.
         clock: seconds.
     """
@@ -111,6 +141,7 @@ class Pulse:
         around: Callable[[], Surroundings],
         ask: Callable[[], Awaitable[Slow]],
         *,
+        look: Callable[[], Awaitable[None]] | None = None,
         kept: int = 500,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -120,7 +151,7 @@ class Pulse:
         """The last five minutes, the newest last."""
         self._traces = traces
         self._around = around
-        self._ask = ask
+        self._ask, self._look = ask, look
         self._queues: Mapping[str, Mapping[str, Any]] = {}
         self._slow = Slow()
         self._asked: float | None = None
@@ -145,6 +176,8 @@ class Pulse:
     async def beat(self) -> None:
         """Tell what there is to tell now."""
         await self._learn()
+        if self._look is not None:
+            await self._look()
         self._marks.append(self._mark())
         if self._ended:
             traces, skipped = tuple(self._ended), self._skipped
@@ -156,12 +189,12 @@ class Pulse:
             self.events.publish(Queues(around.queues))
         figures = self.figures(around)
         self.history.append(figures)
-        self.events.publish(Measured(figures))
+        self.events.publish(Measured(figures, self._window()))
 
     def figures(self, around: Surroundings | None = None) -> Figures:
         """As they are now."""
         counts, around = self._traces.counts.all, around or self._around()
-        newest, before, first = self._marks[-1], self._marks[max(len(self._marks) - 2, 0)], self._marks[0]
+        newest, before = self._marks[-1], self._marks[max(len(self._marks) - 2, 0)]
         return {
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "uptime_seconds": round(self._clock() - self._began, 1),
@@ -169,7 +202,7 @@ class Pulse:
             "active": around.active,
             "queued": around.queued,
             "on_the_way": self._traces.on_the_way,
-            "last_minute": _window(first, newest),
+            "last_minute": self._window().told(),
             "totals": _totals(counts),
             "cost_today": self._slow.cost_today,
             "models": dict(around.models),
@@ -211,6 +244,18 @@ class Pulse:
             total=tuple(counts.total.counts),
         )
 
+    def _window(self) -> Window:
+        first, newest = self._marks[0], self._marks[-1]
+        return Window(
+            requests=newest.requests - first.requests,
+            failed=newest.failed - first.failed,
+            hits=newest.hits - first.hits,
+            misses=newest.misses - first.misses,
+            **_rates(first, newest),
+            ttft=_between(first.ttft, newest.ttft),
+            total=_between(first.total, newest.total),
+        )
+
     async def _learn(self) -> None:
         now = self._clock()
         if self._asked is not None and now - self._asked < _ASK_EVERY:
@@ -227,20 +272,6 @@ def _rates(before: _Mark, newest: _Mark) -> dict[str, float]:
     return {
         "requests_per_second": round((newest.requests - before.requests) / seconds, 3),
         "tokens_per_second": round((newest.tokens - before.tokens) / seconds, 3),
-    }
-
-
-def _window(first: _Mark, newest: _Mark) -> dict[str, Any]:
-    requests, failed = newest.requests - first.requests, newest.failed - first.failed
-    hits, misses = newest.hits - first.hits, newest.misses - first.misses
-    return {
-        "requests": requests,
-        "errors": failed,
-        "error_rate": round(failed / requests, 4) if requests else 0.0,
-        **_rates(first, newest),
-        "ttft_ms": percentiles(_between(first.ttft, newest.ttft)),
-        "latency_ms": percentiles(_between(first.total, newest.total)),
-        "cache_hit_rate": round(hits / (hits + misses), 4) if hits + misses else None,
     }
 
 

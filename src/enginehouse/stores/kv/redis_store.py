@@ -5,7 +5,7 @@ A call that fails marks Redis as gone at once, and each change is logged once; n
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from types import TracebackType
@@ -86,13 +86,24 @@ class RedisStore:
         Raises:
             StoreUnavailable: Redis is away, or does not run it. Whether it ran is not known.
         """
+        return await self.ask(lambda _: script(keys, args))
+
+    async def ask(self, command: Callable[[Any], Awaitable[Any]], *, waits: float = 0.0) -> Any:
+        """What a command of the driver's client returns.
+
+        Args:
+            waits: seconds for which Redis itself may keep it waiting.
+
+        Raises:
+            StoreUnavailable: Redis is away, or does not run it. Whether it ran is not known.
+        """
         from redis.exceptions import RedisError
 
         if not self._up:
             raise StoreUnavailable(self._reason)
         try:
-            async with asyncio.timeout(_PATIENCE):
-                return await script(keys, args)
+            async with asyncio.timeout(_PATIENCE + waits):
+                return await command(self._client)
         except (RedisError, OSError) as error:
             self._turn(error)
             raise StoreUnavailable(self._reason) from error
@@ -127,18 +138,12 @@ class RedisStore:
         Raises:
             StoreUnavailable: Redis is away.
         """
-        from redis.exceptions import RedisError
 
-        if not self._up:
-            raise StoreUnavailable(self._reason)
-        client = cast("Any", self._client)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                names = [name async for name in client.scan_iter(match=f"{self.alive}*", count=1000)]
-                return [said for said in await client.mget(names) if said is not None] if names else []
-        except (RedisError, OSError) as error:
-            self._turn(error)
-            raise StoreUnavailable(self._reason) from error
+        async def told(client: Any) -> list[bytes]:
+            names = [name async for name in client.scan_iter(match=f"{self.alive}*", count=1000)]
+            return [said for said in await client.mget(names) if said is not None] if names else []
+
+        return await self.ask(told)
 
     @property
     def channel(self) -> str:

@@ -1,0 +1,61 @@
+"""The journal by Redis: a stream, whose readers hang on it until something comes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from enginehouse.stores.kv.journal import Line
+from enginehouse.stores.kv.redis_store import RedisStore
+
+__all__ = ["RedisJournal"]
+
+_KEY = "enginehouse:journal"
+_KEPT = 2000
+"""Lines: ten minutes of three replicas."""
+_AT_A_TIME = 500
+_WAIT = 2.0
+"""Seconds; replicas speak every second, so that a longer silence is worth a look."""
+
+
+class RedisJournal:
+    """Satisfies `Journal`.
+
+    Args:
+        store: the connection.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._script = store.script("journal.lua")
+        self.name = store.name
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis answered when it was last asked."""
+        return self._store.up
+
+    async def append(self, texts: Sequence[bytes]) -> None:
+        """Write them."""
+        await self._store.run(self._script, [_KEY], [str(_KEPT), *texts])
+
+    async def read(self, after: tuple[int, int] | None) -> Sequence[Line]:
+        """What comes after a place, or all there is."""
+        if after is not None:
+            begin, wait = f"{after[0]}-{after[1]}", int(_WAIT * 1000)
+            found = await self._store.ask(
+                lambda redis: redis.xread({_KEY: begin}, count=_AT_A_TIME, block=wait), waits=_WAIT
+            )
+            if found:
+                return _lines(found[0][1])
+            newest = _lines(await self._store.ask(lambda redis: redis.xrevrange(_KEY, count=1)))
+            if not newest or newest[0].mark >= after:
+                return []
+        return _lines(await self._store.ask(lambda redis: redis.xrange(_KEY)))
+
+
+def _lines(entries: Any) -> list[Line]:
+    return [Line(_mark(id_), fields[b"t"]) for id_, fields in entries]
+
+
+def _mark(id_: bytes) -> tuple[int, int]:
+    milliseconds, _, number = id_.partition(b"-")
+    return int(milliseconds), int(number)
