@@ -5,6 +5,7 @@ and prints the table of `docs/operations/replicas.md`.
 """
 
 import asyncio
+import json
 import os
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.integration.balancer import Balancer
-from tests.integration.replicas import CAPPED, CHAT, LEASE, Asked, open_house
+from tests.integration.replicas import BOSS, CAPPED, CHAT, LEASE, Asked, open_house
 
 PART = float(os.environ.get("REPLICAS", "2"))
 USERS = ("ann", "bob", "carl", "dora")
@@ -109,6 +110,70 @@ def test_each_says_which_it_is_and_knows_of_all(house):
     assert "replicas" not in house.replicas[0].call("/v1/status", headers=house.as_user("ann"))[1]
 
 
+async def test_all_tell_the_same_events_in_the_same_order(house):
+    names = {house.boss(at, "/v1/status")[1]["replica"] for at in range(3)}
+    async with aiohttp.ClientSession() as client, Readers(house, client) as readers:
+        for number in range(6):
+            assert await house.ask(client, house.replicas[number % 3].url, "ann", "1 0") == "whole"
+        for at in (0, 1):
+            await asyncio.to_thread(house.boss, at, "/v1/models/four/load", {})
+            await asyncio.to_thread(house.boss, at, "/v1/models/four/unload", {})
+        await _until(lambda: all(len(reader.told("figures")) >= 4 for reader in readers.all), 20)
+    events = [reader.common(readers.all) for reader in readers.all]
+    assert events[0] == events[1] == events[2]
+    assert {"requests", "model_update", "figures"} <= {name for _, name, _ in events[0]}
+    assert {data["replica"] for _, _, data in events[0]} == names
+    asked = [one["request_id"] for data in readers.all[2].told("requests") for one in data["requests"]]
+    assert [len({id_ for id_ in asked if id_ == one.id}) for one in house.asked[-6:]] == [1] * 6
+    figures = readers.all[1].told("figures")[-1]
+    assert set(figures["replicas"]) == names
+    sums = sum(one["totals"]["requests"] for one in figures["replicas"].values())
+    assert figures["totals"]["requests"] == sums >= 6
+
+
+async def test_who_comes_back_to_another_replica_goes_on_where_the_stream_broke_off(house):
+    async with aiohttp.ClientSession() as client:
+        async with Readers(house, client) as readers:
+            await _until(lambda: all(len(reader.told("figures")) >= 1 for reader in readers.all), 10)
+        last = readers.all[0].last
+        assert await house.ask(client, house.replicas[1].url, "bob", "1 0") == "whole"
+        missed = house.asked[-1].id
+        await asyncio.sleep(1.5)
+        async with Readers(house, client, last) as again:
+            await _until(lambda: all(len(reader.told("figures")) >= 3 for reader in again.all), 10)
+    for reader in again.all:
+        assert not reader.told("full_status")
+        assert [one["request_id"] for data in reader.told("requests") for one in data["requests"]] == [missed]
+    events = [reader.common(again.all) for reader in again.all]
+    assert events[0] == events[1] == events[2]
+
+
+def test_how_models_stand_is_told_of_all_and_of_one(house):
+    first, other = house.boss(0, "/v1/status")[1]["replica"], house.boss(1, "/v1/status")[1]["replica"]
+    assert house.boss(1, "/v1/models/many/load", {})[0] == 200
+
+    def told(at, query=""):
+        return house.boss(at, f"/v1/models/status{query}")[1]
+
+    def stands(at):
+        return {id_: one["status"] for id_, one in told(at)["models"]["many"]["replicas"].items()}.get(other)
+
+    assert everywhere(house, lambda at: stands(at) == "ready") <= 1
+    for at in range(3):
+        body = told(at)
+        assert (body["scope"], body["models"]["many"]["status"]) == ("shared", "ready")
+        assert len(body["models"]["many"]["replicas"]) == 3
+        status = house.boss(at, "/v1/status")[1]
+        assert status["models"]["many"]["replicas"][other]["status"] == "ready"
+        assert all(one["figures"]["uptime_seconds"] > 0 for one in status["replicas"])
+        assert told(at, f"?replica={other}")["models"]["many"]["status"] == "ready"
+        assert "replicas" not in told(at, f"?replica={other}")["models"]["many"]
+    assert told(0, "?replica=self")["summary"] == told(2, f"?replica={first}")["summary"]
+    assert house.boss(0, "/v1/models/status?replica=nobody")[0] == 404
+    assert house.boss(1, "/v1/models/many/unload", {})[0] == 200
+    assert everywhere(house, lambda at: stands(at) == "off") <= 1
+
+
 @pytest.mark.timeout(120 + PART * 12)
 async def test_whatever_goes_down_no_record_is_lost_and_no_slot_is_stuck(house):
     """Mixed users ask without a pause while a replica is killed, Redis is killed and PostgreSQL is stopped."""
@@ -130,6 +195,56 @@ async def test_whatever_goes_down_no_record_is_lost_and_no_slot_is_stuck(house):
     assert rates["`kill"] < 0.5
     for replica in house.replicas:
         assert "Traceback" not in replica.log_file.read_text()
+
+
+class Readers:
+    """Follows the stream of events of every replica while the context lasts."""
+
+    def __init__(self, house, client, last=None):
+        self.all = [Reader(house, client, replica.url, last) for replica in house.replicas]
+
+    async def __aenter__(self):
+        self._tasks = [asyncio.create_task(reader.follow()) for reader in self.all]
+        await _until(lambda: all(reader.events for reader in self.all))
+        return self
+
+    async def __aexit__(self, *_):
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Reader:
+    """What one replica tells: id, name and data of every event."""
+
+    def __init__(self, house, client, url, last):
+        self.events = []
+        headers = {"X-API-Key": BOSS} | ({"Last-Event-ID": last} if last else {})
+        self._stream = client.get(f"{url}/v1/events", headers=headers)
+
+    async def follow(self):
+        async with self._stream as answer:
+            event = {}
+            async for line in answer.content:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if value:
+                    event[name] = value
+                elif event:
+                    self.events.append((event["id"], event["event"], json.loads(event["data"])))
+                    event = {}
+
+    def told(self, name):
+        return [data for _, called, data in self.events if called == name]
+
+    @property
+    def last(self):
+        return self.events[-1][0]
+
+    def common(self, readers):
+        """What all of them have heard, but how everything stood, which each says of the moment it was asked."""
+        marks = [[id_ for id_, name, _ in reader.events if name != "full_status"] for reader in readers]
+        known = set(marks[0]).intersection(*marks[1:])
+        return [one for one in self.events if one[1] != "full_status" and one[0] in known]
 
 
 class Row:

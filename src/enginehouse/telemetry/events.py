@@ -48,8 +48,11 @@ class EventStream(Generic[E]):
 
     def publish(self, event: E) -> None:
         """Append an event and wake every reader."""
+        self._append(event, datetime.now(UTC))
+
+    def _append(self, event: E, at: datetime) -> None:
         self.last += 1
-        self._ring.append(Entry(self.last, datetime.now(UTC), event))
+        self._ring.append(Entry(self.last, at, event))
         for reader in self._readers:
             reader.look()
 
@@ -90,8 +93,8 @@ class MarkedStream(EventStream[E]):
 
     def __init__(self, *, kept: int = 1000) -> None:
         super().__init__(kept=kept)
-        self._marks: deque[tuple[Mark | None, bool]] = deque(maxlen=kept)
-        """Of each that is kept, and whether it is its group's end."""
+        self._marks: deque[tuple[Mark, Mark] | None] = deque(maxlen=kept)
+        """Of each that is kept the mark that it has and its place; None for what is this process's own."""
         self._before: Mark | None = None
         """What came before the oldest that is kept."""
         self.reached: Mark | None = None
@@ -99,30 +102,33 @@ class MarkedStream(EventStream[E]):
 
     def publish(self, event: E) -> None:
         """Append an event of this process alone."""
-        self._put(event, None, ends=True)
+        self._put(event, None, datetime.now(UTC))
 
     def publish_group(self, events: Sequence[E], mark: Mark) -> None:
-        """Append what one place of the order tells, which may be nothing."""
+        """Append what one place of the order tells, which may be nothing.
+
+        Args:
+            mark: milliseconds since 1970, which all take for the time when it happened, and a number among those.
+        """
+        at = datetime.fromtimestamp(mark[0] / 1000, UTC)
         known = self.reached if self.reached is not None else (mark[0], mark[1] - 1)
         if self._before is None:
             self._before = known
-        for event in events[:-1]:
-            self._put(event, known, ends=False)
-        for event in events[-1:]:
-            self._put(event, mark, ends=True)
+        for index, event in enumerate(events, 1):
+            self._put(event, (mark if index == len(events) else known, mark), at)
         self.reached = mark
 
-    def _put(self, event: E, mark: Mark | None, *, ends: bool) -> None:
-        if len(self._marks) == self._marks.maxlen:
-            self._before = self._marks[0][0] or self._before
-        self._marks.append((mark, ends))
-        super().publish(event)
+    def _put(self, event: E, marks: tuple[Mark, Mark] | None, at: datetime) -> None:
+        if len(self._marks) == self._marks.maxlen and (first := self._marks[0]) is not None:
+            self._before = first[1]
+        self._marks.append(marks)
+        self._append(event, at)
 
     def token(self, number: int) -> str:
         """An event's name for readers that come back, here or to another process."""
         index = len(self._marks) - 1 - (self.last - number)
-        mark = self._marks[index][0] if 0 <= index < len(self._marks) else None
-        return super().token(number) if mark is None else f"{mark[0]}-{mark[1]}"
+        marks = self._marks[index] if 0 <= index < len(self._marks) else None
+        return super().token(number) if marks is None else f"{marks[0][0]}-{marks[0][1]}"
 
     def place(self, token: str | None) -> int | None:
         """The number behind a token, or None when what came after it cannot be told any more."""
@@ -132,11 +138,11 @@ class MarkedStream(EventStream[E]):
             return number
         if not self._before <= mark <= self.reached:
             return None
-        first = self.last - len(self._marks) + 1
-        for at, (found, ends) in enumerate(self._marks, first):
-            if found is not None and found >= mark:
-                return at if ends and found == mark else at - 1
-        return self.last
+        found = first = self.last - len(self._marks)
+        for at, marks in enumerate(self._marks, first + 1):
+            if marks is not None and marks[1] <= mark:
+                found = at
+        return found
 
 
 def _mark(token: str) -> Mark | None:
