@@ -5,7 +5,7 @@ question only; `UNFIT` are answers that are not kept. `docs/cache.md` has the sa
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -18,7 +18,8 @@ from enginehouse.types.generation import Foreign, Generation, Image, Part, Role,
 __all__ = ["EXACT_ONLY", "NEVER", "UNFIT", "exact_only", "never", "too_free", "unfit", "volatile"]
 
 Asks: TypeAlias = Callable[[Generation], bool]
-Says: TypeAlias = Callable[[Answer, Generation], bool]
+Says: TypeAlias = Callable[[Answer, Generation, Sequence[str]], bool]
+"""Told of an answer, what was asked, and the words of each choice."""
 
 _MAX_QUESTION = 4000
 """Characters of a last turn that may mean the same as another one."""
@@ -28,6 +29,8 @@ _OPENING = 500
 
 def never(generation: Generation) -> str | None:
     """The first kind in `NEVER` that this is, None when it may be cached."""
+    if generation.turns and _only_words(generation):
+        return None
     for kind, told in NEVER.items():
         if told(generation):
             return kind
@@ -59,8 +62,9 @@ def too_free(generation: Generation, max_temperature: float) -> bool:
 
 def unfit(answer: Answer, asked: Generation) -> str | None:
     """The first kind in `UNFIT` that this is, None when it may be kept."""
+    said = [choice.text() for choice in answer.choices]
     for kind, told in UNFIT.items():
-        if told(answer, asked):
+        if told(answer, asked, said):
             return kind
     return None
 
@@ -68,6 +72,13 @@ def unfit(answer: Answer, asked: Generation) -> str | None:
 def volatile(question: str) -> bool:
     """Whether the answer depends on when it is asked."""
     return VOLATILE.found(question)
+
+
+def _only_words(generation: Generation) -> bool:
+    """Whether there is nothing but words in it, as in most: then there is nothing for `NEVER` to find."""
+    if generation.extra or generation.tools:
+        return False
+    return all(type(part) is Text for turn in generation.turns for part in turn.parts)
 
 
 def _parts(generation: Generation) -> list[Part]:
@@ -152,14 +163,19 @@ def _last_words(generation: Generation) -> str:
 
 
 def _any(told: Callable[[Choice], bool]) -> Says:
-    return lambda answer, _: any(map(told, answer.choices))
+    return lambda answer, _asked, _said: any(map(told, answer.choices))
+
+
+def _any_text(told: Callable[[str], bool]) -> Says:
+    return lambda _answer, _asked, said: any(map(told, said))
 
 
 def _ended(*reasons: Finish | None) -> Says:
     return _any(lambda choice: choice.reason in reasons)
 
 
-def _too_few(answer: Answer, asked: Generation) -> bool:
+def _too_few(answer: Answer, asked: Generation, said: Sequence[str]) -> bool:
+    del said
     wanted = asked.sampling.n * (len(asked.prompt.texts) if asked.prompt is not None else 1)
     return len(answer.choices) != wanted
 
@@ -168,12 +184,13 @@ def _holds_secret(text: str) -> bool:
     return any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
 
 
-def _no_json(answer: Answer, asked: Generation) -> bool:
+def _no_json(answer: Answer, asked: Generation, said: Sequence[str]) -> bool:
+    del answer
     if asked.answer is None:
         return False
     try:
-        for choice in answer.choices:
-            msgspec.json.decode(choice.text())
+        for text in said:
+            msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return True
     return False
@@ -181,20 +198,18 @@ def _no_json(answer: Answer, asked: Generation) -> bool:
 
 UNFIT: Mapping[str, Says] = MappingProxyType(
     {
-        "no_answer": lambda answer, _: not answer.choices,
+        "no_answer": lambda answer, _asked, _said: not answer.choices,
         "unfinished": _ended(None),
         "truncated": _ended(Finish.LENGTH),
         "filtered": _ended(Finish.CONTENT_FILTER),
         "calls_tools": _any(lambda choice: choice.reason is Finish.TOOL_CALLS or bool(choice.tool_calls())),
         "refused": _any(lambda choice: choice.refusal() is not None),
-        "refused_in_words": _any(
-            lambda choice: REFUSED.match(choice.text()[:_OPENING].lstrip().casefold()) is not None
-        ),
-        "empty": _any(lambda choice: not choice.text().strip()),
+        "refused_in_words": _any_text(lambda text: REFUSED.match(text[:_OPENING].lstrip().casefold()) is not None),
+        "empty": _any_text(lambda text: not text.strip()),
         "fewer_answers": _too_few,
         "no_json": _no_json,
-        "holds_secret": _any(lambda choice: _holds_secret(choice.text())),
-        "broken_text": _any(lambda choice: "\ufffd" in choice.text()),
+        "holds_secret": _any_text(_holds_secret),
+        "broken_text": _any_text(lambda text: "\ufffd" in text),
     }
 )
 """Answers that are none, are not whole, do something, or should be nobody's twice."""

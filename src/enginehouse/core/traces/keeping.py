@@ -188,6 +188,8 @@ def _said(trace: Trace) -> int:
 def _row(trace: Trace) -> tuple[Any, ...]:
     row = list(_values_of(trace))
     row[_SPANS] = msgspec.json.encode(trace.spans).decode()
+    if _is_plain("".join([value for value in row if type(value) is str])):  # as nearly every one is
+        return tuple(row)
     return tuple(_clean(value) if isinstance(value, str) else value for value in row)
 
 
@@ -218,6 +220,8 @@ def _first_id(time: int) -> str:
 
 def _clean(text: str) -> str:
     """PostgreSQL takes no NUL, and neither takes half a character."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return text if _is_plain(text) else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "\0" not in text
