@@ -19,7 +19,6 @@ from enginehouse.core.access import Access
 from enginehouse.core.admission import Admission, SharedGates
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.opening import open_cache
-from enginehouse.core.cache.semantic import open_semantic
 from enginehouse.core.cache.types import Meaning
 from enginehouse.core.catalogue import Catalogue, enrich
 from enginehouse.core.catalogue.servers import OllamaServers
@@ -232,6 +231,8 @@ async def _meaning(
     if not (settings.cache.enabled and wanted.enabled):
         yield None
         return
+    from enginehouse.core.cache.semantic import open_semantic  # with numpy, 10 MB that nobody else may need
+
     embed = OwnEmbedder(catalogue, residency, wanted.model)
     async with open_semantic(wanted, settings.data_dir / "cache", embed, lasting=store is not None) as meaning:
         yield meaning

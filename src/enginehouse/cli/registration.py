@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from enginehouse.cli.addresses import address
 from enginehouse.cli.console import results
 from enginehouse.cli.effective import effective
-from enginehouse.cli.service import Service, address
+from enginehouse.cli.service import Service
 from enginehouse.errors import InvalidRequest, UpstreamDied
 
 __all__ = ["ask_for", "change", "fields_of", "service_of"]

@@ -15,13 +15,13 @@ import structlog
 import uvicorn
 
 from enginehouse.app import House, open_house
+from enginehouse.cli.addresses import address
 from enginehouse.cli.banner import show_banner
 from enginehouse.cli.catalogue import artifacts_of, configured, fetch
 from enginehouse.cli.connections import Connection
 from enginehouse.cli.console import remarks
 from enginehouse.cli.effective import Effective
 from enginehouse.cli.pull import is_optional
-from enginehouse.cli.service import address
 from enginehouse.cli.sockets import BoundedSocket
 from enginehouse.errors import SettingsError, SourceError
 from enginehouse.settings.schema import ServerSettings, Settings

@@ -11,15 +11,12 @@ from yarl import URL
 
 from enginehouse.dialects.passing import data_of, whole_pieces
 from enginehouse.errors import EnginehouseError, MissingCredentials, UpstreamDied, UpstreamRefused, UpstreamTimeout
-from enginehouse.settings.schema import ServerSettings
 
-__all__ = ["Service", "address", "error_message", "payloads"]
+__all__ = ["Service", "error_message", "payloads"]
 
 CONNECT_SECONDS = 10.0
 QUICK_SECONDS = 5.0
 """How long a service may take for a question that costs it nothing."""
-
-_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound, asked
 
 
 class Service:
@@ -181,12 +178,6 @@ class Service:
             raise UpstreamDied(f"No service answers at {self.url}.") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise UpstreamDied(f"The connection to {self.url} broke.") from error
-
-
-def address(server: ServerSettings) -> str | None:
-    """Where a service with these settings is reached from this machine; None when only it knows its port."""
-    host = _WILDCARDS.get(server.host, server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}" if server.port else None
 
 
 async def payloads(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enginehouse.cli.addresses import address
 from enginehouse.cli.chat.answer import Answer, Figures, Piece, read_chunk
 from enginehouse.cli.chat.link import take_chunks
 from enginehouse.cli.chat.terminal import figures_line
 from enginehouse.cli.console import for_terminal
-from enginehouse.cli.service import address, error_message, payloads, refusal
+from enginehouse.cli.service import error_message, payloads, refusal
 from enginehouse.errors import MissingCredentials, UpstreamDied, UpstreamRefused
 from enginehouse.settings.schema import ServerSettings
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from enginehouse.cli.addresses import address
 from enginehouse.cli.chat.chat import Chat, pick_model
 from enginehouse.cli.chat.conversation import Conversation
 from enginehouse.cli.chat.link import Link
@@ -18,7 +19,7 @@ from enginehouse.cli.chat.plain import JsonLines, Plain, answer_lines
 from enginehouse.cli.chat.terminal import Terminal, converse, edit_lines
 from enginehouse.cli.console import remarks, results
 from enginehouse.cli.effective import Effective, effective
-from enginehouse.cli.service import Service, address
+from enginehouse.cli.service import Service
 from enginehouse.errors import InvalidRequest
 from enginehouse.settings.schema import Settings
 

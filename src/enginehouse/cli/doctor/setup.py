@@ -13,9 +13,10 @@ import aiohttp
 from rich.filesize import decimal
 from yarl import URL
 
+from enginehouse.cli.addresses import address
 from enginehouse.cli.catalogue import size_of
 from enginehouse.cli.doctor.finding import Finding, Status
-from enginehouse.cli.service import Service, address
+from enginehouse.cli.service import Service
 from enginehouse.core.identity import check_exposure
 from enginehouse.errors import ModelLoadFailed, SettingsError, SourceError
 from enginehouse.settings.schema import ServerSettings, Settings

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from rich.filesize import decimal
 from rich.table import Table
 
+from enginehouse.cli.addresses import address
 from enginehouse.cli.catalogue import artifacts_of, configured, size_of
 from enginehouse.cli.console import remarks, results
 from enginehouse.cli.effective import effective
-from enginehouse.cli.service import Service, address
+from enginehouse.cli.service import Service
 from enginehouse.errors import SourceError
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.artifacts import Artifacts

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 
 import msgspec
-import numpy as np
 
 from enginehouse.core.gateway.seats import Seat
 from enginehouse.core.gateway.spending import Expected
@@ -82,6 +81,8 @@ async def _compared(embedding: Embedding) -> Ranking:
 
 def _near(embedding: Embedding) -> Ranking:
     """How near every vector is to the first one; servers elsewhere need not send unit vectors."""
+    import numpy as np  # 10 MB that a service without vectors does not need
+
     vectors = np.asarray(embedding.vectors, dtype=np.float64)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), np.finfo(np.float64).tiny)
     units = vectors / lengths[:, None]

@@ -1,13 +1,16 @@
 """Turns credentials into a principal: keys of the settings, stored keys, tokens, in this order."""
 
 import hmac
+from typing import TYPE_CHECKING
 
 from enginehouse.core.identity.keyring import Keyring
 from enginehouse.core.identity.principals import KEYHOLDER, LOCAL
-from enginehouse.core.identity.tokens import Tokens, looks_like_token
 from enginehouse.errors import MissingCredentials
 from enginehouse.settings.schema import AuthSettings
 from enginehouse.types import Principal
+
+if TYPE_CHECKING:
+    from enginehouse.core.identity.tokens import Tokens
 
 __all__ = ["Identity"]
 
@@ -28,11 +31,11 @@ class Identity:
         self._keyring = keyring
         self.adopt(auth)
 
-    def adopt(self, auth: AuthSettings, tokens: Tokens | None = None) -> None:
+    def adopt(self, auth: AuthSettings, tokens: "Tokens | None" = None) -> None:
         """New settings count from the next request on."""
         self._keys = tuple(key.get_secret_value().encode() for key in auth.api_keys)
         wants_tokens = auth.jwt_secret is not None or auth.jwks_url is not None
-        self._tokens = tokens or (Tokens(auth) if wants_tokens else None)
+        self._tokens = tokens or (_tokens(auth) if wants_tokens else None)
         self._locked = bool(self._keys) or wants_tokens
         if self._keyring is not None:
             self._keyring.offline = auth.key_offline
@@ -65,9 +68,20 @@ class Identity:
             return KEYHOLDER
         if self._keyring is not None and (holder := self._keyring.holder(given)) is not None:
             return holder
-        if self._tokens is not None and looks_like_token(given):
+        if self._tokens is not None and _looks_like_token(given):
             return await self._tokens.holder(given)
         raise MissingCredentials("This key is not known here.")
+
+
+def _tokens(auth: AuthSettings) -> "Tokens":
+    from enginehouse.core.identity.tokens import Tokens  # 13 MB of cryptography that only users of tokens need
+
+    return Tokens(auth)
+
+
+def _looks_like_token(text: str) -> bool:
+    """Whether it has a token's three parts."""
+    return text.count(".") == 2
 
 
 def _bearer(authorization: str | None) -> str | None:

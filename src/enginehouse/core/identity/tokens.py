@@ -20,17 +20,12 @@ from enginehouse.errors import MissingCredentials
 from enginehouse.settings.schema import AuthSettings
 from enginehouse.types import Principal
 
-__all__ = ["Tokens", "looks_like_token"]
+__all__ = ["Tokens"]
 
 log = structlog.get_logger()
 
 _LONGEST_TEXT = 256
 _SHORTEST_SECRET = 32
-
-
-def looks_like_token(text: str) -> bool:
-    """Whether it has a token's three parts."""
-    return text.count(".") == 2
 
 
 class Tokens:

@@ -6,10 +6,12 @@ its standard output. This file imports nothing of ours: a child is to be there a
 """
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
 import msgspec
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["MAX_FLAWS", "Unusable", "flaws_of", "is_right", "validator_of"]
 
@@ -27,12 +29,14 @@ class Unusable(ValueError):
     """No schema, or one that nothing can be checked under; the message says where and why."""
 
 
-def validator_of(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+def validator_of(schema: dict[str, Any]) -> "jsonschema_rs.Validator":
     """A validator that fetches nothing, and whose patterns take time in proportion to the text.
 
     Raises:
         Unusable: with where in the schema.
     """
+    import jsonschema_rs  # 3 MB that only answers under a schema need
+
     patterns = jsonschema_rs.RegexOptions(size_limit=_REGEX, dfa_size_limit=_REGEX)
     try:
         return jsonschema_rs.validator_for(schema, offline=True, pattern_options=patterns)
@@ -44,7 +48,7 @@ def validator_of(schema: dict[str, Any]) -> jsonschema_rs.Validator:
         raise Unusable(_short(str(error))) from None
 
 
-def is_right(validator: jsonschema_rs.Validator, value: Any) -> bool:
+def is_right(validator: "jsonschema_rs.Validator", value: Any) -> bool:
     """Whether a value meets the schema; one that is nested too deeply for the validator does not."""
     try:
         return validator.is_valid(value)
@@ -52,7 +56,7 @@ def is_right(validator: jsonschema_rs.Validator, value: Any) -> bool:
         return False
 
 
-def flaws_of(validator: jsonschema_rs.Validator, value: Any) -> Flaws:
+def flaws_of(validator: "jsonschema_rs.Validator", value: Any) -> Flaws:
     """Where a value breaks the schema, as JSON pointers with what is wrong there; the first of many."""
     flaws: Flaws = []
     if is_right(validator, value):

@@ -2,9 +2,8 @@
 
 import asyncio
 import sys
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import jsonschema_rs
 import msgspec
 from msgspec import Struct
 
@@ -12,6 +11,9 @@ from enginehouse.core.structured import judge
 from enginehouse.core.structured.judge import Unusable, flaws_of, is_right, validator_of
 from enginehouse.errors import InvalidRequest
 from enginehouse.types.generation import Json
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["Bench", "Flaw", "Schema"]
 
@@ -49,7 +51,7 @@ class Schema:
     """A schema that can be used. Light cases are judged on the spot, heavy ones by a child."""
 
     def __init__(
-        self, bench: "Bench", fields: Json, weight: int, validator: jsonschema_rs.Validator | None
+        self, bench: "Bench", fields: Json, weight: int, validator: "jsonschema_rs.Validator | None"
     ) -> None:
         self.fields = fields
         self._bench = bench

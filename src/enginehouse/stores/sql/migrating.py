@@ -7,13 +7,9 @@ A migration is one transaction on both: it has happened, or it has not.
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from msgspec import Struct
 from sqlalchemy import Connection, inspect, text
 
@@ -21,6 +17,9 @@ from enginehouse.errors import SettingsError
 from enginehouse.stores.sql import audit, budgets, keys, registered, rollups, rulings, sessions, traces, usage
 from enginehouse.stores.sql.database import Database
 from enginehouse.stores.sql.metadata import METADATA
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = ["SchemaState", "alembic_config", "migrate", "prepare", "schema_state"]
 
@@ -37,6 +36,7 @@ TABLES = (
 )
 """Named here so that a module of tables that nobody imports is missed."""
 
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x656E67696E65  # "engine": one migration at a time on one PostgreSQL server
 
 
@@ -53,10 +53,12 @@ class SchemaState(Struct, frozen=True, kw_only=True):
     """Tables and columns that should be there."""
 
 
-def alembic_config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> "Config":
     """Alembic's configuration for the migrations in this package."""
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
@@ -103,7 +105,7 @@ def _upgrade(connection: Connection, place: str) -> SchemaState:
     if found.state in {"newer", "damaged"}:
         raise SettingsError(_complaint(found, place))
     if found.state != "current":
-        command.upgrade(alembic_config(connection), "head")
+        _run_migrations(connection)
         log.info("schema_upgraded", database=place, before=found.revision, now=found.head)
         found = _state(connection)
         if found.state != "current":
@@ -112,14 +114,11 @@ def _upgrade(connection: Connection, place: str) -> SchemaState:
 
 
 def _state(connection: Connection) -> SchemaState:
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # what it does we say in one line of ours
-    scripts = ScriptDirectory.from_config(alembic_config())
-    head = scripts.get_current_head() or ""
-    heads = MigrationContext.configure(connection).get_current_heads()
+    known = sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    head, heads = known[-1], _stamps(connection)
     revision = heads[0] if heads else None
     if len(heads) > 1:
         return SchemaState(state="damaged", revision=", ".join(heads), head=head)
-    known = {script.revision for script in scripts.walk_revisions()}
     missing = _missing(connection)
     if revision is None:
         ours = len(METADATA.tables) - sum("." not in name for name in missing)
@@ -129,6 +128,20 @@ def _state(connection: Connection) -> SchemaState:
     if revision != head:
         return SchemaState(state="older", revision=revision, head=head)
     return SchemaState(state="damaged" if missing else "current", revision=revision, head=head, missing=missing)
+
+
+def _run_migrations(connection: Connection) -> None:
+    from alembic import command  # only who has something to migrate needs it
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # what it does we say in one line of ours
+    command.upgrade(alembic_config(connection), "head")
+
+
+def _stamps(connection: Connection) -> list[str]:
+    """What Alembic has written of the schema; it is asked for on every start, which has not to wait for Alembic."""
+    if not inspect(connection).has_table("alembic_version"):
+        return []
+    return sorted(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
 
 
 def _missing(connection: Connection) -> tuple[str, ...]:
