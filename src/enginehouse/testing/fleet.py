@@ -41,6 +41,7 @@ class FakeKept:
 
     async def measure(self) -> int | None:
         """Nobody can tell."""
+        await self._heard()
         self._check()
         return None
 
@@ -56,7 +57,12 @@ class FakeKept:
         self._ended = reason
         self._news.set()
 
+    async def _heard(self) -> None:
+        if self.node in self._grid.silent:
+            await asyncio.Event().wait()
+
     async def _until_gone(self, seconds: float) -> None:
+        await self._heard()
         try:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
@@ -93,6 +99,8 @@ class FakeGrid:
         """Why every start fails, if it does."""
         self.unseen = False
         """Whether who asks for the nodes gets no answer."""
+        self.silent: set[str] = set()
+        """Nodes that count as alive and answer nothing."""
         self.owner_died = False
         """Whether nothing that is told to an engine reaches it any more."""
         self.kept: dict[str, FakeKept] = {}

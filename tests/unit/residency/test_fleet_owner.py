@@ -191,6 +191,23 @@ def test_an_engine_that_only_the_replica_finds_out_of_order_is_replaced():
     simulate(main())
 
 
+def test_a_node_that_only_a_replica_finds_silent_is_left_alone_before_the_cluster_says_that_it_is_lost():
+    async def main():
+        grid = FakeGrid({"a": 120, "b": 100})
+        async with house(grid) as residency:
+            await used(residency, "m")
+            grid.silent.add("a")
+            grid.engine_of[next(iter(grid.engine_of))].well = False
+            began = asyncio.get_running_loop().time()
+            assert await residency.came_down("m")
+            await used(residency, "m")
+            assert grid.starts == [("m", "a"), ("m", "b")]
+            assert "a" in grid.facts
+            assert asyncio.get_running_loop().time() - began < 3
+
+    simulate(main())
+
+
 def test_the_load_of_a_replica_that_died_is_free_again():
     async def main():
         grid, wire = FakeGrid({"a": 100}, {"old": 80, "new": 80}), Wire()
