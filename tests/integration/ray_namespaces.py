@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.ray_cluster import NODE_BYTES, QUICKLY
+from tests.integration.ray_cluster import NODE_BYTES, MANNERS
 from tests.integration.service import free_port
 
 BRIDGE = "ehbridge"
@@ -48,7 +48,7 @@ class RayNamespaces:
             _ip("addr", "add", f"{HEAD}/24", "dev", BRIDGE)
             _ip("link", "set", BRIDGE, "up")
             port = self.address.partition(":")[2]
-            quickly = ["--system-config", json.dumps(QUICKLY), "--include-dashboard", "false"]
+            quickly = ["--system-config", json.dumps(MANNERS), "--include-dashboard", "false"]
             self._start([], HEAD, "--head", "--port", port, *quickly)
             for number in (1, 2):
                 self._cable(number)

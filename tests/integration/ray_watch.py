@@ -1,7 +1,7 @@
 """When Ray says that a node is dead: a process of its own that asks Ray's table of nodes over and over.
 
-It prints a line for each node that died while it looked on, with the moment on the monotonic clock, which is one for
-all processes of a machine.
+It prints a line for each node that died while it looked on, with the moment on the monotonic clock, which is one
+for all processes of a machine.
 """
 
 import subprocess

@@ -171,7 +171,8 @@ class _State:
     def __init__(self, standing: Sequence[Standing], free: Footprint) -> None:
         self._free = dict(free)
         self._coming = _sum(s.size for s in standing if s.leaving)
-        self._staying = [s for s in standing if not (s.leaving or s.loading or s.pinned)]
+        staying = (s for s in standing if not (s.leaving or s.loading or s.pinned))
+        self._staying = sorted(staying, key=_worth)
         self._fixed = [s for s in standing if s.leaving or s.loading or s.pinned]
         self.grants: list[str] = []
         self.places: dict[str, Footprint] = {}
@@ -214,20 +215,23 @@ class _State:
 
     def _victims(self, want: Want, rules: Rules, now: float) -> list[Standing]:
         """The cheapest set that makes room, or nothing."""
-        room = _plus(self._free, self._coming)
+        room = {axis: self._free.get(axis, 0) + self._coming.get(axis, 0) for axis in want.need}
         chosen: list[Standing] = []
-        for candidate in sorted((s for s in self._staying if _may_go(s, want, rules, now)), key=_worth):
-            if not fits(want.need, room):
+        for candidate in self._staying:
+            if fits(want.need, room):
+                break
+            if _may_go(candidate, want, rules, now):
                 chosen.append(candidate)
-                room = _plus(room, candidate.size)
+                _add(room, candidate.size, 1)
         if not fits(want.need, room):
             return []
         # The dearest first: who turns out not to be needed stays.
         for candidate in reversed(tuple(chosen)):
-            without = _minus(room, candidate.size)
-            if fits(want.need, without):
+            _add(room, candidate.size, -1)
+            if fits(want.need, room):
                 chosen.remove(candidate)
-                room = without
+            else:
+                _add(room, candidate.size, 1)
         return chosen
 
     def _claim(self, need: Footprint) -> None:
@@ -313,6 +317,12 @@ def _sum(sizes: Iterable[Footprint]) -> dict[str, int]:
     for size in sizes:
         total = _plus(total, size)
     return total
+
+
+def _add(room: dict[str, int], size: Footprint, sign: int) -> None:
+    """On those axes alone that the room is looked at on."""
+    for axis in room:
+        room[axis] += sign * size.get(axis, 0)
 
 
 def _plus(one: Footprint, other: Footprint) -> dict[str, int]:

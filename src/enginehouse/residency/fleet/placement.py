@@ -9,29 +9,24 @@ of nodes, found in trees and heaps, and so cost of the order of log n as the fle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from heapq import heappop, heappush
-from typing import TypeAlias
 
 from msgspec import Struct, structs
 
 from enginehouse.engines.metadata import Weight
-from enginehouse.residency.fleet.heights import Heights, Row
-from enginehouse.residency.fleet.nodes import AXES, Health, Held, Node, Reach, Yard, row_of
+from enginehouse.residency.fleet.heights import Row
+from enginehouse.residency.fleet.kinds import Kind
+from enginehouse.residency.fleet.nodes import Health, Held, Node, Reach, Yard, row_of
 from enginehouse.residency.placement import is_utility, places
 from enginehouse.residency.policy import RANK, Footprint, Rules, Standing, Want, fits, plan
 from enginehouse.types import Deployment, Priority
 
 __all__ = ["Demand", "Fleet", "Placement"]
 
-_LOOKED_AT = 32
-"""Most residents that one search for who leaves looks at."""
 _TRIED = 8
 """Most nodes on which it asks the policy who would have to leave."""
 _MOST_WAYS = 3
 """To lie on one GPU, on all of a node together, in its main memory alone."""
 _TOP = max(RANK.values())
-
-_Entry: TypeAlias = tuple[tuple[int, float, float, str], int, Held]
 
 
 class Demand(Struct, frozen=True, kw_only=True):
@@ -68,7 +63,7 @@ class Fleet:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._yards: dict[str, Yard] = {}
-        self._kinds: dict[tuple[frozenset[tuple[str, str]], bool], _Kind] = {}
+        self._kinds: dict[tuple[frozenset[tuple[str, str]], bool], Kind] = {}
         self._where: dict[str, Yard] = {}
         self._homes: dict[str, Counter[str]] = {}
 
@@ -100,7 +95,7 @@ class Fleet:
     def join(self, node: Node) -> None:
         """One more node, with nobody on it."""
         assert node.id not in self._yards, "a node joins once, and comes back under another id"
-        kind = self._kinds.setdefault((frozenset(node.labels.items()), bool(node.gpus)), _Kind(node))
+        kind = self._kinds.setdefault((frozenset(node.labels.items()), bool(node.gpus)), Kind(node))
         self._yards[node.id] = kind.add(node)
 
     def suspect(self, node_id: str, *, suspected: bool) -> None:
@@ -202,10 +197,10 @@ class Fleet:
             yield homes.keys()
         yield frozenset()
 
-    def _kind(self, yard: Yard) -> "_Kind":
+    def _kind(self, yard: Yard) -> Kind:
         return self._kinds[frozenset(yard.node.labels.items()), bool(yard.node.gpus)]
 
-    def _possible(self, demand: Demand) -> Sequence["_Kind"]:
+    def _possible(self, demand: Demand) -> Sequence[Kind]:
         """Nodes with the labels; of these, those with GPUs alone for what wants one, if there are any."""
         wanted = demand.deployment.labels
         kinds = [k for k in self._kinds.values() if k.size and k.says(wanted)]
@@ -311,101 +306,6 @@ class _Way(Struct, frozen=True):
     price: tuple[bool, tuple[int, float, float, str]]
 
 
-class _Kind:
-    """Nodes that are alike in their labels and in whether they have GPUs, indexed."""
-
-    def __init__(self, like: Node) -> None:
-        self.labels = dict(like.labels)
-        self.gpus = bool(like.gpus)
-        self._yards: list[Yard | None] = []
-        self._vacant: list[int] = []
-        self._trees: dict[tuple[bool, Reach, int], Heights] = {}
-        self._idle = {False: _Idle(), True: _Idle()}
-
-    @property
-    def size(self) -> int:
-        """How many nodes there are."""
-        return len(self._yards) - len(self._vacant)
-
-    def says(self, labels: Iterable[tuple[str, str]]) -> bool:
-        """Whether they have all of these labels."""
-        return all(self.labels.get(name) == value for name, value in labels)
-
-    def add(self, node: Node) -> Yard:
-        place = self._vacant.pop() if self._vacant else len(self._yards)
-        yard = Yard(node, place)
-        self._yards[place : place + 1] = [yard]
-        self.renew(yard)
-        return yard
-
-    def remove(self, yard: Yard) -> None:
-        self._yards[yard.place] = None
-        self._vacant.append(yard.place)
-        for tree in self._trees.values():
-            tree.clear(yard.place)
-
-    def renew(self, yard: Yard, changed: str | None = None) -> None:
-        """A node has changed, and one of those on it may have."""
-        for key, tree in self._trees.items():
-            self._enter(key, tree, yard)
-        if changed is not None:
-            held = yard.held.get(changed)
-            for utility, idle in self._idle.items():
-                ours = held is not None and _is_idle(held) and _is_of(held, utility=utility)
-                idle.put(changed, held if ours else None)
-
-    def above(self, utility: bool, reach: Reach, rank: int, need: Row, lead: int) -> Iterator[Yard]:
-        """Nodes where so much may be had, those with the most of the leading axis first."""
-        key = (utility, reach, rank)
-        if key not in self._trees:
-            tree = self._trees[key] = Heights(AXES)
-            for yard in filter(None, self._yards):
-                self._enter(key, tree, yard)
-        for place in self._trees[key].above(need, lead):
-            if (yard := self._yards[place]) is not None:
-                yield yard
-
-    def least(self, utility: bool) -> Sequence[Held]:
-        """Idle ones that are worth least, the least first; no more than are looked at."""
-        return self._idle[utility].least(_LOOKED_AT)
-
-    def _enter(self, key: tuple[bool, Reach, int], tree: Heights, yard: Yard) -> None:
-        utility, reach, rank = key
-        if yard.health is Health.ALIVE:
-            tree.put(yard.place, row_of(yard.reachable(reach, rank), yard.node.gpus, utility=utility))
-        else:
-            tree.clear(yard.place)
-
-
-class _Idle:
-    """Those that may leave, the least worthy at hand: a heap in which what holds no more is passed over."""
-
-    def __init__(self) -> None:
-        self._heap: list[_Entry] = []
-        self._current: dict[str, _Entry] = {}
-        self._count = 0
-
-    def put(self, deployment_id: str, held: Held | None) -> None:
-        """How it is now; None when it may not leave, or has left."""
-        self._current.pop(deployment_id, None)
-        if held is not None:
-            self._count += 1
-            entry = self._current[deployment_id] = (held.worth, self._count, held)
-            heappush(self._heap, entry)
-        if len(self._heap) > 2 * len(self._current) + _LOOKED_AT:
-            self._heap = sorted(self._current.values())
-
-    def least(self, most: int) -> Sequence[Held]:
-        found: list[_Entry] = []
-        while self._heap and len(found) < most:
-            entry = heappop(self._heap)
-            if self._current.get(entry[2].standing.id) is entry:
-                found.append(entry)
-        for entry in found:
-            heappush(self._heap, entry)
-        return [held for _, _, held in found]
-
-
 def _ways(demand: Demand, *, gpus: bool) -> Sequence[tuple[Row, int]]:
     """What a node has to have at the least, the better way first, and which axis matters: on one GPU, on all of
     them together, in main memory alone."""
@@ -432,12 +332,3 @@ def _cheaper(one: _Way | None, other: _Way | None) -> _Way | None:
     if one is None or other is None:
         return one or other
     return min(one, other, key=lambda way: way.price)
-
-
-def _is_idle(held: Held) -> bool:
-    one = held.standing
-    return not (one.busy or one.pinned or one.leaving or one.loading)
-
-
-def _is_of(held: Held, *, utility: bool) -> bool:
-    return utility == any(axis.endswith(".utility") for axis in held.standing.size)
