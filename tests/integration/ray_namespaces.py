@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.ray_cluster import NODE_BYTES, MANNERS
+from tests.integration.ray_cluster import MANNERS, NODE_BYTES
 from tests.integration.service import free_port
 
 BRIDGE = "ehbridge"
