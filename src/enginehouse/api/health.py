@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from enginehouse import __version__
 from enginehouse.api.bodies import Health, ModelHealth
+from enginehouse.api.fleet import fleet_of
 from enginehouse.api.openapi import OneReplica, Responses
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import copies_of
@@ -24,6 +25,7 @@ from enginehouse.core.usable import usable_by
 from enginehouse.engines.base import Engine
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.cleanup import Cleanup
+from enginehouse.residency.fleet.replica import FleetLauncher
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.types import Deployment, Model, Principal, ResidentState
 
@@ -77,6 +79,7 @@ def health_router(
     leaving: Callable[[], bool] = lambda: False,
     replicas: Replicas | None = None,
     views: Views | None = None,
+    fleet: FleetLauncher | None = None,
 ) -> APIRouter:
     """`/`, `/ping`, `/health`, `/ready`, `/v1/status` and `/v1/health/models`.
 
@@ -85,6 +88,7 @@ def health_router(
         leaving: whether the service has been told to stop; it may serve on for a while.
         replicas: which one this is, and which others there are; alone when left out.
         views: how models stand at all of them.
+        fleet: the nodes on which engines run, if that is not here.
     """
     router, views = APIRouter(tags=["operation"]), views or Views()
     started = datetime.now(UTC)
@@ -140,7 +144,7 @@ def health_router(
     async def status(request: Request, replica: OneReplica = None) -> dict[str, Any]:
         """Version, age and memory of the replica that answers, and every model the caller may use at all of them.
 
-        Admins are told of all `replicas` that share what this one stands on.
+        Admins are told of all `replicas` that share what this one stands on, and of the `fleet`, if there is one.
         """
         only = views.chosen(replica)
         process = psutil.Process()
@@ -159,6 +163,7 @@ def health_router(
             "summary": {state.value: count for state, count in sorted(states.items()) if count},
             **({} if views.replicas is None else {"scope": views.replicas.scope}),
             **await _everybody(replicas, views, request.state.principal),
+            **fleet_of(fleet, request.state.principal),
         }
 
     @router.get("/v1/health/models", response_model_exclude_none=True)

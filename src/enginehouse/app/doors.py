@@ -16,6 +16,7 @@ from enginehouse.api.dispatch import FrontDoor
 from enginehouse.api.events import events_router
 from enginehouse.api.faces import Face
 from enginehouse.api.feed import Watch
+from enginehouse.api.fleet import fleet_metrics
 from enginehouse.api.framework import framework_app
 from enginehouse.api.generation import GenerationFace
 from enginehouse.api.health import health_router
@@ -130,6 +131,8 @@ def _metrics(rooms: Rooms, sockets: Sockets, pulse: Pulse) -> Metrics:
     metrics.add(
         house_metrics(on.ledger, pulse, sockets, rooms.answers, rooms.vectors.points, lambda: on.keeper.dropped)
     )
+    if on.fleet is not None:
+        metrics.add(fleet_metrics(on.fleet))
     return metrics
 
 
@@ -147,6 +150,7 @@ def _operation(rooms: Rooms, metrics: Metrics, views: Views) -> Sequence[APIRout
             leaving=on.leaving.is_set,
             replicas=on.presence,
             views=views,
+            fleet=on.fleet,
         ),
         vram_router(on.catalogue, rooms.holdings),
         queue_router(on.catalogue, on.admission, views),

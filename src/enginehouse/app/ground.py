@@ -33,6 +33,7 @@ from enginehouse.core.traces.keeping import Keeper, Keeping
 from enginehouse.engines.encodings import Encodings
 from enginehouse.engines.metadata import Cards
 from enginehouse.errors import SettingsError
+from enginehouse.residency.fleet.replica import FleetLauncher
 from enginehouse.residency.launchers.files import FetchedFiles
 from enginehouse.residency.machine import Machine, this_machine
 from enginehouse.residency.manager import Residency
@@ -65,6 +66,7 @@ class Ground(Struct, frozen=True, kw_only=True):
         stopping: set when the service begins to stop.
         store: what replicas share, if they do.
         presence: which replica this is, and which others there are.
+        fleet: the nodes on which engines run, if that is not here.
         dependencies: who is asked for the health of the whole, by name.
     """
 
@@ -89,6 +91,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     keeper: Keeper
     ledger: Ledger
     cache: Cache
+    fleet: FleetLauncher | None
     dependencies: Mapping[str, Ask]
 
 
@@ -154,7 +157,8 @@ async def open_ground(settings: Settings, environ: Mapping[str, str]) -> AsyncGe
             keeper=keeper,
             ledger=ledger,
             cache=cache,
-            dependencies=_dependencies(settings, store, database, ledger, access, vectors),
+            fleet=fleet,
+            dependencies=_dependencies(settings, store, database, ledger, access, vectors, fleet),
         )
 
 
@@ -180,6 +184,7 @@ def _dependencies(
     ledger: Ledger,
     access: Access,
     vectors: VectorStore,
+    fleet: FleetLauncher | None,
 ) -> Mapping[str, Ask]:
     """Those that are elsewhere, and what their being away means here."""
 
@@ -189,7 +194,8 @@ def _dependencies(
     shared: dict[str, Ask] = {} if store is None else {"redis": store.ping, "limits": access.limits.ask}
     kept: dict[str, Ask] = {} if database.embedded else {"database": answers, "ledger": ledger.ask}
     found: dict[str, Ask] = {"qdrant": vectors.ping} if server_url(settings.qdrant) else {}
-    return {**kept, **shared, **found}
+    owned: dict[str, Ask] = {} if fleet is None else {"fleet": fleet.look}
+    return {**kept, **shared, **found, **owned}
 
 
 @asynccontextmanager

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -13,7 +14,7 @@ from enginehouse.cli.console import for_terminal, results
 from enginehouse.cli.registration import service_of
 from enginehouse.cli.service import Service
 
-__all__ = ["headline", "models_table", "run_status"]
+__all__ = ["headline", "models_table", "nodes_shown", "run_status"]
 
 
 def run_status(*, config: Path | None, url: str | None, key: str | None, as_json: bool) -> int:
@@ -31,6 +32,9 @@ def run_status(*, config: Path | None, url: str | None, key: str | None, as_json
             console.print(f"{name:<12}{for_terminal(value)}", soft_wrap=True)
         console.print()
         console.print(models_table(status["models"]["models"], status["queues"]["queues"]))
+        if status["fleet"] is not None:
+            console.print()
+            console.print(nodes_shown(status["fleet"]))
     return 0 if status["models"]["server"]["status"] == "ready" else 1
 
 
@@ -38,7 +42,8 @@ async def _asked(url: str, key: str | None) -> dict[str, Any]:
     async with Service(url, key) as service:
         metrics = await service.get("/api/v1/metrics")
         models, queues = await service.get("/v1/models/status"), await service.get("/v1/queue/stats")
-    return {"url": service.url, "metrics": metrics, "models": models, "queues": queues}
+        fleet = (await service.get("/v1/status")).get("fleet")
+    return {"url": service.url, "metrics": metrics, "models": models, "queues": queues, "fleet": fleet}
 
 
 def headline(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -73,6 +78,33 @@ def models_table(models: Mapping[str, Mapping[str, Any]], queues: Mapping[str, M
         cells = (name, model["status"], running, str(line.get("total", 0)), f"{held:.0f} MB" if held else "-")
         table.add_row(*map(for_terminal, cells))
     return table
+
+
+def nodes_shown(fleet: Mapping[str, Any]) -> Group:
+    """A line for each node of a fleet: how it is, how much of its memory is free, and what is placed there."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Node", "Health", "Free", "Models"):
+        table.add_column(title, no_wrap=title != "Models")
+    for node in fleet.get("nodes", ()):
+        free = ", ".join(
+            f"{name} {decimal(max(memory['free'], 0))} of {decimal(memory['budget'])}"
+            for name, memory in node["memory"].items()
+        )
+        cells = (f"{node['host']} {node['id'][:8]}", node["health"], free, _placed(node["placed"]) or "-")
+        table.add_row(*map(for_terminal, cells), style="" if node["health"] == "alive" else "yellow")
+    return Group(table, *map(for_terminal, _said(fleet)))
+
+
+def _said(fleet: Mapping[str, Any]) -> Iterator[str]:
+    """What else there is to know, below the table."""
+    if waiting := ", ".join(fleet.get("waiting", ())):
+        yield f"Waiting for room: {waiting}."
+    if fleet["owner"] != "up":
+        yield f"The owner of the fleet does not answer ({fleet['detail']})."
+
+
+def _placed(copies: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(one["id"] if one["stage"] == "ready" else f"{one['id']} ({one['stage']})" for one in copies)
 
 
 def _ms(value: float | None) -> str:

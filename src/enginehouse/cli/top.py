@@ -16,13 +16,15 @@ from rich.text import Text
 from enginehouse.cli.console import for_terminal, results
 from enginehouse.cli.registration import service_of
 from enginehouse.cli.service import Service
-from enginehouse.cli.status import headline, models_table
+from enginehouse.cli.status import headline, models_table, nodes_shown
 
 __all__ = ["View", "run_top", "spark"]
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 60
 _LATEST = 10
+_LOOK_AT_NODES = 5
+"""Seconds between two looks at the nodes of a fleet."""
 
 
 def run_top(*, config: Path | None, url: str | None, key: str | None, as_json: bool, seconds: float | None) -> None:
@@ -52,16 +54,21 @@ async def _follow(
             latest = await service.get(f"/v1/telemetry/requests?limit={_LATEST}")
             view.hear("requests", {"requests": latest["data"][::-1]})
             view.hear(*await anext(events))
+            view.hear("status", await service.get("/v1/status"))
             if once:
                 console.print(view.render(console.height))
             else:
-                await _live(view, events, console)
+                await _live(view, service, events, console)
 
 
-async def _live(view: "View", events: AsyncIterator[tuple[str, dict[str, Any]]], console: Console) -> None:
+async def _live(
+    view: "View", service: Service, events: AsyncIterator[tuple[str, dict[str, Any]]], console: Console
+) -> None:
     with Live(view.render(console.height), console=console, screen=True, auto_refresh=False) as live:
         async for name, data in events:
             view.hear(name, data)
+            if name == "figures" and view.fleet_is_old:
+                view.hear("status", await service.get("/v1/status"))
             if name in {"figures", "full_status"}:
                 live.update(view.render(console.height), refresh=True)
 
@@ -80,6 +87,13 @@ class View:
         self._models: dict[str, Mapping[str, Any]] = {}
         self._queues: dict[str, Mapping[str, Any]] = {}
         self._latest: deque[Mapping[str, Any]] = deque(maxlen=_LATEST)
+        self._fleet: Mapping[str, Any] | None = None
+        self._age = 0
+
+    @property
+    def fleet_is_old(self) -> bool:
+        """Whether it is time to ask for the nodes again; without a fleet it never is."""
+        return self._fleet is not None and self._age >= _LOOK_AT_NODES
 
     def hear(self, name: str, data: Mapping[str, Any]) -> None:
         """An event of the stream."""
@@ -87,7 +101,10 @@ class View:
             case "full_status":
                 self._figures, self._models, self._queues = data["figures"], data["models"], data["queues"]
                 self._history.extend(data["history"])
+            case "status":
+                self._fleet, self._age = data.get("fleet"), 0
             case "figures":
+                self._age += 1
                 self._figures = data
                 self._history.append(data)
             case "model_update":
@@ -106,7 +123,8 @@ class View:
             head.add_row(Text(name, style="bold"), for_terminal(value), self._spark_of(name))
         models = dict(list(self._models.items())[: max(height - len(self._latest) - 16, 3)])
         title = Text(f"Enginehouse at {self._url}, up {_span(self._figures['uptime_seconds'])}", style="bold cyan")
-        return Group(title, "", head, "", models_table(models, self._queues), "", self._requests())
+        nodes = () if self._fleet is None else ("", nodes_shown(self._fleet))
+        return Group(title, "", head, "", models_table(models, self._queues), *nodes, "", self._requests())
 
     def _update(self, data: Mapping[str, Any]) -> None:
         name = data["model_id"]

@@ -106,6 +106,48 @@ def test_the_view_follows_the_events():
     assert "\x1b" not in text
 
 
+FLEET = {
+    "owner": "up",
+    "detail": None,
+    "replicas": 2,
+    "waiting": ["huge"],
+    "nodes": [
+        {
+            "id": "0123456789",
+            "host": "10.0.0.2",
+            "health": "suspect",
+            "labels": {},
+            "memory": {"ram": {"budget": 8 * 10**9, "free": 3 * 10**9}},
+            "placed": [
+                {"id": "tiny", "model": "tiny", "stage": "ready", "memory": {}},
+                {"id": "big\x1b]0;name\x07", "model": "big", "stage": "recalled", "memory": {}},
+            ],
+        }
+    ],
+}
+
+
+def test_a_fleet_is_a_line_for_each_node():
+    view = View("http://here")
+    view.hear("full_status", {"figures": FIGURES, "models": {}, "queues": {}, "history": []})
+    view.hear("status", {})
+    assert "Node" not in seen(view)
+    assert not view.fleet_is_old
+    view.hear("status", {"fleet": FLEET})
+    text = seen(view)
+    (line,) = [line for line in text.splitlines() if line.startswith("10.0.0.2")]
+    assert line.startswith("10.0.0.2 01234567  suspect  ram 3.0 GB of 8.0 GB  tiny, big")
+    assert "(recalled)" in line
+    assert "\x1b" not in text
+    assert "Waiting for room: huge." in text
+    for _ in range(5):
+        assert not view.fleet_is_old
+        view.hear("figures", FIGURES)
+    assert view.fleet_is_old
+    view.hear("status", {"fleet": {"owner": "away", "detail": "cut"}})
+    assert "The owner of the fleet does not answer (cut)." in seen(view)
+
+
 def test_sparks_are_as_high_as_their_values():
     assert spark([0, 1, 2, 4]) == " ▂▄█"
     assert spark([0, 0]) == "  "

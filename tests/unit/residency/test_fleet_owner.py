@@ -40,6 +40,9 @@ class Wire:
     async def beat(self, *told):
         return await self._there().beat(*told)
 
+    async def view(self):
+        return await self._there().view()
+
     def _there(self):
         if self.owner is None:
             raise OwnerAway("cut")
@@ -235,7 +238,7 @@ def test_an_owner_that_begins_anew_finds_what_lives_and_its_replicas_go_on():
             await asyncio.sleep(20)
             assert grid.starts == [("m", "a")]
             assert (await used(residency, "m")).engine is lease.engine
-            assert [view.deployments for view in owner.view()] == [("m",), ()]
+            assert [[one.id for one in node.placed] for node in (await owner.view()).nodes] == [["m"], []]
             residency.vacate("m")
             await asyncio.sleep(20)
             assert grid.homes() == {}

@@ -19,6 +19,7 @@ from enginehouse.errors import (
     SourceError,
 )
 from enginehouse.residency.base import Door, Terms
+from enginehouse.residency.fleet.views import FleetView
 from enginehouse.types import Deployment
 
 __all__ = [
@@ -133,6 +134,10 @@ class Line(Protocol):
         """The replica lives and uses these; returns when there is something to tell, or after a moment."""
         ...
 
+    async def view(self) -> FleetView:
+        """The whole fleet, for people."""
+        ...
+
 
 # Between the owner and the nodes
 
@@ -141,6 +146,8 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
     """A node that is alive."""
 
     id: str
+    host: str = ""
+    """Its address."""
     ram: int
     """Bytes of main memory that it has for engines."""
     gpus: Mapping[int, int] = {}

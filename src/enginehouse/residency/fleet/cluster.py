@@ -32,7 +32,8 @@ from enginehouse.residency.fleet.base import (
     error_of,
 )
 from enginehouse.residency.fleet.keeper import Keeper, Outfit, weighed
-from enginehouse.residency.fleet.owner import NodeView, Owner
+from enginehouse.residency.fleet.owner import Owner
+from enginehouse.residency.fleet.views import FleetView
 from enginehouse.residency.launchers.llama import connecting
 from enginehouse.residency.machine import this_machine
 from enginehouse.settings.environment import current_environ, keep_ray_quiet
@@ -58,6 +59,10 @@ _MOST_AT_ONCE = 10_000
 """Calls that the owner serves at once: each replica's beat, and whatever waits for a load."""
 _OWN_NAME = "ray.io/node-id"
 """Label that is another one on each node, so that nodes alike would be told apart by it."""
+_HEAD = "node:__internal_head__"
+"""Resource that the head alone has. The owner is there: without the head there is no cluster, so that no other
+machine's loss is the owner's."""
+_A_TRACE = 0.001
 _NO_ENGINES = ("enginehouse", "off")
 """Label of a node that is left alone."""
 
@@ -165,7 +170,13 @@ class RayGrid:
         labels = {
             str(name): str(value) for name, value in row.get("Labels", {}).items() if name != "ray.io/node-id"
         }
-        return NodeFacts(id=node, ram=int(resources["memory"]), gpus=self._gpus.get(node, {}), labels=labels)
+        return NodeFacts(
+            id=node,
+            host=self._hosts[node],
+            ram=int(resources["memory"]),
+            gpus=self._gpus.get(node, {}),
+            labels=labels,
+        )
 
     async def _survivor(self, name: str) -> Survivor | None:
         try:
@@ -242,9 +253,9 @@ class OwnerHost:
         """As `Line` has it."""
         return await (await self._opened()).beat(replica, tickets, reports)
 
-    async def view(self) -> tuple[NodeView, ...]:
-        """The nodes, for people."""
-        return (await self._opened()).view()
+    async def view(self) -> FleetView:
+        """As `Line` has it."""
+        return await (await self._opened()).view()
 
     def _opened(self) -> "asyncio.Future[Owner]":
         if self._owner is None:
@@ -289,8 +300,8 @@ class RayLine:
         async with _in_time():
             return await self._call(lambda owner: owner.beat.remote(replica, tickets, reports))
 
-    async def view(self) -> tuple[NodeView, ...]:
-        """The nodes, for people."""
+    async def view(self) -> FleetView:
+        """Asked of the owner."""
         async with _in_time():
             return await self._call(lambda owner: owner.view.remote())
 
@@ -347,6 +358,7 @@ def _owner_of(outfit: Outfit, residency: ResidencySettings, settings: FleetSetti
         max_restarts=-1,
         max_concurrency=_MOST_AT_ONCE,
         num_cpus=0,
+        resources={_HEAD: _A_TRACE},
     ).remote(outfit, residency, settings)
 
 

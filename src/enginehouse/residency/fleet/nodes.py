@@ -25,6 +25,8 @@ class Node(Struct, frozen=True, kw_only=True):
     """A machine of the fleet."""
 
     id: str
+    host: str = ""
+    """Its address, for people."""
     capacity: Footprint
     """What models may take there, by axis, as `capacity_of` says it for one machine."""
     gpus: Mapping[int, int] = {}

@@ -6,12 +6,12 @@ what lives already.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Self
 
 import structlog
-from msgspec import Struct, structs
+from msgspec import structs
 
 from enginehouse.errors import EnginehouseError, ModelLoadFailed
 from enginehouse.residency.base import Terms
@@ -32,15 +32,16 @@ from enginehouse.residency.fleet.base import (
 )
 from enginehouse.residency.fleet.demand import bundles
 from enginehouse.residency.fleet.hands import FleetHands
-from enginehouse.residency.fleet.nodes import Health, Node
+from enginehouse.residency.fleet.nodes import Node
 from enginehouse.residency.fleet.room import FleetRoom
+from enginehouse.residency.fleet.views import FleetView, viewed
 from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.residency.memory import capacity_of
 from enginehouse.residency.policy import Rules
 from enginehouse.settings.schema import FleetSettings, ResidencySettings
 from enginehouse.types import Deployment, EngineName, ResidentState
 
-__all__ = ["NodeView", "Owner"]
+__all__ = ["Owner"]
 
 log = structlog.get_logger()
 
@@ -50,17 +51,6 @@ _BEAT = 1.0
 """Seconds for which a replica waits for news before it says again that it lives."""
 _SUSPECTED = 10.0
 """Seconds for which nothing new comes to a node on which a replica found an engine out of order."""
-
-
-class NodeView(Struct, frozen=True, kw_only=True):
-    """A node, for people."""
-
-    id: str
-    health: Health
-    labels: Mapping[str, str]
-    capacity: Mapping[str, int]
-    free: Mapping[str, int]
-    deployments: tuple[str, ...]
 
 
 class _Hold:
@@ -200,19 +190,10 @@ class Owner:
         tidings, known.tidings = (*known.tidings, *self._signs(known)), []
         return Answer(tidings=tidings, unknown=unknown)
 
-    def view(self) -> tuple[NodeView, ...]:
-        """The nodes, for people."""
-        return tuple(
-            NodeView(
-                id=name,
-                health=yard.health,
-                labels=yard.node.labels,
-                capacity=yard.node.capacity,
-                free=yard.free,
-                deployments=tuple(yard.held),
-            )
-            for name, yard in self._room.fleet.nodes.items()
-        )
+    async def view(self) -> FleetView:
+        """As `Line` has it."""
+        waiting = tuple(demand.deployment.id for demand in self._room.unmet())
+        return FleetView(nodes=viewed(self._room.fleet), replicas=len(self._replicas), waiting=waiting)
 
     def _replica(self, name: str) -> _Replica:
         known = self._replicas.setdefault(name, _Replica())
@@ -303,7 +284,7 @@ class Owner:
 
     def _node(self, facts: NodeFacts) -> Node:
         capacity = capacity_of(self._limits, facts.ram, facts.gpus)
-        return Node(id=facts.id, capacity=capacity, gpus=facts.gpus, labels=facts.labels)
+        return Node(id=facts.id, host=facts.host, capacity=capacity, gpus=facts.gpus, labels=facts.labels)
 
     def _lose(self, node_id: str) -> None:
         """Who was on it is brought up elsewhere, whether somebody waits for it or not."""

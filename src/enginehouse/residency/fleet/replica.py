@@ -7,9 +7,10 @@ from typing import Protocol, Self
 from uuid import uuid4
 
 import structlog
+from msgspec import Struct, structs
 
 from enginehouse.engines.metadata import Weight
-from enginehouse.errors import EnginehouseError, ModelLoadFailed, OutOfMemory
+from enginehouse.errors import EnginehouseError, ModelLoadFailed, OutOfMemory, UpstreamDied
 from enginehouse.residency.base import Loaded, Terms, Watcher
 from enginehouse.residency.fleet.base import (
     Connect,
@@ -24,11 +25,12 @@ from enginehouse.residency.fleet.base import (
     Tiding,
     error_of,
 )
+from enginehouse.residency.fleet.views import FleetView
 from enginehouse.residency.placement import places
 from enginehouse.residency.policy import Footprint
 from enginehouse.types import Deployment, EngineName
 
-__all__ = ["FLEET_ENGINES", "FleetLauncher", "places_beside_fleet"]
+__all__ = ["FLEET_ENGINES", "FleetLauncher", "Sight", "places_beside_fleet"]
 
 log = structlog.get_logger()
 
@@ -36,11 +38,24 @@ FLEET_ENGINES = frozenset({EngineName.LLAMA_SERVER})
 """What lies on the nodes; what is small, and runs within the service, stays with each replica."""
 _AWAY = 0.5
 """Seconds after which an owner that did not answer is asked again."""
+_LOOK = 5.0
+"""Seconds between two looks at the whole fleet."""
 
 
 def places_beside_fleet(deployment: Deployment, weight: Weight, gpus: Mapping[int, int]) -> tuple[Footprint, ...]:
     """Where something may lie in a replica: what is on the nodes takes nothing here."""
     return ({},) if deployment.engine in FLEET_ENGINES else places(deployment, weight, gpus)
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """What is known here of the whole fleet."""
+
+    view: FleetView | None = None
+    """As the owner told it last."""
+    at: float = 0.0
+    """When that was, on the clock of the event loop."""
+    away: str | None = None
+    """Why the owner did not answer when it was last asked."""
 
 
 class Tenants(Protocol):
@@ -89,23 +104,39 @@ class FleetLauncher:
         self._tasks = asyncio.TaskGroup()
         self._tickets: dict[str, _Ticket] = {}
         self._tenants: Tenants | None = None
-        self._beating: asyncio.Task[None] | None = None
+        self._side: list[asyncio.Task[None]] = []
+        self.sight = Sight()
+        """The fleet, as it was a moment ago."""
 
     async def __aenter__(self) -> Self:
         """Begin to tell the owner that we live."""
         await self._tasks.__aenter__()
-        self._beating = self._tasks.create_task(self._beat(), name="fleet beat")
+        for run, name in ((self._beat, "fleet beat"), (self._watch, "fleet watch")):
+            self._side.append(self._tasks.create_task(run(), name=name))
         return self
 
     async def __aexit__(self, *error: object) -> None:
         """Everything has been given back."""
-        if self._beating is not None:
-            self._beating.cancel()
+        for task in self._side:
+            task.cancel()
         await self._tasks.__aexit__(None, None, None)
 
     def serve(self, tenants: Tenants) -> None:
         """For whom it loads."""
         self._tenants = tenants
+
+    async def look(self) -> None:
+        """Ask the owner how the fleet is.
+
+        Raises:
+            UpstreamDied: it does not answer.
+        """
+        try:
+            view = await self._line.view()
+        except OwnerAway as away:
+            self.sight = structs.replace(self.sight, away=str(away))
+            raise UpstreamDied(f"The owner of the fleet does not answer ({away}).") from away
+        self.sight = Sight(view=view, at=asyncio.get_running_loop().time())
 
     async def weigh(self, deployment: Deployment, watcher: Watcher) -> int:
         """Nothing here."""
@@ -162,6 +193,12 @@ class FleetLauncher:
                 if (ticket := self._tickets.get(lost)) is not None and ticket.held:
                     ticket.asking = True
                     self._tasks.create_task(self._ask_again(ticket), name=f"hold again {ticket.deployment.id}")
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(UpstreamDied):  # the beat says so
+                await self.look()
+            await asyncio.sleep(_LOOK)
 
     def _known(self) -> list[str]:
         return [ticket.id for ticket in self._tickets.values() if ticket.held]
