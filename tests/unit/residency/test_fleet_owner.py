@@ -326,19 +326,43 @@ def test_requests_that_wait_for_a_node_make_the_cluster_grow_and_are_served_by_i
     simulate(main())
 
 
+def test_an_owner_ends_when_nobody_wants_it_and_not_while_a_replica_or_an_engine_is_there():
+    async def main():
+        grid = FakeGrid({"a": 100})
+        async with Owner(grid, grid.connect, LIMITS, FleetSettings(lease=5, linger=20, orphan_timeout=30)) as owner:
+            running = asyncio.create_task(owner.run())
+            assert isinstance(await owner.hold("one", "t", deployment("m"), Terms()), Stay)
+            for _ in range(60):
+                await owner.beat("one", ["t"], [])
+            await asyncio.sleep(5 + 20 + 29)
+            assert grid.homes() == {}
+            assert not running.done()
+            await asyncio.sleep(3)
+            assert running.done()
+            assert running.exception() is None
+
+    simulate(main())
+
+
 def test_an_owner_that_does_not_see_the_nodes_any_more_ends():
     async def main():
         grid = FakeGrid({"a": 100})
         settings = FleetSettings(orphan_timeout=8)
         async with Owner(grid, grid.connect, LIMITS, settings) as owner, asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(gives_up(owner))
+            running, using = tasks.create_task(gives_up(owner)), tasks.create_task(uses(owner))
             await asyncio.sleep(20)
             assert not running.done()
             grid.unseen = True
             await asyncio.sleep(6)
             assert running.done()
+            using.cancel()
 
     simulate(main())
+
+
+async def uses(owner):
+    while True:
+        await owner.beat("one", [], [])
 
 
 async def gives_up(owner):

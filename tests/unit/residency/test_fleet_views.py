@@ -1,6 +1,8 @@
 """What people and Prometheus are told of a fleet, on a simulated clock, with nodes that are made up."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from enginehouse.testing.clock import simulate
 from enginehouse.testing.fleet import FakeGrid
 from enginehouse.types import Deployment, EngineName, Kind, Principal
 
+PAGE = (Path(__file__).parents[3] / "docs" / "telemetry.md").read_text(encoding="utf-8")
 ADMIN = Principal(user="ann", role="admin")
 USER = Principal(user="bob", role="user")
 
@@ -148,6 +151,9 @@ def test_metrics_tell_nodes_and_memory():
         assert 'enginehouse_fleet_node_free_bytes{host="",memory="ram",node="a"} 1000.0' in lines
         assert 'enginehouse_fleet_placed{stage="ready"} 0.0' in lines
         assert "enginehouse_fleet_owner_up 1.0" in lines
+        assert {one.name for one in metrics.collect()} == set(
+            re.findall(r"^\| `(\w+_fleet_\w+)", PAGE, re.MULTILINE)
+        )
         line.away = True
         await asyncio.sleep(6)
         assert "enginehouse_fleet_owner_up 0.0" in metrics.text().decode().splitlines()

@@ -225,21 +225,26 @@ class OwnerHost:
         self._runs = False
 
     async def run(self) -> None:
-        """For ever; who comes second is told at once. What it cannot live through ends it, and Ray begins anew."""
+        """Until nobody wants it; who comes second is told at once.
+
+        What it cannot live through ends it, and Ray begins anew.
+        """
         if self._runs:
             return
         self._runs = True
-        owned = self._opened()
         try:
             async with self._make() as owner:
-                owned.set_result(owner)
+                self._opened().set_result(owner)
                 try:
                     await owner.run()
-                finally:
+                except BaseException:
+                    log.exception("fleet_owner_failed")
                     os._exit(1)  # at once: whoever comes next takes the engines over
-        finally:
-            log.error("fleet_owner_not_opened")
+        except BaseException:
+            log.exception("fleet_owner_not_opened")
             os._exit(1)
+        log.info("fleet_owner_unwanted")
+        ray.actor.exit_actor()  # for good: the next replica lets there be another
 
     async def hold(self, replica: str, ticket: str, deployment: Deployment, terms: Terms) -> Stay | Refusal:
         """As `Line` has it."""

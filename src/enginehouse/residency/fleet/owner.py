@@ -109,7 +109,7 @@ class Owner:
         self._stack = AsyncExitStack()
         self._replicas: dict[str, _Replica] = {}
         self._wanted: object = ()
-        self.idle_since = 0.0
+        self._idle_since = 0.0
         """Since when there was neither a replica nor a resident."""
 
     async def __aenter__(self) -> Self:
@@ -117,7 +117,7 @@ class Owner:
         await self._stack.enter_async_context(self._hands)
         await self._stack.enter_async_context(self._residency)
         await self._stack.enter_async_context(self._tasks)
-        self.idle_since = _now()
+        self._idle_since = _now()
         await self._look_at_nodes()
         for survivor in await self._grid.survivors():
             if survivor.node in self._room.fleet.nodes:
@@ -133,13 +133,13 @@ class Owner:
         await self._stack.aclose()
 
     async def run(self) -> None:
-        """Look at nodes and replicas.
+        """Look at nodes and replicas, until neither a replica nor an engine has been there for `orphan_timeout`.
 
         Raises:
             OwnerAway: the nodes were not seen for too long. Somebody else owns them by now, where they are seen.
         """
         seen = _now()
-        while True:
+        while _now() - self._idle_since < self._settings.orphan_timeout:
             await asyncio.sleep(_LOOK)
             try:
                 async with asyncio.timeout(self._settings.orphan_timeout / 2):
@@ -304,7 +304,7 @@ class Owner:
             log.warning("replica_lost", replica=name)
             self._drop(self._replicas.pop(name))
         if self._replicas or self._room.ledger.entries:
-            self.idle_since = _now()
+            self._idle_since = _now()
 
     def _drop(self, replica: _Replica) -> None:
         for hold in list(replica.holds.values()):
