@@ -125,6 +125,10 @@ async def test_all_tell_the_same_events_in_the_same_order(house):
     assert {data["replica"] for _, _, data in events[0]} == names
     asked = [one["request_id"] for data in readers.all[2].told("requests") for one in data["requests"]]
     assert [len({id_ for id_ in asked if id_ == one.id}) for one in house.asked[-6:]] == [1] * 6
+    for at in range(3):
+        metrics = house.boss(at, "/api/v1/metrics")[1]
+        assert set(metrics["replicas"]) == names
+        assert metrics["totals"]["requests"] >= 6
     figures = readers.all[1].told("figures")[-1]
     assert set(figures["replicas"]) == names
     sums = sum(one["totals"]["requests"] for one in figures["replicas"].values())
@@ -237,6 +241,11 @@ class Reader:
         return [data for _, called, data in self.events if called == name]
 
     @property
+    def scope(self):
+        """Whose events these are, as it was last told."""
+        return self.told("full_status")[-1]["scope"]
+
+    @property
     def last(self):
         return self.events[-1][0]
 
@@ -299,11 +308,21 @@ def _killed(house):
 def _without_redis(house):
     async def happens():
         went = time.monotonic()
-        await asyncio.to_thread(house.redis.stop)
-        await _until(lambda: _told(house, "redis") == {"down"})
-        await asyncio.sleep(PART / 2)
-        await asyncio.to_thread(house.redis.start)
-        return went, time.monotonic()
+        async with aiohttp.ClientSession() as client, Readers(house, client) as readers:
+            await asyncio.to_thread(house.redis.stop)
+            await _until(lambda: _told(house, "redis") == _told(house, "replicas") == {"down"})
+            await _until(lambda: all(reader.scope == "alone" for reader in readers.all))
+            own = [len(reader.told("figures")) for reader in readers.all]
+            await asyncio.sleep(PART / 2)
+            assert all(
+                len(reader.told("figures")) > before for reader, before in zip(readers.all, own, strict=True)
+            )
+            assert all(len(reader.told("figures")[-1]["replicas"]) == 1 for reader in readers.all)
+            await asyncio.to_thread(house.redis.start)
+            back = time.monotonic()
+            await _until(lambda: all(reader.scope == "shared" for reader in readers.all))
+            await _until(lambda: all(len(reader.told("figures")[-1]["replicas"]) == 3 for reader in readers.all))
+        return went, back
 
     return happens
 

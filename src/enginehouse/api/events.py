@@ -84,9 +84,9 @@ def events_router(
         return Feed(events.subscribe(), render, watch, opening=opening)
 
     @router.get("/api/v1/metrics")
-    async def metrics_json() -> Response:
+    async def metrics_json(replica: OneReplica = None) -> Response:
         """How the service does, since its start and within the last minute."""
-        return Response(_encode(pulse.overall()), media_type="application/json")
+        return Response(_encode(stage.overall(views.chosen(replica))), media_type="application/json")
 
     return router
 
@@ -109,6 +109,14 @@ class _Stage(Struct, frozen=True, kw_only=True):
         """The newest of all replicas, or of one."""
         replicas = self.views.replicas
         return (None if replicas is None else replicas.figures(only)) or self.pulse.figures()
+
+    def overall(self, only: str | None) -> Figures:
+        """The same, and what there was since the start."""
+        replicas = self.views.replicas
+        if replicas is None:
+            return self.pulse.overall()
+        told = replicas.overall(only) or self.pulse.overall()
+        return {**told, "replica": only or replicas.id, "scope": replicas.scope}
 
     def history(self, only: str | None) -> list[Figures]:
         """Those of the last five minutes; of another replica nothing is kept here."""

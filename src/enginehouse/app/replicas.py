@@ -21,4 +21,6 @@ def replicas_of(rooms: Rooms, pulse: Pulse) -> Replicas | None:
     def models() -> Iterator[ResidentStatus]:
         return (rooms.copies.status(model) for model in on.catalogue.models())
 
-    return Replicas(on.presence.id, socket.gethostname(), pulse.events, models, RedisJournal(on.store))
+    return Replicas(
+        on.presence.id, socket.gethostname(), pulse.events, models, pulse.counted, RedisJournal(on.store)
+    )

@@ -14,7 +14,7 @@ from enginehouse.cli.console import for_terminal, results
 from enginehouse.cli.registration import service_of
 from enginehouse.cli.service import Service
 
-__all__ = ["headline", "models_table", "nodes_shown", "run_status"]
+__all__ = ["headline", "models_table", "nodes_shown", "replicas_shown", "run_status", "span"]
 
 
 def run_status(*, config: Path | None, url: str | None, key: str | None, as_json: bool) -> int:
@@ -35,6 +35,8 @@ def run_status(*, config: Path | None, url: str | None, key: str | None, as_json
         if status["fleet"] is not None:
             console.print()
             console.print(nodes_shown(status["fleet"]))
+        for part in replicas_shown(status["metrics"]):
+            console.print(part)
     return 0 if status["models"]["server"]["status"] == "ready" else 1
 
 
@@ -75,7 +77,7 @@ def models_table(models: Mapping[str, Mapping[str, Any]], queues: Mapping[str, M
         line = queues.get(name, {})
         held = (model.get("ram_mb") or 0) + (model.get("vram_mb") or 0)
         running = f"{line.get('active', 0)}/{line.get('slots', 0)}"
-        cells = (name, model["status"], running, str(line.get("total", 0)), f"{held:.0f} MB" if held else "-")
+        cells = (name, _standing(model), running, str(line.get("total", 0)), f"{held:.0f} MB" if held else "-")
         table.add_row(*map(for_terminal, cells))
     return table
 
@@ -105,6 +107,37 @@ def _said(fleet: Mapping[str, Any]) -> Iterator[str]:
 
 def _placed(copies: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(one["id"] if one["stage"] == "ready" else f"{one['id']} ({one['stage']})" for one in copies)
+
+
+def replicas_shown(figures: Mapping[str, Any]) -> Sequence[Table | str]:
+    """A line for each replica, where there are several: what it answers now, and how fast; else nothing."""
+    replicas: Mapping[str, Mapping[str, Any]] = figures.get("replicas", {})
+    if len(replicas) < 2:
+        return ()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("Replica", "In flight", "Requests", "Tokens", "Models", "Up"):
+        table.add_column(title, justify="left" if title == "Replica" else "right", no_wrap=True)
+    for name, one in replicas.items():
+        minute, held = one["last_minute"], sum(pool["models"] for pool in one["memory"].values())
+        rates = f"{minute['requests_per_second']:.1f}/s", f"{minute['tokens_per_second']:.0f}/s"
+        cells = (name, str(one["on_the_way"]), *rates, decimal(held), span(one["uptime_seconds"]))
+        table.add_row(*map(for_terminal, cells))
+    return "", table
+
+
+def span(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def _standing(model: Mapping[str, Any]) -> str:
+    """Its state, and at how many replicas it has it where there are several."""
+    replicas: Mapping[str, Mapping[str, Any]] = model.get("replicas", {})
+    if len(replicas) < 2 or model["status"] == "off":
+        return model["status"]
+    alike = sum(one["status"] == model["status"] for one in replicas.values())
+    return f"{model['status']} ({alike} of {len(replicas)})"
 
 
 def _ms(value: float | None) -> str:

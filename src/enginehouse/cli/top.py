@@ -16,7 +16,7 @@ from rich.text import Text
 from enginehouse.cli.console import for_terminal, results
 from enginehouse.cli.registration import service_of
 from enginehouse.cli.service import Service
-from enginehouse.cli.status import headline, models_table, nodes_shown
+from enginehouse.cli.status import headline, models_table, nodes_shown, replicas_shown, span
 
 __all__ = ["View", "run_top", "spark"]
 
@@ -100,7 +100,8 @@ class View:
         match name:
             case "full_status":
                 self._figures, self._models, self._queues = data["figures"], data["models"], data["queues"]
-                self._history.extend(data["history"])
+                if "history" in data:
+                    self._history = deque(data["history"], maxlen=_WIDTH)
             case "status":
                 self._fleet, self._age = data.get("fleet"), 0
             case "figures":
@@ -121,10 +122,12 @@ class View:
         head = Table.grid(padding=(0, 2))
         for name, value in headline(self._figures):
             head.add_row(Text(name, style="bold"), for_terminal(value), self._spark_of(name))
-        models = dict(list(self._models.items())[: max(height - len(self._latest) - 16, 3)])
-        title = Text(f"Enginehouse at {self._url}, up {_span(self._figures['uptime_seconds'])}", style="bold cyan")
+        replicas = self._figures.get("replicas", {})
+        models = dict(list(self._models.items())[: max(height - len(self._latest) - 16 - len(replicas), 3)])
+        title = Text(f"Enginehouse at {self._url}, up {span(self._figures['uptime_seconds'])}", style="bold cyan")
+        known = (models_table(models, self._queues), *replicas_shown(self._figures))
         nodes = () if self._fleet is None else ("", nodes_shown(self._fleet))
-        return Group(title, "", head, "", models_table(models, self._queues), *nodes, "", self._requests())
+        return Group(title, "", head, "", *known, *nodes, "", self._requests())
 
     def _update(self, data: Mapping[str, Any]) -> None:
         name = data["model_id"]
@@ -166,8 +169,3 @@ def spark(values: Sequence[float]) -> str:
     """Values as a line of bars, the highest as high as a line is."""
     most = max(values, default=0)
     return "".join(_BARS[round(value / most * (len(_BARS) - 1))] if most else _BARS[0] for value in values)
-
-
-def _span(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

@@ -15,7 +15,7 @@ export const link = Object.assign(new EventTarget(), { state: "off" });
 
 /** How things stand, as far as the stream has told: models and queues by id, the figures of now and of the last five
  *  minutes, the oldest first. */
-export const now = { models: {}, queues: {}, figures: null, history: [] };
+export const now = { models: {}, queues: {}, figures: null, history: [], scope: null };
 
 /** What each event changes of that. */
 const LEARNS = {
@@ -55,7 +55,7 @@ export function listen() {
 export function hangUp() {
   running?.abort();
   running = null;
-  Object.assign(now, { models: {}, queues: {}, figures: null, history: [] });
+  Object.assign(now, { models: {}, queues: {}, figures: null, history: [], scope: null });
   become("off");
 }
 

@@ -148,6 +148,21 @@ def test_a_fleet_is_a_line_for_each_node():
     assert "The owner of the fleet does not answer (cut)." in seen(view)
 
 
+def test_replicas_are_shown_where_there_are_several():
+    view = View("http://here")
+    one = {**FIGURES, "on_the_way": 3}
+    model = {"status": "ready", "replicas": {"a": {"status": "ready"}, "b": {"status": "off"}}}
+    told = {**FIGURES, "replicas": {"a": one, "b": {**one, "on_the_way": 7}}}
+    view.hear("full_status", {"figures": told, "history": [FIGURES], "models": {"tiny": model}, "queues": {}})
+    written = seen(view)
+    assert "ready (1 of 2)" in written
+    rows = [line.split() for line in written.splitlines()]
+    assert ["a", "3", "2.0/s", "80/s", "2.0", "GB", "1:01:01"] in rows
+    assert [row[1] for row in rows if row[:1] == ["b"]] == ["7"]
+    view.hear("full_status", {"figures": FIGURES, "models": {}, "queues": {}})
+    assert "Replica" not in seen(view)
+
+
 def test_sparks_are_as_high_as_their_values():
     assert spark([0, 1, 2, 4]) == " ▂▄█"
     assert spark([0, 0]) == "  "

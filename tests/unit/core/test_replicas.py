@@ -11,6 +11,7 @@ from enginehouse.core.listing import Listed
 from enginehouse.core.replicas import Anew, Replicas, Views, apart
 from enginehouse.core.replicas.told import decode, encode
 from enginehouse.core.traces.pulse import Ended, Measured, Queues, Window
+from enginehouse.core.traces.tally import Overall, Tally
 from enginehouse.core.traces.trace import Trace
 from enginehouse.errors import NotFound, StoreUnavailable
 from enginehouse.residency.manager import ResidentStatus
@@ -58,12 +59,15 @@ class Member:
 
     def __init__(self, shelf, name, started, host=None):
         self.name, self.source = name, EventStream()
-        self.standing = {}
+        self.standing, self.tally = {}, Tally(outcomes={"completed": 2}, cache={"exact": 1, "miss": 1}, cost=5)
         self.journal = MemoryJournal(shelf, name)
         self.replicas = Replicas(
-            name, host or name, self.source, self.standing.values, self.journal, lambda: started
+            name, host or name, self.source, self.standing.values, self.count, self.journal, lambda: started
         )
         self.views = Views(self.replicas)
+
+    def count(self):
+        return Overall(all=self.tally, errors={"queue_full": 1}, models={"tiny": self.tally})
 
     @asynccontextmanager
     async def running(self):
@@ -163,6 +167,24 @@ async def test_figures_are_those_of_all(a, b):
     assert told["memory"]["ram"] == {"total": 200, "used": 100, "budget": 160, "models": 60}
     assert told["models"] == {"off": 3}
     assert set(b.of(Measured)[-1].parts) == {"a", "b"}
+
+
+@together("a", "b")
+async def test_what_there_was_since_the_start_is_added(a, b):
+    await beats(a, b)
+    b.tally = Tally(outcomes={"completed": 3, "failed": 1}, cache={"exact": 1, "miss": 1}, total=[1, 0, 3])
+    await beats(a, b, count=2)
+    a.beat()
+    await asyncio.sleep(0.01)
+    told = a.replicas.overall()
+    assert told["cache"] == {"l1_hits": 2, "l2_hits": 0, "misses": 2, "bypassed": 0, "hit_rate": 0.5}
+    assert told["errors"] == {"queue_full": 2}
+    tiny = told["by_model"]["tiny"]
+    assert (tiny["requests"], tiny["failed"], tiny["cost"]) == (6, 1, Decimal("0.000000000005"))
+    assert tiny["latency_ms"] == told["latency_ms"] != {"p50": None, "p95": None, "p99": None}
+    assert b.replicas.overall("b")["by_model"]["tiny"]["requests"] == 4
+    sent = [decode(one.text).counted.models for one in a.journal.shelf.lines]
+    assert [bool(models) for models in sent] == [True, True, False, True, False, False, False]
 
 
 @together("a", "b", host="same")

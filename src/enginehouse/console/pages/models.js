@@ -142,6 +142,14 @@ export async function open(view) {
     return [count(active), waiting > 0 && h("span.muted", {}, ` + ${count(waiting)} waiting`)];
   }
 
+  /** At how many replicas it stands so, where there are several. */
+  function among({ status, replicas = {} } = {}) {
+    const all = Object.values(replicas);
+    if (all.length < 2 || status === "off") return null;
+    const alike = all.filter((one) => one.status === status).length;
+    return h("span.muted.small", {}, `${count(alike)} of ${count(all.length)} replicas`);
+  }
+
   const columns = [
     {
       title: "Model",
@@ -153,7 +161,13 @@ export async function open(view) {
     {
       title: "State",
       cell: (model) =>
-        h("div.row", {}, state(status(model)), page.states[model.id]?.pinned && badge("pinned", "busy")),
+        h(
+          "div.row",
+          {},
+          state(status(model)),
+          page.states[model.id]?.pinned && badge("pinned", "busy"),
+          among(page.states[model.id]),
+        ),
     },
     { title: "Type", hide: true, cell: (model) => words(model.type) },
     { title: "Engine", hide: true, cell: (model) => engine(model.provider) },
@@ -175,6 +189,10 @@ export async function open(view) {
         ["Last load", now.load_time_seconds && seconds(now.load_time_seconds)],
         ["Idle for", now.idle_seconds && seconds(now.idle_seconds)],
         ["Copies", now.instances],
+        ...Object.entries(now.replicas ?? {}).map(([id, one]) => [
+          `At ${id}`,
+          h("span.row", {}, state(one.status), one.active_requests > 0 && `${count(one.active_requests)} running`),
+        ]),
         ["Process", now.pid && `${now.pid} on port ${now.port}`],
         ["Aliases", model.aliases.length ? model.aliases.join(", ") : null],
         ["Comes from", model.origin],

@@ -4,9 +4,9 @@ import { call, segment } from "../api.js";
 import { hear, now } from "../events.js";
 import { lines, spark } from "../ui/chart.js";
 import { h } from "../ui/dom.js";
-import { count, milliseconds, money, NONE, percent, rate } from "../ui/format.js";
+import { count, milliseconds, money, NONE, percent, rate, seconds } from "../ui/format.js";
 import { pools, state } from "../ui/models.js";
-import { card, empty, figure, head, loading } from "../ui/page.js";
+import { card, empty, figure, head, loading, table } from "../ui/page.js";
 import { requestTable } from "../ui/requests.js";
 
 const SHOWN = 8;
@@ -140,6 +140,31 @@ export async function open(view) {
     );
   }
 
+  function replicas() {
+    const all = Object.entries(now.figures.replicas ?? {});
+    if (all.length < 2 && now.scope !== "alone") return null;
+    const columns = [
+      { title: "Replica", cell: ([id]) => h("code", {}, id) },
+      { title: "In flight", num: true, cell: ([, one]) => count(one.on_the_way) },
+      { title: "Requests a second", num: true, cell: ([, one]) => rate(one.last_minute.requests_per_second) },
+      {
+        title: "Tokens a second",
+        num: true,
+        hide: true,
+        cell: ([, one]) => rate(one.last_minute.tokens_per_second),
+      },
+      { title: "Models in memory", num: true, hide: true, cell: ([, one]) => count(one.models.ready ?? 0) },
+      { title: "Runs for", num: true, cell: ([, one]) => seconds(one.uptime_seconds) },
+    ];
+    return card(
+      "Replicas",
+      { key: "replicas", class: "flush" },
+      now.scope === "alone" &&
+        h("p.note.warn", {}, "The others cannot be heard now: these are the figures of the replica that answers."),
+      table("Replicas", columns, all, { key: ([id]) => id }),
+    );
+  }
+
   function draw() {
     if (!now.figures) return view.draw(head("Overview", "How the service does now."), loading(3));
     return view.draw(
@@ -156,6 +181,7 @@ export async function open(view) {
           ),
         ),
       charts(),
+      replicas(),
       h("div.columns", { key: "memory" }, vram && card("Memory", {}, pools(vram)), models()),
       latest.length > 0 &&
         card(

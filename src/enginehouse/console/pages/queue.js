@@ -8,6 +8,11 @@ import { tick } from "../ui/forms.js";
 import { card, empty, figure, head, meter, table } from "../ui/page.js";
 
 const PRIORITIES = ["high", "normal", "low"];
+const SCOPES = {
+  shared: "shared by all replicas",
+  added: "the lines of all replicas added up",
+  alone: "alone: the shared store is away",
+};
 
 export async function open(view) {
   let queues = {};
@@ -30,7 +35,7 @@ export async function open(view) {
           h(
             "div.muted.small",
             {},
-            line.scope === "shared" ? "shared by all replicas" : "alone: the shared store is away",
+            SCOPES[line.scope] ?? line.scope,
           ),
       ],
     },

@@ -8,6 +8,7 @@ from enginehouse.core.listing import Listed, Update
 from enginehouse.core.replicas.merging import at_rest
 from enginehouse.core.replicas.told import Beat, Changed, Line, Parted, Said
 from enginehouse.core.traces.pulse import Ended, Measured, Queues
+from enginehouse.core.traces.tally import Overall
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.telemetry.events import Entry
 
@@ -25,18 +26,26 @@ class Outbox:
         host: where it runs.
         started: when, in seconds since 1970.
         models: how every model stands here.
+        counted: what there was here since the start.
     """
 
     def __init__(
-        self, replica: str, host: str, started: float, models: Callable[[], Iterable[ResidentStatus]]
+        self,
+        replica: str,
+        host: str,
+        started: float,
+        models: Callable[[], Iterable[ResidentStatus]],
+        counted: Callable[[], Overall],
     ) -> None:
-        self._replica, self._host, self._started, self._models = replica, host, started, models
+        self._replica, self._host, self._started = replica, host, started
+        self._models, self._counted = models, counted
         self._number = self._beats = 0
         self._ended: Ended | None = None
         self._lines: Mapping[str, Line] = {}
         """As they were last seen here."""
         self._told: Mapping[str, Line] = {}
         self._told_models: Mapping[str, ResidentStatus] = {}
+        self._told_counts = Overall()
 
     def tell_whole(self) -> None:
         """The next beat tells everything."""
@@ -68,13 +77,15 @@ class Outbox:
         whole = self._beats % WHOLE_EVERY == 0
         self._beats += 1
         if whole:
-            self._told = {}
-        lines = {model: line for model, line in self._lines.items() if self._told.get(model) != line}
+            self._told_counts = Overall()
+        told: Mapping[str, Line] = {} if whole else self._told
+        lines = {model: line for model, line in self._lines.items() if told.get(model) != line}
         models = {one.model: one for one in self._models() if not at_rest(one)}
         standing = {name: structs.replace(one, idle_seconds=None) for name, one in models.items()}
         same, self._told_models = standing == self._told_models and not whole, standing
         ended, self._ended, self._told = self._ended, None, self._lines
-        figures = measured.figures
+        figures, counted = measured.figures, self._counted()
+        news, self._told_counts = counted.since(self._told_counts), counted
         return Beat(
             replica=self._replica,
             number=self._next(),
@@ -87,6 +98,7 @@ class Outbox:
             lines=lines,
             models=None if same else models,
             ended=ended,
+            counted=news,
         )
 
     def _next(self) -> int:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from msgspec import MsgspecError
@@ -18,6 +19,7 @@ from enginehouse.core.replicas.outbox import Outbox
 from enginehouse.core.replicas.roster import Anew, Heard, Roster
 from enginehouse.core.replicas.told import Said, decode, encode
 from enginehouse.core.traces.pulse import Ended, Figures, Measured, Queues
+from enginehouse.core.traces.tally import Overall
 from enginehouse.errors import NotFound, StoreUnavailable
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.stores.kv import Journal
@@ -44,6 +46,7 @@ class Replicas:
         host: where it runs.
         source: what happens here, with the figures of every second.
         models: how every model stands here.
+        counted: what there was here since the start.
         journal: what all tell.
         clock: seconds since 1970.
     """
@@ -54,6 +57,7 @@ class Replicas:
         host: str,
         source: EventStream[Update | Ended | Queues | Measured],
         models: Callable[[], Iterable[ResidentStatus]],
+        counted: Callable[[], Overall],
         journal: Journal,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -66,7 +70,7 @@ class Replicas:
         """The figures of all for the last five minutes, the newest last."""
         self.roster = Roster(id_)
         self._source, self._journal = source, journal
-        self._outbox = Outbox(id_, host, clock(), models)
+        self._outbox = Outbox(id_, host, clock(), models, counted)
         self._unheard: deque[Said] = deque(maxlen=_KEPT)
         """What was written and has not come back yet."""
         self._told_alone = 0
@@ -101,8 +105,16 @@ class Replicas:
         return replica
 
     def figures(self, only: str | None = None) -> Figures | None:
-        """The newest of all, or of one replica; None before the first."""
-        return self.roster.figures(only) if only else self.history[-1] if self.history else None
+        """The newest of one replica, or of all with those of each; None before the first."""
+        if only:
+            return self.roster.figures(only)
+        each = {id_: self.roster.figures(id_) for id_ in self.roster.living}
+        return {**self.history[-1], "replica": self.id, "replicas": each} if self.history else None
+
+    def overall(self, only: str | None = None) -> dict[str, Any] | None:
+        """The same, and what there was since the start."""
+        figures = self.figures(only)
+        return None if figures is None else {**figures, **self.roster.counted(only).told()}
 
     # Telling -------------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from enginehouse.core.listing import Listed
 from enginehouse.core.replicas.merging import added, at_rest, figures_of, together
 from enginehouse.core.replicas.told import Beat, Changed, Line, Parted, Said
 from enginehouse.core.traces.pulse import Ended, Figures, Measured, Queues
+from enginehouse.core.traces.tally import Overall
+from enginehouse.core.traces.tally import added as added_up
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.types import ResidentState
 
@@ -50,6 +52,7 @@ class _Replica(Struct):
     models: dict[str, ResidentStatus] = {}
     lines: dict[str, Line] = {}
     """Those that are its own."""
+    counted: Overall = Overall()
 
 
 class Roster:
@@ -80,6 +83,10 @@ class Roster:
         """The newest of one replica."""
         known = self._all.get(replica)
         return None if known is None else known.beat.figures
+
+    def counted(self, only: str | None) -> Overall:
+        """What there was since the start, at all replicas or at one."""
+        return added_up([self._all[id_].counted for id_ in self.living if only in (None, id_)])
 
     def statuses(self, own: ResidentStatus) -> dict[str, ResidentStatus]:
         """How a model stands at each replica, this one first.
@@ -139,7 +146,7 @@ class Roster:
 
     def _learn(self, beat: Beat, at: int) -> None:
         known = self._all.setdefault(beat.replica, _Replica(beat, at))
-        known.beat, known.heard = beat, at
+        known.beat, known.heard, known.counted = beat, at, known.counted.learnt(beat.counted)
         if beat.models is not None:
             known.models = dict(beat.models)
         for model, line in beat.lines.items():

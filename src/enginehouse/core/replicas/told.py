@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from enginehouse.core.listing import Listed, What
 from enginehouse.core.traces.pulse import Ended, Figures, Window
+from enginehouse.core.traces.tally import Overall
 from enginehouse.residency.manager import ResidentStatus
 
 __all__ = ["Beat", "Changed", "Line", "Parted", "Said", "decode", "encode"]
@@ -37,6 +38,8 @@ class Beat(Struct, frozen=True, kw_only=True, tag="beat", omit_defaults=True):
     models: Mapping[str, ResidentStatus] | None = None
     """All that are not simply off; None when nothing has changed."""
     ended: Ended | None = None
+    counted: Overall
+    """Since its start; of models only those that have been asked since it last told of them."""
 
 
 class Changed(Struct, frozen=True, kw_only=True, tag="changed", omit_defaults=True):

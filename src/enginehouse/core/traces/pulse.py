@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,12 +11,11 @@ from typing import Any, TypeAlias
 import structlog
 from msgspec import Struct, structs
 
-from enginehouse.core.traces.counts import ModelCounts
+from enginehouse.core.traces.tally import Overall, overall_of, percentiles, tally_of
 from enginehouse.core.traces.trace import Trace
 from enginehouse.core.traces.traces import Traces
 from enginehouse.errors import EnginehouseError
 from enginehouse.telemetry.events import EventStream
-from enginehouse.telemetry.histograms import SECONDS, quantile
 
 __all__ = ["Ended", "Figures", "Measured", "Pulse", "Queues", "Slow", "Surroundings", "Window"]
 
@@ -203,7 +202,7 @@ class Pulse:
             "queued": around.queued,
             "on_the_way": self._traces.on_the_way,
             "last_minute": self._window().told(),
-            "totals": _totals(counts),
+            "totals": tally_of(counts).totals(),
             "cost_today": self._slow.cost_today,
             "models": dict(around.models),
             "memory": {name: dict(pool) for name, pool in around.memory.items()},
@@ -214,16 +213,11 @@ class Pulse:
 
     def overall(self) -> dict[str, Any]:
         """The figures, and since the start: how long requests took, what the cache did, and every model."""
-        counts = self._traces.counts
-        return {
-            **self.figures(),
-            "latency_ms": percentiles(counts.all.total.counts),
-            "ttft_ms": percentiles(counts.all.ttft.counts),
-            "queue_wait_ms": percentiles(counts.all.queue.counts),
-            "cache": _cache(counts.all),
-            "errors": _by_code(counts.errors),
-            "by_model": {name or "unknown": _of_model(of) for name, of in counts.models.items()},
-        }
+        return {**self.figures(), **self.counted().told()}
+
+    def counted(self) -> Overall:
+        """What there was since the start."""
+        return overall_of(self._traces.counts)
 
     def _hear(self, trace: Trace) -> None:
         if len(self._ended) < _MOST_ENDED:
@@ -273,44 +267,6 @@ def _rates(before: _Mark, newest: _Mark) -> dict[str, float]:
         "requests_per_second": round((newest.requests - before.requests) / seconds, 3),
         "tokens_per_second": round((newest.tokens - before.tokens) / seconds, 3),
     }
-
-
-def _totals(counts: ModelCounts) -> dict[str, Any]:
-    return {
-        "requests": counts.outcomes.total(),
-        **{outcome: counts.outcomes[outcome] for outcome in ("completed", "cancelled", "failed", "refused")},
-        "input_tokens": counts.input + counts.read_again,
-        "output_tokens": counts.written + counts.reasoning,
-        "cost": Decimal(counts.cost).scaleb(-12),
-    }
-
-
-def percentiles(counts: Sequence[int]) -> dict[str, float | None]:
-    """Of a histogram over `SECONDS`, in milliseconds."""
-    found = {name: quantile(SECONDS, counts, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
-    return {name: None if value is None else round(value * 1000, 2) for name, value in found.items()}
-
-
-def _cache(counts: ModelCounts) -> dict[str, Any]:
-    hits, misses = counts.cache["exact"] + counts.cache["semantic"], counts.cache["miss"]
-    return {
-        "l1_hits": counts.cache["exact"],
-        "l2_hits": counts.cache["semantic"],
-        "misses": misses,
-        "bypassed": counts.cache["bypass"],
-        "hit_rate": round(hits / (hits + misses), 4) if hits + misses else 0.0,
-    }
-
-
-def _by_code(errors: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    told: Counter[str] = Counter()
-    for (_, code), count in errors.items():
-        told[code] += count
-    return dict(told.most_common())
-
-
-def _of_model(of: ModelCounts) -> dict[str, Any]:
-    return {**_totals(of), "latency_ms": percentiles(of.total.counts), "ttft_ms": percentiles(of.ttft.counts)}
 
 
 def _between(before: Sequence[int], after: Sequence[int]) -> list[int]:
