@@ -7,7 +7,7 @@ from enginehouse.app.rooms import Rooms
 from enginehouse.core.replicas import Replicas
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.residency.manager import ResidentStatus
-from enginehouse.stores.kv import RedisJournal
+from enginehouse.stores.kv import RedisChronicle
 
 __all__ = ["replicas_of"]
 
@@ -22,5 +22,5 @@ def replicas_of(rooms: Rooms, pulse: Pulse) -> Replicas | None:
         return (rooms.copies.status(model) for model in on.catalogue.models())
 
     return Replicas(
-        on.presence.id, socket.gethostname(), pulse.events, models, pulse.counted, RedisJournal(on.store)
+        on.presence.id, socket.gethostname(), pulse.events, models, pulse.counted, RedisChronicle(on.store)
     )

@@ -17,7 +17,7 @@ from enginehouse.errors import NotFound, StoreUnavailable
 from enginehouse.residency.manager import ResidentStatus
 from enginehouse.telemetry.events import EventStream
 from enginehouse.testing import simulate
-from enginehouse.testing.journal import MemoryJournal, Shelf
+from enginehouse.testing.chronicle import MemoryChronicle, Shelf
 from enginehouse.types import EngineName, ResidentState
 
 MINUTE = Window(requests=6, failed=1, hits=1, misses=3, requests_per_second=0.1, tokens_per_second=2.5, ttft=[1, 2])
@@ -60,9 +60,9 @@ class Member:
     def __init__(self, shelf, name, started, host=None):
         self.name, self.source = name, EventStream()
         self.standing, self.tally = {}, Tally(outcomes={"completed": 2}, cache={"exact": 1, "miss": 1}, cost=5)
-        self.journal = MemoryJournal(shelf, name)
+        self.chronicle = MemoryChronicle(shelf, name)
         self.replicas = Replicas(
-            name, host or name, self.source, self.standing.values, self.count, self.journal, lambda: started
+            name, host or name, self.source, self.standing.values, self.count, self.chronicle, lambda: started
         )
         self.views = Views(self.replicas)
 
@@ -183,7 +183,7 @@ async def test_what_there_was_since_the_start_is_added(a, b):
     assert (tiny["requests"], tiny["failed"], tiny["cost"]) == (6, 1, Decimal("0.000000000005"))
     assert tiny["latency_ms"] == told["latency_ms"] != {"p50": None, "p95": None, "p99": None}
     assert b.replicas.overall("b")["by_model"]["tiny"]["requests"] == 4
-    sent = [decode(one.text).counted.models for one in a.journal.shelf.lines]
+    sent = [decode(one.text).counted.models for one in a.chronicle.shelf.lines]
     assert [bool(models) for models in sent] == [True, True, False, True, False, False, False]
 
 
@@ -229,7 +229,7 @@ async def test_what_is_the_same_is_not_told_again_each_second(a, b):
     a.becomes("ready", idle_seconds=1.0)
     a.source.publish(Queues({"tiny": line()}))
     await beats(a, b, count=9)
-    told = [decode(one.text) for one in a.journal.shelf.lines]
+    told = [decode(one.text) for one in a.chronicle.shelf.lines]
     mine = [one for one in told if one.replica == "a" and hasattr(one, "models")]
     assert [one.models is not None for one in mine] == [True] + [False] * 8
     assert [bool(one.lines) for one in mine] == [True] + [False] * 8
@@ -318,12 +318,12 @@ async def test_one_that_stops_says_so(a, b):
 
 
 @together("a", "b")
-async def test_without_the_journal_each_tells_its_own_and_then_all_are_heard_again(a, b):
+async def test_without_the_chronicle_each_tells_its_own_and_then_all_are_heard_again(a, b):
     await beats(a, b, count=2)
     b.becomes("ready")
     await asyncio.sleep(0.01)
     for one in (a, b):
-        one.journal.up = False
+        one.chronicle.up = False
     await asyncio.sleep(1)
     assert (a.replicas.scope, a.views.model(status("off"), None)[0].state) == ("alone", "off")
     with pytest.raises(StoreUnavailable):
@@ -335,7 +335,7 @@ async def test_without_the_journal_each_tells_its_own_and_then_all_are_heard_aga
     assert [type(one.event).__name__ for one in news] == ["ResidentStatus", "Measured", "Measured"]
     assert news[-1].event.figures["totals"]["requests"] == 10
     for one in (a, b):
-        one.journal.up = True
+        one.chronicle.up = True
     await asyncio.sleep(1)
     await a.replicas.ask()
     assert (a.replicas.scope, type(a.heard[-1].event)) == ("shared", Anew)
@@ -347,13 +347,13 @@ async def test_without_the_journal_each_tells_its_own_and_then_all_are_heard_aga
 
 
 @together("a", "b")
-async def test_nothing_is_lost_or_told_twice_when_the_journal_goes_while_it_is_written(a, b):
+async def test_nothing_is_lost_or_told_twice_when_the_chronicle_goes_while_it_is_written(a, b):
     await beats(a, b, count=2)
     a.becomes("loading")
     await asyncio.sleep(0)
-    a.journal.up = False
+    a.chronicle.up = False
     await asyncio.sleep(0.5)
-    a.journal.up = True
+    a.chronicle.up = True
     await asyncio.sleep(1)
     a.becomes("ready")
     await beats(a, b, count=2)
@@ -361,9 +361,9 @@ async def test_nothing_is_lost_or_told_twice_when_the_journal_goes_while_it_is_w
 
 
 @together("a", "b")
-async def test_a_journal_that_was_lost_begins_anew(a, b):
+async def test_a_chronicle_that_was_lost_begins_anew(a, b):
     await beats(a, b, count=2)
-    a.journal.shelf.lines.clear()
+    a.chronicle.shelf.lines.clear()
     await beats(a, b, count=2)
     assert a.replicas.scope == "shared"
     assert len(a.replicas.history) == 4
@@ -391,7 +391,7 @@ def test_one_that_comes_later_knows_what_was_told_before():
 
 @together("a")
 async def test_of_other_versions_only_what_is_understood_is_heard(a):
-    await a.journal.append([b"nonsense", b"\x81\xa4type\xa6future"])
+    await a.chronicle.append([b"nonsense", b"\x81\xa4type\xa6future"])
     await beats(a)
     assert len(a.of(Measured)) == 1
 
@@ -421,7 +421,7 @@ def test_a_service_that_is_one_process_tells_its_own():
 async def test_money_stays_exact(a):
     a.beat()
     await asyncio.sleep(0.01)
-    (written,) = a.journal.shelf.lines
+    (written,) = a.chronicle.shelf.lines
     said = decode(written.text)
     assert said.figures["totals"]["cost"] == Decimal("0.000000000001")
     assert decode(encode(structs.replace(said, number=9))).figures["cost_today"] == Decimal("2.5")

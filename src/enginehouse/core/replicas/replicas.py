@@ -1,7 +1,7 @@
 """This replica among others: it tells what happens here, hears what happens anywhere, and tells it on in one order.
 
-What is told goes by the journal and comes back from it, so that every replica tells the same on in the same order.
-While the journal is away each tells on its own alone, says so, and finds the others again by itself.
+What is told goes by the chronicle and comes back from it, so that all replicas tell the same on in the same order.
+While the chronicle is away each tells on its own alone, says so, and finds the others again by itself.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from enginehouse.core.traces.pulse import Ended, Figures, Measured, Queues
 from enginehouse.core.traces.tally import Overall
 from enginehouse.errors import NotFound, StoreUnavailable
 from enginehouse.residency.manager import ResidentStatus
-from enginehouse.stores.kv import Journal
+from enginehouse.stores.kv import Chronicle
 from enginehouse.stores.kv import Line as Written
 from enginehouse.telemetry.events import EventStream, MarkedStream
 
@@ -31,7 +31,7 @@ __all__ = ["Replicas"]
 log = structlog.get_logger()
 
 _PAUSE = 0.5
-"""Seconds between two looks whether the journal is there again."""
+"""Seconds between two looks whether the chronicle is there again."""
 _HISTORY = 300
 _KEPT = 1000
 """Events: minutes of a few replicas. The same number of what was written and has not come back."""
@@ -47,7 +47,7 @@ class Replicas:
         source: what happens here, with the figures of every second.
         models: how every model stands here.
         counted: what there was here since the start.
-        journal: what all tell.
+        chronicle: what all tell.
         clock: seconds since 1970.
     """
 
@@ -58,7 +58,7 @@ class Replicas:
         source: EventStream[Update | Ended | Queues | Measured],
         models: Callable[[], Iterable[ResidentStatus]],
         counted: Callable[[], Overall],
-        journal: Journal,
+        chronicle: Chronicle,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.id = id_
@@ -69,18 +69,18 @@ class Replicas:
         self.history: deque[Figures] = deque(maxlen=_HISTORY)
         """The figures of all for the last five minutes, the newest last."""
         self.roster = Roster(id_)
-        self._source, self._journal = source, journal
+        self._source, self._chronicle = source, chronicle
         self._outbox = Outbox(id_, host, clock(), models, counted)
         self._unheard: deque[Said] = deque(maxlen=_KEPT)
         """What was written and has not come back yet."""
         self._told_alone = 0
-        """Number of the newest of ours that was told on here without the journal."""
+        """Number of the newest of ours that was told on here without the chronicle."""
         self._now = 0
-        """Milliseconds, by the newest line of the journal."""
+        """Milliseconds, by the newest line of the chronicle."""
 
     @property
     def scope(self) -> str:
-        """Whose events are told: `shared` for all replicas', `alone` for this one's while the journal is away."""
+        """Whose events are told: `shared` for all replicas', `alone` for this one's while the chronicle is away."""
         return "alone" if self.roster.alone else "shared"
 
     async def ask(self) -> None:
@@ -128,7 +128,7 @@ class Replicas:
         """The others need not wait until this one has been silent for a while."""
         with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(_FAREWELL):
-                await self._journal.append([encode(self._outbox.parted())])
+                await self._chronicle.append([encode(self._outbox.parted())])
 
     async def _write(self, said: Sequence[Said]) -> None:
         if not said:
@@ -138,7 +138,7 @@ class Replicas:
             self._tell_alone()
             return
         try:
-            await self._journal.append([encode(one) for one in said])
+            await self._chronicle.append([encode(one) for one in said])
         except StoreUnavailable:
             self._go_alone()
 
@@ -149,7 +149,7 @@ class Replicas:
         reached: tuple[int, int] | None = None
         while True:
             try:
-                lines = _after(reached, await self._journal.read(None if self.roster.alone else reached))
+                lines = _after(reached, await self._chronicle.read(None if self.roster.alone else reached))
             except StoreUnavailable:
                 self._go_alone()
                 await asyncio.sleep(_PAUSE)
@@ -203,7 +203,7 @@ class Replicas:
 
 
 def _after(reached: tuple[int, int] | None, lines: Sequence[Written]) -> Sequence[Written]:
-    """Those that are new, of a journal that may have been lost and begun anew meanwhile."""
+    """Those that are new, of a chronicle that may have been lost and begun anew meanwhile."""
     if reached is None or not lines or lines[-1].mark < reached:
         return lines
     return [line for line in lines if line.mark > reached]

@@ -1,4 +1,4 @@
-"""Who there is, and how each of them stands, as far as the journal has told; all replicas that read it agree."""
+"""Who there is, and how each of them stands, as far as the chronicle has told; all replicas that read it agree."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias

@@ -3,19 +3,19 @@
 Lines of shared upstreams (`Lines`) are kept in Redis; `enginehouse.testing.MemoryLines` is the same in one process,
 and `core.admission.gate` is what a single replica has instead. What limits count (`Tallies`) is kept in Redis or in
 this process, as are copies of conversations at hand (`HotCopies`) and finished answers (`Answers`). Letters between
-replicas (`Post`) go by Redis, and what all of them tell (`Journal`) stands there; a single replica writes none.
+replicas (`Post`) go by Redis, and what all of them tell (`Chronicle`) stands there; a single replica writes none.
 """
 
 from enginehouse.stores.kv.answers import Answers, Holding
+from enginehouse.stores.kv.chronicle import Chronicle, Line
 from enginehouse.stores.kv.hot import HotCopies, MemoryCopies
-from enginehouse.stores.kv.journal import Journal, Line
 from enginehouse.stores.kv.lines import End, Figures, Join, Lines, Listener, Moves, Outcome
 from enginehouse.stores.kv.memory_answers import MemoryAnswers
 from enginehouse.stores.kv.memory_tallies import MemoryTallies
 from enginehouse.stores.kv.post import Post
 from enginehouse.stores.kv.redis_answers import RedisAnswers
+from enginehouse.stores.kv.redis_chronicle import RedisChronicle
 from enginehouse.stores.kv.redis_hot import RedisCopies
-from enginehouse.stores.kv.redis_journal import RedisJournal
 from enginehouse.stores.kv.redis_lines import RedisLines
 from enginehouse.stores.kv.redis_post import RedisPost
 from enginehouse.stores.kv.redis_rulings import RedisRulings
@@ -26,12 +26,12 @@ from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, 
 __all__ = [
     "Answers",
     "Asked",
+    "Chronicle",
     "End",
     "Figures",
     "Holding",
     "HotCopies",
     "Join",
-    "Journal",
     "Line",
     "Lines",
     "Listener",
@@ -42,8 +42,8 @@ __all__ = [
     "Outcome",
     "Post",
     "RedisAnswers",
+    "RedisChronicle",
     "RedisCopies",
-    "RedisJournal",
     "RedisLines",
     "RedisPost",
     "RedisRulings",

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-__all__ = ["Journal", "Line"]
+__all__ = ["Chronicle", "Line"]
 
 
 class Line(Struct, frozen=True):
@@ -16,7 +16,7 @@ class Line(Struct, frozen=True):
     text: bytes
 
 
-class Journal(Protocol):
+class Chronicle(Protocol):
     """The newest lines are kept, a bounded number of them."""
 
     name: str

@@ -1,4 +1,4 @@
-"""The journal of replicas of one process, on the loop's own clock, with a plug to pull."""
+"""The chronicle of replicas of one process, on the loop's own clock, with a plug to pull."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from typing import Any
 from enginehouse.errors import StoreUnavailable
 from enginehouse.stores.kv import Line
 
-__all__ = ["MemoryJournal", "Shelf"]
+__all__ = ["MemoryChronicle", "Shelf"]
 
 _WAIT = 2.0
 
@@ -34,8 +34,8 @@ class Shelf:
         self.written = asyncio.Event()
 
 
-class MemoryJournal:
-    """Satisfies `Journal` for one replica.
+class MemoryChronicle:
+    """Satisfies `Chronicle` for one replica.
 
     Args:
         shelf: what the replicas share.

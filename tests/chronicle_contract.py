@@ -1,4 +1,4 @@
-"""The journal of replicas, wherever it is kept.
+"""The chronicle of replicas, wherever it is kept.
 
 Who runs them has the fixture `replicas`: two of them, `a` and `b`, open and empty, and ways to cut off the second,
 to let it back, and to lose everything that is written (`lose`).
@@ -11,12 +11,12 @@ import pytest
 from enginehouse.errors import StoreUnavailable
 
 
-async def read_on(journal, after, number):
+async def read_on(chronicle, after, number):
     """So many lines that come after a place."""
     lines = []
     async with asyncio.timeout(5):
         while len(lines) < number:
-            lines += await journal.read(lines[-1].mark if lines else after)
+            lines += await chronicle.read(lines[-1].mark if lines else after)
     return lines
 
 

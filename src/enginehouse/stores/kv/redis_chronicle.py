@@ -1,14 +1,14 @@
-"""The journal by Redis: a stream, whose readers hang on it until something comes."""
+"""The chronicle by Redis: a stream, whose readers hang on it until something comes."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from enginehouse.stores.kv.journal import Line
+from enginehouse.stores.kv.chronicle import Line
 from enginehouse.stores.kv.redis_store import RedisStore
 
-__all__ = ["RedisJournal"]
+__all__ = ["RedisChronicle"]
 
-_KEY = "enginehouse:journal"
+_KEY = "enginehouse:chronicle"
 _KEPT = 2000
 """Lines: ten minutes of three replicas."""
 _AT_A_TIME = 500
@@ -16,8 +16,8 @@ _WAIT = 2.0
 """Seconds; replicas speak every second, so that a longer silence is worth a look."""
 
 
-class RedisJournal:
-    """Satisfies `Journal`.
+class RedisChronicle:
+    """Satisfies `Chronicle`.
 
     Args:
         store: the connection.
@@ -25,7 +25,7 @@ class RedisJournal:
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-        self._script = store.script("journal.lua")
+        self._script = store.script("chronicle.lua")
         self.name = store.name
 
     @property

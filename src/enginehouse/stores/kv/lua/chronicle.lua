@@ -1,6 +1,6 @@
 -- Lines that all replicas read.
 --
--- KEYS: the journal, a stream
+-- KEYS: the chronicle, a stream
 -- ARGV: 1 how many of the newest are kept, about; then the lines
 
 for at = 2, #ARGV do

@@ -1,13 +1,13 @@
-"""The journal in a real Redis: the contract, and that it does not grow for ever."""
+"""The chronicle in a real Redis: the contract, and that it does not grow for ever."""
 
 import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
 
-from enginehouse.stores.kv import RedisJournal, RedisStore
+from enginehouse.stores.kv import RedisChronicle, RedisStore
+from tests.chronicle_contract import *  # noqa: F403 - the tests themselves
 from tests.integration.redis_server import RedisServer
-from tests.journal_contract import *  # noqa: F403 - the tests themselves
 
 
 class Replicas:
@@ -19,7 +19,7 @@ class Replicas:
         self.stores = [
             await self._stack.enter_async_context(RedisStore(self.server.url, name)) for name in ("a", "b")
         ]
-        self.a, self.b = map(RedisJournal, self.stores)
+        self.a, self.b = map(RedisChronicle, self.stores)
         return self
 
     async def __aexit__(self, *_):
@@ -48,4 +48,4 @@ async def replicas(tmp_path):
 async def test_the_newest_are_kept(replicas):
     for _ in range(30):
         await replicas.a.append([b"x"] * 100)
-    assert 2000 <= replicas.server.client.xlen("enginehouse:journal") < 2200
+    assert 2000 <= replicas.server.client.xlen("enginehouse:chronicle") < 2200

@@ -1,15 +1,15 @@
-"""The journal in memory: the contract."""
+"""The chronicle in memory: the contract."""
 
 import pytest
 
-from enginehouse.testing.journal import MemoryJournal, Shelf
-from tests.journal_contract import *  # noqa: F403 - the tests themselves
+from enginehouse.testing.chronicle import MemoryChronicle, Shelf
+from tests.chronicle_contract import *  # noqa: F403 - the tests themselves
 
 
 class Replicas:
     def __init__(self):
         self._shelf = Shelf()
-        self.a, self.b = MemoryJournal(self._shelf, "a"), MemoryJournal(self._shelf, "b")
+        self.a, self.b = MemoryChronicle(self._shelf, "a"), MemoryChronicle(self._shelf, "b")
 
     async def cut_off(self):
         self.b.up = False
