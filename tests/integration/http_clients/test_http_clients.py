@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -305,6 +306,19 @@ async def test_the_whole_may_be_bounded(client_of):
     async with server() as root, client_of(root) as client:
         with pytest.raises(UpstreamTimeout):
             await whole(client, get(total=0.3))
+
+
+async def test_a_server_that_takes_no_connection_is_given_up_within_the_time_for_the_whole(client_of):
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for one in (first, second):  # whoever comes now gets no answer, as from a machine that is cut off
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        root = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with client_of(root, connect=30.0) as client, asyncio.timeout(3):
+            with pytest.raises(UpstreamTimeout):
+                await whole(client, get(total=0.3))
 
 
 async def test_nobody_there(client_of, unused_tcp_port):

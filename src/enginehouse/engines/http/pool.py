@@ -6,6 +6,7 @@ timer and no task. What is not plain HTTP to a plain address goes by the library
 
 import asyncio
 from collections.abc import AsyncIterator
+from math import inf
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -65,13 +66,13 @@ class Pool:
     async def send(self, request: Request) -> HttpReply:
         """As `Client` says."""
         message = self._written(request)
-        connection = self._take() or await self._connect()
+        connection = self._take() or await self._connect(request.total)
         try:
             await connection.ask(message, request.total)
         except Unheard:
             if not connection.used:
                 raise
-            connection = await self._connect()  # whoever closed this one has closed the others as well
+            connection = await self._connect(request.total)  # whoever closed this one has closed the others as well
             await connection.ask(message, request.total)
         return _PooledReply(connection, self)
 
@@ -89,10 +90,10 @@ class Pool:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, total: float | None) -> Connection:
         connection = self._fresh()
         try:
-            async with asyncio.timeout(self._patience.connect):
+            async with asyncio.timeout(min(self._patience.connect, total or inf)):
                 await self._loop.create_connection(lambda: connection, self._host, self._port)
         except asyncio.CancelledError:
             connection.cut()  # it may stand since this very tick
