@@ -244,7 +244,8 @@ class Lifecycle:
             if left is not None and resident.terms.refreshed:
                 left -= _REFRESH_AHEAD * resident.ttl
             if left is not None and left <= 0 and resident.terms.refreshed:
-                await self._ask_how_it_is(resident)
+                async with _while_it_runs(resident):
+                    await self._ask_how_it_is(resident)
                 resident.refreshed_at = now()
                 continue
             if left is not None and left <= 0:
@@ -256,8 +257,9 @@ class Lifecycle:
                 resident.ended(f"The engine runs, but for {limit:g} s it wrote nothing to those who waited for it.")
                 continue
             if now() >= ask_at:
-                await self._ask_how_it_is(resident)
-                await self._measure(resident)
+                async with _while_it_runs(resident):
+                    await self._ask_how_it_is(resident)
+                    await self._measure(resident)
                 ask_at = now() + self.settings.health_interval
                 continue
             resident.wake.clear()
@@ -280,6 +282,21 @@ class Lifecycle:
         resident.unanswered = 0 if await resident.loaded.engine.healthy() else resident.unanswered + 1
         if resident.unanswered >= _UNANSWERED:
             resident.ended(f"The engine runs, but did not answer {_UNANSWERED} health checks in a row.")
+
+
+@asynccontextmanager
+async def _while_it_runs(resident: Resident) -> AsyncGenerator[None]:
+    """What is asked of an engine is asked no more when it is heard to have ended: a node that is cut off lets
+    questions hang."""
+    try:
+        async with asyncio.timeout(None) as asking:
+            resident.on_end = lambda: asking.reschedule(now())
+            yield
+    except TimeoutError:
+        if not resident.ended_by_itself:
+            raise
+    finally:
+        resident.on_end = None
 
 
 async def _measured_here(pid: int | None) -> int | None:

@@ -101,6 +101,7 @@ class Resident:
         self.load_seconds: float | None = None
         self.log: EventStream[str] = EventStream(kept=_KEPT_LOG_LINES)
         self.on_progress: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
         self.last_sign = "no sign of progress"
 
     @property
@@ -330,6 +331,8 @@ class Resident:
         """The engine stopped by itself."""
         self.ended_by_itself = reason
         self.wake.set()
+        if self.on_end is not None:
+            self.on_end()
 
     def _pending(self) -> list[asyncio.Future[Loaded]]:
         pending = [waiter for waiter in self.waiters if not waiter.done()]

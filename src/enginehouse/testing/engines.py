@@ -78,9 +78,12 @@ class FakeEngine:
         self.running = 0
         """Calls that have been entered and not left."""
         self.well = True
+        self.hesitates = 0.0
+        """Seconds it takes to say how it is."""
 
     async def healthy(self) -> bool:
         """As told."""
+        await asyncio.sleep(self.hesitates)
         return self.well
 
     @asynccontextmanager

@@ -219,6 +219,20 @@ def test_what_grew_beyond_the_budget_sends_idle_ones_away_and_no_busy_one():
     simulate(main())
 
 
+def test_the_end_of_an_engine_is_noticed_while_it_is_asked_how_it_is():
+    async def main():
+        launcher = FakeLauncher()
+        launcher.engine.hesitates = 5
+        async with house_of(launcher, health_interval=10) as residency:
+            await residency.load(deployment("a"))
+            await asyncio.sleep(11)
+            launcher.watchers["a"].ended("Its node was lost.")
+            await asyncio.sleep(0.1)
+            assert residency.status(deployment("a")).state is ResidentState.FAILED
+
+    simulate(main())
+
+
 def test_who_asks_between_a_crash_and_its_end_waits_for_the_next_life():
     async def main():
         launcher = FakeLauncher(unload_seconds=1)
