@@ -51,8 +51,8 @@ stops: setup ## Stop 200 answers at random moments, and kill the process 20 time
 flat: setup ## Ask 200,000 times with all telemetry on: memory stays within 5 % (minutes)
 	$(BIN)/python -m bench flat
 
-fleet: setup ## Pull the cable of a Ray node in a network namespace of its own, under load (a minute; as root)
-	NAMESPACES=1 $(BIN)/pytest -s tests/integration/test_fleet_ray.py
+fleet: setup ## On Ray: pull the cable of a node in a network namespace of its own, under load; kill one of two replicas (minutes; as root)
+	FLEET=1 $(BIN)/pytest -s tests/integration/test_fleet_ray.py
 
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes on this machine, in a process of its own that is told what to do by lines.
+"""A Ray cluster of a few nodes on this machine, in a process of its own that is told what to do by lines.
 
 It prints one line of JSON when it is ready: the address, and the process of each node. `kill N` ends a node at once
 with all that runs on it, as a power cut would; the end of standard input ends everything.
@@ -24,12 +24,17 @@ MANNERS = {
 
 
 class RayCluster:
-    """From the outside; use as a context."""
+    """From the outside; use as a context.
 
-    def __init__(self, folder: Path):
+    Args:
+        nodes: how many, the head among them.
+        memory: bytes that each has for engines.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 3, memory: int = NODE_BYTES):
         self._log = (folder / "ray.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, str(nodes), str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -75,13 +80,13 @@ class RayCluster:
         return next((number for number, raylet in enumerate(self.raylets) if raylet in above), None)
 
 
-def main():
+def main(count, memory):
     from ray.cluster_utils import Cluster
 
-    usual = {"num_cpus": 2, "object_store_memory": 80_000_000, "memory": NODE_BYTES}
+    usual = {"num_cpus": 2, "object_store_memory": 80_000_000, "memory": memory}
     head = {**usual, "include_dashboard": False, "_system_config": MANNERS}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.head_node, *(cluster.add_node(**usual, wait=False) for _ in range(2))]
+    nodes = [cluster.head_node, *(cluster.add_node(**usual, wait=False) for _ in range(count - 1))]
     cluster.wait_for_nodes()
     raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
     print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
@@ -94,4 +99,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -12,8 +12,10 @@ from tests.integration.children import CHAT, Children, question
 from tests.integration.ray_cluster import RayCluster
 from tests.integration.ray_namespaces import RayNamespaces, can
 from tests.integration.ray_watch import watching
+from tests.integration.service import Service
 
 NAMES = ("one", "two", "three")
+HASTE = {"linger": 2, "lease": 5, "orphan_timeout": 8}
 REPLACED = 10
 """Seconds from Ray's report of a lost node to an engine elsewhere that is asked."""
 
@@ -30,13 +32,7 @@ class Fleet(Children):
             file.truncate(80_000_000)
 
     def settings_of(self, models):
-        fleet = {
-            "placement": "ray",
-            "ray": {"address": self._address},
-            "linger": 2,
-            "lease": 5,
-            "orphan_timeout": 8,
-        }
+        fleet = {"placement": "ray", "ray": {"address": self._address}, **HASTE}
         return {**super().settings_of(models), "fleet": fleet}
 
 
@@ -131,10 +127,72 @@ def is_owner(process, cluster):
     return named and cluster.node_of(process.pid) is not None
 
 
-@pytest.mark.skipif("NAMESPACES" not in os.environ, reason="takes a minute: `make fleet`")
+thorough = pytest.mark.skipif("FLEET" not in os.environ, reason="takes minutes: `make fleet`")
+
+
+@thorough
 def test_a_node_whose_cable_is_pulled_is_lost_and_its_engine_ends_by_itself(tmp_path):
     if not can():
         pytest.skip("no network namespaces here")
     with RayNamespaces(tmp_path) as cluster, Fleet(tmp_path, cluster.address) as house:
         old = lose_a_node(house, cluster)
         house.gone(old, within=30)
+
+
+class Replica(Service):
+    """One of several whose engines run on a cluster: the bundled one, with a real model."""
+
+    def __init__(self, folder, address, gguf):
+        folder.mkdir()
+        super().__init__(
+            folder,
+            {
+                "data_dir": str(folder / "data"),
+                "default_models": False,
+                "models": {"m": {"source": str(gguf), "context_length": 512, "slots": 4}},
+                "fleet": {"placement": "ray", "ray": {"address": address}, **HASTE},
+            },
+        )
+
+    def fleet(self):
+        """What it tells of the fleet: how many replicas, and which copies are ready."""
+        told = self.call("/v1/status")[1]["fleet"]
+        ready = [one["id"] for node in told["nodes"] for one in node["placed"] if one["stage"] == "ready"]
+        return told["replicas"], ready
+
+
+def ours_on(cluster):
+    """Processes of ours that the nodes run: the owner, keepers, engines."""
+    every = [child for pid in cluster.raylets for child in psutil.Process(pid).children(recursive=True)]
+    words = {one.pid: " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])}
+    kinds = ("ray::OwnerHost", "ray::KeeperHost", "enginehouse.engines.llama_server.bundled")
+    return {kind: [one.pid for one in every if kind in words.get(one.pid, "")] for kind in kinds}
+
+
+def says(replica, stream=False):
+    """A real answer to a question."""
+    body = {**question("m"), "max_tokens": 200 if stream else 8, "ignore_eos": stream, "stream": stream}
+    return replica.call(CHAT, body, timeout=120)[0]
+
+
+@thorough
+def test_replicas_share_one_real_engine_and_outlive_each_other_and_nothing_outlives_them(tmp_path, gguf):
+    with RayCluster(tmp_path, nodes=2, memory=2 * 10**9) as cluster, ThreadPoolExecutor(4) as pool:
+        with Replica(tmp_path / "a", cluster.address, gguf) as one:
+            with Replica(tmp_path / "b", cluster.address, gguf) as other:
+                assert list(pool.map(says, [one, other, one, other])) == [200] * 4
+                there = ours_on(cluster)
+                assert [len(pids) for pids in there.values()] == [1, 1, 1]
+                one.wait_until(lambda: one.fleet() == (2, ["m"]), 10)
+                talking = [pool.submit(says, one, stream=True) for _ in range(2)]
+                time.sleep(0.5)
+                other.process.kill()
+                assert [talk.result() for talk in talking] == [200] * 2
+                one.wait_until(lambda: one.fleet() == (1, ["m"]), 20)
+                assert says(one) == 200
+                assert ours_on(cluster) == there
+        began = time.monotonic()
+        while any(ours_on(cluster).values()):
+            assert time.monotonic() - began < 60, ours_on(cluster)
+            time.sleep(0.5)
+        print(f"nothing of ours is left {time.monotonic() - began:.1f} s after the last replica")
