@@ -178,19 +178,19 @@ def says(replica, stream=False):
 @thorough
 def test_replicas_share_one_real_engine_and_outlive_each_other_and_nothing_outlives_them(tmp_path, gguf):
     with RayCluster(tmp_path, nodes=2, memory=2 * 10**9) as cluster, ThreadPoolExecutor(4) as pool:
-        with Replica(tmp_path / "a", cluster.address, gguf) as one:
-            with Replica(tmp_path / "b", cluster.address, gguf) as other:
-                assert list(pool.map(says, [one, other, one, other])) == [200] * 4
-                there = ours_on(cluster)
-                assert [len(pids) for pids in there.values()] == [1, 1, 1]
-                one.wait_until(lambda: one.fleet() == (2, ["m"]), 10)
-                talking = [pool.submit(says, one, stream=True) for _ in range(2)]
-                time.sleep(0.5)
-                other.process.kill()
-                assert [talk.result() for talk in talking] == [200] * 2
-                one.wait_until(lambda: one.fleet() == (1, ["m"]), 20)
-                assert says(one) == 200
-                assert ours_on(cluster) == there
+        first, second = (Replica(tmp_path / name, cluster.address, gguf) for name in "ab")
+        with first, second:
+            assert list(pool.map(says, [first, second, first, second])) == [200] * 4
+            there = ours_on(cluster)
+            assert [len(pids) for pids in there.values()] == [1, 1, 1]
+            first.wait_until(lambda: first.fleet() == (2, ["m"]), 10)
+            talking = [pool.submit(says, first, stream=True) for _ in range(2)]
+            time.sleep(0.5)
+            second.process.kill()
+            assert [talk.result() for talk in talking] == [200] * 2
+            first.wait_until(lambda: first.fleet() == (1, ["m"]), 20)
+            assert says(first) == 200
+            assert ours_on(cluster) == there
         began = time.monotonic()
         while any(ours_on(cluster).values()):
             assert time.monotonic() - began < 60, ours_on(cluster)
