@@ -227,6 +227,12 @@ def test_the_service_finds_the_ray_cluster_and_places_nothing_on_its_own_part_of
     assert 0 < wait < spec["terminationGracePeriodSeconds"]
 
 
+def test_engines_on_rays_pods_give_way_to_nobody(fleet):
+    for each in ray_pods(fleet):
+        variables = {one["name"]: one.get("value") for one in each["spec"]["containers"][0]["env"]}
+        assert variables["RAY_worker_niceness"] == "0"
+
+
 def test_rays_own_autoscaler_reads_the_groups_as_they_are_meant(fleet):
     reader = pytest.importorskip("ray.autoscaler._private.kuberay.autoscaling_config")
     cluster = one(fleet, "RayCluster")

@@ -176,6 +176,7 @@ def says(replica, stream=False):
 
 
 @thorough
+@pytest.mark.timeout(400)
 def test_replicas_share_one_real_engine_and_outlive_each_other_and_nothing_outlives_them(tmp_path, gguf):
     with RayCluster(tmp_path, nodes=2, memory=2 * 10**9) as cluster, ThreadPoolExecutor(4) as pool:
         first, second = (Replica(tmp_path / name, cluster.address, gguf) for name in "ab")

@@ -104,6 +104,9 @@ spec:
       env:
         - name: RAY_USAGE_STATS_ENABLED
           value: "0"
+        # Else engines give way to everything else on their machine.
+        - name: RAY_worker_niceness
+          value: "0"
         {{- if and $models (eq .role "worker") }}
         - name: ENGINEHOUSE_MODELS_DIR
           value: /app/models
