@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +14,7 @@ from tests.integration.children import CHAT, Children, question
 from tests.integration.ray_cluster import RayCluster
 from tests.integration.ray_namespaces import RayNamespaces, can
 from tests.integration.ray_watch import watching
-from tests.integration.service import Service
+from tests.integration.service import Service, free_port
 
 NAMES = ("one", "two", "three")
 HASTE = {"linger": 2, "lease": 5, "orphan_timeout": 8}
@@ -169,6 +171,14 @@ def ours_on(cluster):
     return {kind: [one.pid for one in every if kind in words.get(one.pid, "")] for kind in kinds}
 
 
+def diagnosis(replica, **environ):
+    """What the doctor finds of the fleet."""
+    command = [sys.executable, "-m", "enginehouse", "doctor", "--json", "--config", str(replica.config_file)]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ}, check=False)
+    found = [one for one in json.loads(ran.stdout)["findings"] if one["name"] == "fleet"]
+    return [(one["status"], one["detail"]) for one in found]
+
+
 def says(replica, stream=False):
     """A real answer to a question."""
     body = {**question("m"), "max_tokens": 200 if stream else 8, "ignore_eos": stream, "stream": stream}
@@ -185,6 +195,9 @@ def test_replicas_share_one_real_engine_and_outlive_each_other_and_nothing_outli
             there = ours_on(cluster)
             assert [len(pids) for pids in there.values()] == [1, 1, 1]
             first.wait_until(lambda: first.fleet() == (2, ["m"]), 10)
+            assert diagnosis(first) == [("ok", "2 nodes, 2 for engines, 4.0 GB of memory")]
+            [(status, detail)] = diagnosis(first, ENGINEHOUSE_FLEET__RAY__ADDRESS=f"127.0.0.1:{free_port()}")
+            assert (status, "nobody takes a connection" in detail) == ("fail", True)
             talking = [pool.submit(says, first, stream=True) for _ in range(2)]
             time.sleep(0.5)
             second.process.kill()

@@ -3,12 +3,15 @@
 import pytest
 from pydantic import SecretStr
 
+from enginehouse import __version__
 from enginehouse.cli.doctor.finding import Status
+from enginehouse.cli.doctor.fleet import judge_fleet
 from enginehouse.cli.doctor.servers import judge_server
 from enginehouse.cli.doctor.stores import RedisSaid, judge_redis, judge_schema, together
+from enginehouse.residency.fleet.views import Surveyed
 from enginehouse.settings.schema import AuthSettings, Settings, StoreSettings
 from enginehouse.stores.sql import SchemaState
-from enginehouse.types import Deployment, EngineName, Kind
+from enginehouse.types import Deployment, EngineName, Kind, Model
 
 OK, WARN, FAIL = Status.OK, Status.WARN, Status.FAIL
 HEALTHY = {"version": "8.2.1"}
@@ -101,3 +104,61 @@ def test_a_server(known, answered, status, remedy):
     found = judge_server(places("a", "b"), known, "answers", answered)
     assert (found.status, found.remedy) == (status, remedy)
     assert "secret" not in found.detail
+
+
+def node(host="10.0.0.2", **more):
+    return Surveyed(**{"host": host, "ram": 8 * 10**9, "version": __version__, **more})
+
+
+def labelled(*ids, **labels):
+    """Models for a fleet's engines."""
+    return [
+        Model(
+            id=id_,
+            kind=Kind.CHAT,
+            deployments=(
+                Deployment(
+                    id=id_, model=id_, kind=Kind.CHAT, engine=EngineName.LLAMA_SERVER, labels=tuple(labels.items())
+                ),
+            ),
+        )
+        for id_ in ids
+    ]
+
+
+HEAD = node("10.0.0.1", takes_engines=False, labels={"enginehouse": "off"})
+H100 = node(labels={"accelerator": "h100"})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "models", "autoscale", "found"),
+    [
+        (
+            [HEAD, H100],
+            labelled("a", accelerator="h100"),
+            False,
+            [(OK, "2 nodes, 1 for engines, 8.0 GB of memory")],
+        ),
+        ([HEAD, node()], labelled("a"), False, [(OK, "2 nodes")]),
+        (
+            [HEAD, node()],
+            labelled("a", "b", accelerator="h100"),
+            False,
+            [(FAIL, "=h100 that a, b want"), (OK, "2")],
+        ),
+        ([HEAD, node()], labelled("a", accelerator="h100"), True, [(WARN, "=h100 that a wants"), (OK, "2")]),
+        ([HEAD, node()], labelled("a", enginehouse="off"), False, [(FAIL, "labels enginehouse=off"), (OK, "2")]),
+        ([HEAD], [], False, [(FAIL, "1 node, and none takes engines")]),
+        ([HEAD], [], True, [(OK, "1 node, 0 for engines")]),
+        ([node(version="0.0.1")], [], False, [(FAIL, f"has Enginehouse 0.0.1, here is {__version__}"), (OK, "1")]),
+        ([node(version=None, fault="No module")], [], False, [(FAIL, "could not be asked: No module"), (OK, "1")]),
+        ([node(niceness=15)], [], False, [(WARN, "run at niceness 15"), (OK, "1")]),
+        ([HEAD, H100, node(takes_engines=False, niceness=15)], [], False, [(OK, "3 nodes, 1 for engines")]),
+    ],
+)
+def test_a_fleet(nodes, models, autoscale, found):
+    told = list(judge_fleet(nodes, models, autoscale=autoscale))
+    assert [one.status for one in told] == [status for status, _ in found]
+    for one, (status, words) in zip(told, found, strict=True):
+        assert words in one.detail
+        assert bool(one.remedy) == (status is not OK)

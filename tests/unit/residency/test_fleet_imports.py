@@ -1,4 +1,4 @@
-"""Ray is imported where engines run on a fleet, and nowhere else; seen in a process that has imported nothing yet."""
+"""Ray is imported where engines run on a fleet, and nowhere else: seen in a process that has imported nothing."""
 
 import subprocess
 import sys

@@ -12,6 +12,7 @@ from enginehouse.cli.catalogue import artifacts_of, configured
 from enginehouse.cli.console import results
 from enginehouse.cli.doctor import setup
 from enginehouse.cli.doctor.finding import Finding, Status, worst
+from enginehouse.cli.doctor.fleet import look_at_fleet
 from enginehouse.cli.doctor.machine import look_at_machine
 from enginehouse.cli.doctor.packages import look_at_packages
 from enginehouse.cli.doctor.servers import look_at_servers
@@ -57,11 +58,13 @@ def findings(config: Path | None, environ: Mapping[str, str], *, offline: bool) 
     yield setup.port(settings.server)
     if offline:
         yield together(settings)
-        for name in ("stores", "servers", "package index"):
+        fleet = ("fleet",) if settings.fleet.placement == "ray" else ()
+        for name in ("stores", "servers", *fleet, "package index"):
             yield Finding(name, Status.OK, "not asked (--offline)")
     else:
         yield from look_at_stores(settings)
         yield from look_at_servers(models)
+        yield from look_at_fleet(settings.fleet, models)
         yield setup.index(settings.sources.pypi_index, needed=setup.needs_index(models, local))
 
 

@@ -86,6 +86,7 @@ def needed_extras(settings: Settings, models: tuple[Model, ...]) -> frozenset[st
         "redis": bool(settings.stores.redis_url),
         "postgres": settings.stores.database_url.startswith("postgres"),
         "qdrant": bool(settings.qdrant.url or settings.qdrant.host),
+        "ray": settings.fleet.placement == "ray",
     }
     return frozenset(name for name, needed in needs.items() if needed)
 

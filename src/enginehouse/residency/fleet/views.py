@@ -9,7 +9,7 @@ from enginehouse.residency.fleet.nodes import Health, Held, Yard
 from enginehouse.residency.fleet.placement import Fleet
 from enginehouse.residency.policy import bytes_by_pool
 
-__all__ = ["FleetView", "MemoryView", "NodeView", "PlacedView", "Stage", "viewed"]
+__all__ = ["FleetView", "MemoryView", "NodeView", "PlacedView", "Stage", "Surveyed", "viewed"]
 
 
 class Stage(StrEnum):
@@ -62,6 +62,23 @@ class FleetView(Struct, frozen=True, kw_only=True):
     """How many were heard of lately."""
     waiting: tuple[str, ...]
     """Who waits for room and has been promised none, the longest first."""
+
+
+class Surveyed(Struct, frozen=True, kw_only=True):
+    """A node that counts as alive, and what was found there by whoever looks for mistakes."""
+
+    host: str
+    labels: Mapping[str, str] = {}
+    ram: int = 0
+    """Bytes it has for engines."""
+    takes_engines: bool = True
+    """Whether it is not left alone for its label, or for having no memory to give."""
+    version: str | None = None
+    """Of Enginehouse there; None when it could not be asked."""
+    niceness: int = 0
+    """At which what Ray starts there runs."""
+    fault: str = ""
+    """Why it could not be asked."""
 
 
 def viewed(fleet: Fleet) -> tuple[NodeView, ...]:
