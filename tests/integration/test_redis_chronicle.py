@@ -19,7 +19,7 @@ class Replicas:
         self.stores = [
             await self._stack.enter_async_context(RedisStore(self.server.url, name)) for name in ("a", "b")
         ]
-        self.a, self.b = map(RedisChronicle, self.stores)
+        self.a, self.b = (RedisChronicle(store, "events") for store in self.stores)
         return self
 
     async def __aexit__(self, *_):
@@ -48,4 +48,4 @@ async def replicas(tmp_path):
 async def test_the_newest_are_kept(replicas):
     for _ in range(30):
         await replicas.a.append([b"x"] * 100)
-    assert 2000 <= replicas.server.client.xlen("enginehouse:chronicle") < 2200
+    assert 2000 <= replicas.server.client.xlen("enginehouse:chronicle:events") < 2200

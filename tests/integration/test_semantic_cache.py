@@ -3,9 +3,11 @@
 import asyncio
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -133,6 +135,41 @@ def test_the_service_answers_a_question_in_other_words_and_says_so(tmp_path):
             house.wait_until(lambda: house.call("/v1/cache/stats")[1]["semantic"]["bytes"] > 0, 30)
             assert tier(same) == (200, "semantic")
             assert tier(other) == (200, "miss")
+            assert same not in upstream.asked
+
+
+def test_what_one_replica_was_asked_another_answers_in_other_words(tmp_path):
+    asked, same = "How do I reset my Gmail password?", "What's the best way to reset my gmail password please"
+    with Upstream() as upstream, RedisServer(tmp_path) as redis:
+        for text in (asked, same):
+            upstream.heard[text].set()
+        well = {"engine": "openai", "base_url": f"{upstream.url}/well/v1", "upstream_model": "theirs"}
+        config = {
+            "models": {"well": well},
+            "auth": {"key_secret": "k" * 40},
+            "stores": {"redis_url": redis.url},
+            "cache": {"enabled": True, "semantic": {"trial": 0, "audit": 0, "deadline": 10}},
+        }
+
+        def replica(name):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "artifacts").symlink_to(CACHE / "artifacts")
+            return Service(folder, {**config, "data_dir": str(folder)})
+
+        def tier(house, text):
+            body = {"model": "well", "messages": [{"role": "user", "content": text}]}
+            return house.call("/v1/chat/completions", body)[2]["X-Enginehouse-Cache"]
+
+        def known(house):
+            with closing(sqlite3.connect(house.folder / "cache" / "questions.db")) as rows:
+                return rows.execute("SELECT count(*) FROM rows").fetchone()[0]
+
+        with replica("here") as here, replica("there") as there:
+            assert tier(here, asked) == "miss"
+            here.wait_until(lambda: known(here) == 1, 30)
+            assert there.wait_until(lambda: known(there) == 1, 5) <= 1
+            assert tier(there, same) == "semantic"
             assert same not in upstream.asked
 
 

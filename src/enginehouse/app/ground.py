@@ -39,7 +39,7 @@ from enginehouse.residency.machine import Machine, this_machine
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings, TelemetrySettings
 from enginehouse.stores.artifacts import Artifacts
-from enginehouse.stores.kv import RedisLines, RedisStore
+from enginehouse.stores.kv import RedisChronicle, RedisLines, RedisStore
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, open_database, prepare
 from enginehouse.stores.vectors.base import VectorStore
@@ -240,7 +240,9 @@ async def _meaning(
     from enginehouse.core.cache.semantic import open_semantic  # with numpy, 10 MB that nobody else may need
 
     embed = OwnEmbedder(catalogue, residency, wanted.model)
-    async with open_semantic(wanted, settings.data_dir / "cache", embed, lasting=store is not None) as meaning:
+    feed = None if store is None else RedisChronicle(store, "questions")
+    folder = settings.data_dir / "cache"
+    async with open_semantic(wanted, folder, embed, lasting=store is not None, chronicle=feed) as meaning:
         yield meaning
 
 

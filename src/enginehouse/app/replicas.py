@@ -22,5 +22,10 @@ def replicas_of(rooms: Rooms, pulse: Pulse) -> Replicas | None:
         return (rooms.copies.status(model) for model in on.catalogue.models())
 
     return Replicas(
-        on.presence.id, socket.gethostname(), pulse.events, models, pulse.counted, RedisChronicle(on.store)
+        on.presence.id,
+        socket.gethostname(),
+        pulse.events,
+        models,
+        pulse.counted,
+        RedisChronicle(on.store, "events"),
     )

@@ -8,9 +8,9 @@ from enginehouse.stores.kv.redis_store import RedisStore
 
 __all__ = ["RedisChronicle"]
 
-_KEY = "enginehouse:chronicle"
+_PREFIX = "enginehouse:chronicle"
 _KEPT = 2000
-"""Lines: ten minutes of three replicas."""
+"""Lines: of events, ten minutes of three replicas."""
 _AT_A_TIME = 500
 _WAIT = 2.0
 """Seconds; replicas speak every second, so that a longer silence is worth a look."""
@@ -21,10 +21,12 @@ class RedisChronicle:
 
     Args:
         store: the connection.
+        subject: what is told in it; those of two subjects are two.
     """
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisStore, subject: str) -> None:
         self._store = store
+        self._key = f"{_PREFIX}:{subject}"
         self._script = store.script("chronicle.lua")
         self.name = store.name
 
@@ -35,21 +37,21 @@ class RedisChronicle:
 
     async def append(self, texts: Sequence[bytes]) -> None:
         """Write them."""
-        await self._store.run(self._script, [_KEY], [str(_KEPT), *texts])
+        await self._store.run(self._script, [self._key], [str(_KEPT), *texts])
 
     async def read(self, after: tuple[int, int] | None) -> Sequence[Line]:
         """What comes after a place, or all there is."""
         if after is not None:
             begin, wait = f"{after[0]}-{after[1]}", int(_WAIT * 1000)
             found = await self._store.ask(
-                lambda redis: redis.xread({_KEY: begin}, count=_AT_A_TIME, block=wait), waits=_WAIT
+                lambda redis: redis.xread({self._key: begin}, count=_AT_A_TIME, block=wait), waits=_WAIT
             )
             if found:
                 return _lines(found[0][1])
-            newest = _lines(await self._store.ask(lambda redis: redis.xrevrange(_KEY, count=1)))
+            newest = _lines(await self._store.ask(lambda redis: redis.xrevrange(self._key, count=1)))
             if not newest or newest[0].mark >= after:
                 return []
-        return _lines(await self._store.ask(lambda redis: redis.xrange(_KEY)))
+        return _lines(await self._store.ask(lambda redis: redis.xrange(self._key)))
 
 
 def _lines(entries: Any) -> list[Line]:

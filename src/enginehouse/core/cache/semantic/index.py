@@ -56,6 +56,7 @@ class Index:
         self._rows, self._thread = rows, thread
         self._blocks = Blocks(max_bytes)
         self._notes: OrderedDict[int, tuple[str, Stored]] = OrderedDict()
+        self._tell: Callable[[Row], None] = lambda _: None
 
     @property
     def size(self) -> int:
@@ -70,12 +71,24 @@ class Index:
         """Store a question; when this returns it is found, also after a kill."""
         numbers, scale = quantised(vector)
         row = Row(scope, entry, numbers, scale, msgspec.msgpack.encode(stored))
+        await self._put([row])
+        self._tell(row)
 
-        def write() -> int:
-            return self._rows.put([row])[0]
+    def listen(self, tell: Callable[[Row], None]) -> None:
+        """From now on this one is told of every question that is stored here."""
+        self._tell = tell
 
-        await self.forget([entry])
-        self._blocks.put(scope, await self._run(write), numbers, scale)
+    async def take(self, rows: Sequence[Row]) -> None:
+        """Store questions as another index had them; those that this version does not understand are left."""
+        known = [row for row in rows if _is_known(row)]
+        newest = {row.entry: row for row in known}
+        await self._put(list(newest.values()))
+
+    async def _put(self, rows: Sequence[Row]) -> None:
+        await self.forget([row.entry for row in rows])
+        numbers = await self._run(lambda: self._rows.put(rows))
+        for number, row in zip(numbers, rows, strict=True):
+            self._blocks.put(row.scope, number, row.vector, row.scale)
 
     async def forget(self, entries: Sequence[str]) -> None:
         """Take questions out by their entries."""
@@ -125,6 +138,14 @@ class Index:
 
 
 _decode = msgspec.msgpack.Decoder(Stored).decode
+
+
+def _is_known(row: Row) -> bool:
+    try:
+        _decode(row.note)
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 @asynccontextmanager
