@@ -1,7 +1,7 @@
 """Questions of all replicas: what one has stored the others store too, within a second.
 
-A row goes by Redis as it is: nobody embeds it again. It names its entry; whether that is still to be had the store of
-answers is asked, as for a replica's own questions.
+A row goes by Redis as it is, and nobody embeds it again. It names its entry; the store of answers is asked whether
+that is still to be had, as for a replica's own questions.
 """
 
 import asyncio
