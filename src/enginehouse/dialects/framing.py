@@ -47,6 +47,11 @@ class Lines:
                 raise UpstreamDied("The engine sent a line larger than 16 MiB.")
         return lines
 
+    @property
+    def begun(self) -> bool:
+        """Whether what comes next may belong to what has come."""
+        return bool(self._pieces) or self._after_cr
+
     def rest(self) -> bytes:
         """What has come of a line that has no end yet."""
         return b"".join(self._pieces)
@@ -68,6 +73,9 @@ class ServerSentEvents:
         Raises:
             UpstreamDied: one event is larger than 16 MiB.
         """
+        if not (self._name or self._data or self._lines.begun) and (usual := _usual(chunk)) is not None:
+            self._first = False
+            return usual
         events: list[Sent] = []
         for line in self._lines.feed(chunk):
             if self._first:
@@ -99,6 +107,14 @@ class ServerSentEvents:
         event = Sent(self._name, b"\n".join(self._data))
         self._name, self._data, self._size = b"", [], 0
         return event
+
+
+def _usual(chunk: bytes) -> list[Sent] | None:
+    """Whole events of one line of data each, as nearly every engine writes them; None for anything else."""
+    if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")) or b"\r" in chunk or len(chunk) > _MAX_FRAME:
+        return None
+    lines = chunk[6:-2].split(b"\n\ndata: ")
+    return None if any(b"\n" in line for line in lines) else [Sent(b"", line) for line in lines]
 
 
 def sse(data: bytes, name: str = "") -> bytes:

@@ -1,6 +1,6 @@
 """Bytes that pass through as they are, read on their way: what they count, what they report, and where they end."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -38,55 +38,87 @@ class Passage:
         self._closed = False
         self._asked = dialect in _ASKED
         self._keeps_usage = wants_usage or not self._asked
-        self._between = b"\n" if codec.media_type.startswith("application/x-ndjson") else b"\n\n"
+        self._regrouped = Regrouped(b"\n" if codec.media_type.startswith("application/x-ndjson") else b"\n\n")
 
     @property
     def ended(self) -> bool:
         """Whether the stream has come to its proper end."""
         return self._reader.ended or self._closed
 
-    async def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[bytes, list[Event]]]:
-        """Whole frames for the caller, with the events they tell; the last item is the end of a whole stream.
+    def feed(self, chunk: bytes) -> tuple[bytes, Sequence[Event]]:
+        """Whole frames for the caller, as far as they are here, with the events they tell.
 
         Raises:
             EnginehouseError: the engine reports an error inside the stream.
-            UpstreamDied: it is not this dialect, or breaks off before its end.
+            UpstreamDied: it is not this dialect.
         """
-        async for piece in whole_pieces(chunks, self._between):
-            events = self._reader.feed(piece)
-            yield (piece if self._keeps_usage else _without_usage(piece)), events
-            if self._reader.ended:
-                return
+        piece = self._regrouped.feed(chunk)
+        if not piece:
+            return piece, ()
+        events = self._reader.feed(piece)
+        return piece if self._keeps_usage else _without_usage(piece), events
+
+    def close(self) -> tuple[bytes, Sequence[Event]]:
+        """The end for a stream whose engine has closed it without the dialect's own end.
+
+        Raises:
+            UpstreamDied: something is missing.
+        """
         events = self._reader.close()
         self._closed = True
-        yield (_DONE if self._asked else b""), events
+        return _DONE if self._asked else b"", events
+
+
+class Regrouped:
+    """Chunks regrouped so that each piece is one or more complete frames.
+
+    Args:
+        between: what ends a frame.
+    """
+
+    def __init__(self, between: bytes = b"\n\n") -> None:
+        self._between = between
+        self._rest = bytearray()
+        self._held = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """All frames that are whole by now; a chunk that ends where a frame ends goes through as it came.
+
+        Raises:
+            UpstreamDied: one frame is larger than 16 MiB.
+        """
+        if b"\r" in chunk or self._held:
+            chunk = self._without_returns(chunk)
+        if not self._rest and chunk.endswith(self._between):
+            return chunk
+        seen = max(len(self._rest) - len(self._between) + 1, 0)
+        self._rest += chunk
+        whole, at = b"", self._rest.rfind(self._between, seen)
+        if at >= 0:
+            end = at + len(self._between)
+            whole = bytes(self._rest[:end])
+            del self._rest[:end]
+        if len(self._rest) > _MAX_PIECE:
+            raise UpstreamDied("The engine sent an event larger than 16 MiB.")
+        return whole
+
+    def _without_returns(self, chunk: bytes) -> bytes:
+        """Lines end with a line feed; a return at the end is perhaps the first half of an end of line."""
+        data = self._held + chunk
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        return data[: len(data) - len(self._held)].replace(b"\r\n", b"\n")
 
 
 async def whole_pieces(chunks: AsyncIterator[bytes], between: bytes = b"\n\n") -> AsyncGenerator[bytes]:
     """Regroup chunks so that each item is one or more complete frames; a rest without its end is dropped.
 
-    A chunk that ends where a frame ends goes through as it came.
-
     Raises:
         UpstreamDied: one frame is larger than 16 MiB.
     """
-    rest, held = bytearray(), b""
+    regrouped = Regrouped(between)
     async for chunk in chunks:
-        data = held + chunk
-        held = b"\r" if data.endswith(b"\r") else b""  # perhaps the first half of an end of line
-        data = data[: len(data) - len(held)].replace(b"\r\n", b"\n")
-        if not rest and data.endswith(between):
-            yield data
-            continue
-        seen = max(len(rest) - len(between) + 1, 0)
-        rest += data
-        at = rest.rfind(between, seen)
-        if at >= 0:
-            end = at + len(between)
-            yield bytes(rest[:end])
-            del rest[:end]
-        if len(rest) > _MAX_PIECE:
-            raise UpstreamDied("The engine sent an event larger than 16 MiB.")
+        if piece := regrouped.feed(chunk):
+            yield piece
 
 
 def data_of(frame: bytes) -> bytes | None:

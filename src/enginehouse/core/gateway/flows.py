@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
@@ -210,15 +210,20 @@ class Frames:
             call = structs.replace(call, body=asking_for_usage(call.body))
         passage = self._wording.passage()
         async with _Metered(entry, self._wording, self.heard) as meter, engine.forward(call) as reply:
-            pieces = passage.pieces(streamed(await taken(reply), self._wording.codec.media_type).frames())
-            async with aclosing(pieces):
-                async for piece, events in pieces:
-                    meter.prompt = reply.prompt_tokens
-                    meter.note_all(events)
-                    if passage.ended:
-                        meter.complete = True
-                        await meter.settled()
+            async for chunk in streamed(await taken(reply), self._wording.codec.media_type).frames():
+                piece, events = passage.feed(chunk)
+                meter.prompt = reply.prompt_tokens
+                meter.note_all(events)
+                if passage.ended:
+                    break
+                if piece:
                     yield piece
+            else:
+                piece, events = passage.close()
+                meter.note_all(events)
+            meter.complete = True
+            await meter.settled()
+            yield piece
 
     async def _passed_whole(self, seat: Seat, entry: Entry, engine: Forwards) -> AsyncGenerator[bytes]:
         async with _Metered(entry, self._wording, self.heard) as meter, engine.forward(self._call(seat)) as reply:
@@ -281,13 +286,15 @@ class _Metered(Meter):
         if self._said is not None:
             self._said.begin()
 
-    def note(self, event: Event) -> None:
-        """The next event."""
-        super().note(event)
+    def note_all(self, events: Sequence[Event]) -> None:
+        """The next events."""
+        super().note_all(events)
         if self._noted is not None:
-            self._noted.events.append(event)
-        if self._said is not None and isinstance(event, TextDelta):
-            self._said.note(event.text)
+            self._noted.events.extend(events)
+        if self._said is not None:
+            for event in events:
+                if isinstance(event, TextDelta):
+                    self._said.note(event.text)
 
     async def __aenter__(self) -> Self:
         self._entry.running()

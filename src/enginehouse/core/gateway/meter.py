@@ -1,6 +1,6 @@
 """What an answer took so far: the engine's own count where there is one, else ours, marked as an estimate."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from enginehouse.core.cache.answers import Vectors
 from enginehouse.types import Usage
@@ -9,7 +9,7 @@ from enginehouse.types.generation import Generation, Text, ToolCall, ToolResult
 
 __all__ = ["Heard", "Meter", "guessed_tokens"]
 
-_WORDS = (TextDelta, ThinkingDelta, ToolCallDelta, RefusalDelta)
+_WORDS = frozenset({TextDelta, ThinkingDelta, ToolCallDelta, RefusalDelta})
 _CHARACTERS = 4
 """Of a token, as a rule of thumb for prompts that nobody counted."""
 
@@ -45,16 +45,16 @@ class Meter:
         return self._written > 0 or self._usage is not None or self.prompt is not None
 
     def note(self, event: Event) -> None:
-        """The next event. Engines write a token at a time: an unfinished answer is as long as its pieces."""
-        if isinstance(event, Counted):
-            self._usage = event.usage
-        elif isinstance(event, _WORDS):
-            self._written += 1
+        """The next event."""
+        self.note_all((event,))
 
-    def note_all(self, events: Iterable[Event]) -> None:
-        """The next events."""
+    def note_all(self, events: Sequence[Event]) -> None:
+        """The next events. Engines write a token at a time: an unfinished answer is as long as its pieces."""
         for event in events:
-            self.note(event)
+            if type(event) in _WORDS:
+                self._written += 1
+            elif type(event) is Counted:
+                self._usage = event.usage
 
     def usage(self, guess: Callable[[], int]) -> Usage:
         """What it took.

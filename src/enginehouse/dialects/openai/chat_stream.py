@@ -66,7 +66,7 @@ class _Telling:
             self.began = True
             events.append(Began(id=chunk.id, model=chunk.model))
         for choice in chunk.choices:
-            events += self._choice(choice)
+            self._choice(choice, events)
         if chunk.usage is not None:
             events.append(Counted(usage=chunk.usage.usage()))
         return events
@@ -74,29 +74,27 @@ class _Telling:
     def complete(self) -> bool:
         return bool(self.choices) and all(state.finished for state in self.choices.values())
 
-    def _choice(self, choice: ChunkChoice) -> list[Event]:
-        state = self.choices.setdefault(choice.index, _State())
-        events = self._delta(choice.delta or choice.message or Delta(), choice, state)
+    def _choice(self, choice: ChunkChoice, events: list[Event]) -> None:
+        state = self.choices.get(choice.index) or self.choices.setdefault(choice.index, _State())
+        self._delta(choice.delta or choice.message or Delta(), choice, state, events)
         if choice.finish_reason:
             state.finished = True
             matched = choice.stop_reason if isinstance(choice.stop_reason, str) else None
             reason = finish_of(choice.finish_reason, called=bool(state.calls))
             events.append(Finished(reason=reason, choice=choice.index, stop_sequence=matched))
-        return events
 
-    def _delta(self, delta: Delta, choice: ChunkChoice, state: _State) -> list[Event]:
+    def _delta(self, delta: Delta, choice: ChunkChoice, state: _State, events: list[Event]) -> None:
         index = choice.index
-        events: list[Event] = []
         if thought := delta.reasoning_content or delta.reasoning:
             events.append(ThinkingDelta(text=thought, choice=index))
-        scores = _scores(choice.logprobs)
+        scores = _scores(choice.logprobs) if choice.logprobs else ()
         if (text := delta.content or choice.text or "") or scores:
             events.append(TextDelta(text=text, choice=index, scores=scores))
         if delta.refusal:
             events.append(RefusalDelta(text=delta.refusal, choice=index))
-        for place, call in enumerate(delta.tool_calls or ()):
-            events += _call(call, call.index if call.index is not None else place, index, state)
-        return events
+        if delta.tool_calls:
+            for place, call in enumerate(delta.tool_calls):
+                events += _call(call, call.index if call.index is not None else place, index, state)
 
 
 def _call(call: Call, place: int, choice: int, state: _State) -> list[Event]:
@@ -113,8 +111,6 @@ def _call(call: Call, place: int, choice: int, state: _State) -> list[Event]:
 
 
 def _scores(logprobs: Any) -> tuple[Score, ...]:
-    if not logprobs:
-        return ()
     try:
         return msgspec.convert(logprobs, Scores).scores()
     except msgspec.ValidationError:
