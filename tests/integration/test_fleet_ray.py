@@ -181,7 +181,7 @@ def diagnosis(replica, **environ):
 
 def says(replica, stream=False):
     """A real answer to a question."""
-    body = {**question("m"), "max_tokens": 30 if stream else 4, "ignore_eos": stream, "stream": stream}
+    body = {**question("m"), "max_tokens": 12 if stream else 4, "ignore_eos": stream, "stream": stream}
     return replica.call(CHAT, body, timeout=200)[0]
 
 
