@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from math import ceil
 
 from msgspec import Struct, structs
 
@@ -12,7 +13,7 @@ from bench.simulate.orders import ORDERS
 from bench.simulate.outcome import Outcome, Tally
 from bench.simulate.world import Scenario, Ware, nodes, wares
 from enginehouse.core.admission.policy import Line
-from enginehouse.core.copies import next_copy
+from enginehouse.core.copies import next_copies
 from enginehouse.residency.policy import Rules
 from enginehouse.settings.schema import AdmissionSettings, ResidencySettings
 from enginehouse.types import Instances, ResidentState
@@ -22,6 +23,7 @@ __all__ = ["MOST_COPIES", "simulated"]
 MOST_COPIES = 64
 """Of one model; the usual model needs one."""
 
+_MOST = Instances(max=MOST_COPIES)
 _OFF, _READY = ResidentState.OFF, ResidentState.READY
 
 
@@ -50,8 +52,8 @@ class _Desk(Struct, eq=False):
 
     @property
     def states(self) -> list[ResidentState]:
-        """Of every copy there was, and of one that could be made."""
-        return [*(copy.state for copy in self.copies), *[_OFF] * (len(self.copies) < MOST_COPIES)]
+        """Of every copy there was, and of those that could be made."""
+        return [*(copy.state for copy in self.copies), *[_OFF] * (MOST_COPIES - len(self.copies))]
 
 
 class _Traffic:
@@ -95,7 +97,7 @@ class _Traffic:
         if len(desk.line) >= self._admission.max_queue_size:
             self.tally.gone(request.at, request.at, "refused")
             return
-        request.cold = _READY not in desk.states
+        request.cold = all(copy.state is not _READY for copy in desk.copies)
         desk.waiting[number] = request
         desk.line.join(number, request.priority, request.tenant, self._agenda.now)
         self._serve(desk)
@@ -160,10 +162,10 @@ class _Traffic:
         waited = self._agenda.now - desk.waiting[eldest].at
         if all(state is _OFF for state in states):
             self._load(desk, 0)
-        elif (
-            index := next_copy(Instances(max=MOST_COPIES), states, waited, self._residency.scale_up_wait)
-        ) is not None:
-            self._load(desk, index)
+        else:
+            lacking, patience = ceil(len(desk.line) / desk.ware.deployment.slots), self._residency.scale_up_wait
+            for index in next_copies(_MOST, states, waited=waited, patience=patience, lacking=lacking):
+                self._load(desk, index)
         if not desk.watched:
             desk.watched = True
             self._agenda.after(self._residency.scale_up_wait, partial(self._look_again, desk))

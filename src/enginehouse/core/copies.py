@@ -1,4 +1,4 @@
-"""Copies of one model side by side: who takes the next request, and when one more is worth its memory.
+"""Copies of one model side by side: who takes the next request, and when more are worth their memory.
 
 A model with `instances` has one line of waiters for all of its copies. The line grows them, up to the most that
 is allowed; an idle timeout shrinks them again. A copy beyond the least takes free memory only: nobody leaves for
@@ -6,6 +6,7 @@ it, and it is the first to leave for others.
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 
 from msgspec import structs
 
@@ -17,7 +18,7 @@ from enginehouse.residency.manager import Residency, ResidentStatus
 from enginehouse.settings.schema import ResidencySettings
 from enginehouse.types import Deployment, Instances, Model, Priority, ResidentState
 
-__all__ = ["Copies", "copies_of", "next_copy", "told_as_model"]
+__all__ = ["Copies", "copies_of", "next_copies", "told_as_model"]
 
 
 def copies_of(model: Model) -> tuple[Deployment, ...]:
@@ -27,18 +28,26 @@ def copies_of(model: Model) -> tuple[Deployment, ...]:
     return (first, *rest)
 
 
-def next_copy(instances: Instances, states: Sequence[ResidentState], waited: float, patience: float) -> int | None:
-    """Which copy to load now, as an index; None when there are enough.
+def next_copies(
+    instances: Instances, states: Sequence[ResidentState], *, waited: float, patience: float, lacking: int
+) -> tuple[int, ...]:
+    """Which copies to load now, as indices: none when there are enough.
+
+    When somebody has waited for too long there are as many more as those who wait would fill. But with every round
+    there are at most twice as many as before, since the line that grows while copies load says little of how many
+    are wanted.
 
     Args:
         states: of every copy, in order.
         waited: seconds for which the longest waiting request has waited.
-        patience: seconds after which one more copy is worth it.
+        patience: seconds after which more copies are worth it.
+        lacking: copies that those who wait would fill.
     """
-    if ResidentState.READY not in states or ResidentState.LOADING in states:
-        return None
-    wanted = instances.min if waited < patience else instances.max
-    return next((n for n, state in enumerate(states[:wanted]) if state is ResidentState.OFF), None)
+    off = [n for n, state in enumerate(states) if state is ResidentState.OFF]
+    loading = states.count(ResidentState.LOADING)
+    least = sum(n < instances.min for n in off)
+    wanted = max(least, lacking - loading if waited >= patience else 0)
+    return tuple(off[: max(min(wanted, states.count(ResidentState.READY) - loading), 0)])
 
 
 def places_of(model: Model) -> tuple[Deployment, ...]:
@@ -132,18 +141,23 @@ class Copies:
     def _grow(self, model: Model) -> None:
         copies = copies_of(model)
         states = [self._residency.status(copy).state for copy in copies]
-        waited = self._admission.longest_wait(copies[0].id)
-        index = next_copy(model.instances, states, waited, self._settings.scale_up_wait)
-        if index is None:
+        waited, patience = self._admission.longest_wait(copies[0].id), self._settings.scale_up_wait
+        lacking = ceil(self._waiting(copies[0]) / copies[0].slots)
+        wanted = next_copies(model.instances, states, waited=waited, patience=patience, lacking=lacking)
+        if not wanted:
             return
-        ready = copies[states.index(ResidentState.READY)]
-        name = copies[index].id
-        if not self._residency.has_room_beside(ready.id):
-            self._tell_once(name, "No memory is free for one more copy.")
-            return
-        self._cramped.discard(name)
-        self._residency.decisions.note(name, "grows", f"A request has waited for {waited:.1f} s.")
-        self._residency.load_soon(copies[index], self._terms(model, index))
+        beside = copies[states.index(ResidentState.READY)].id
+        room = next((n for n in range(len(wanted), 0, -1) if self._residency.has_room_beside(beside, n)), 0)
+        if not room:
+            self._tell_once(copies[wanted[0]].id, "No memory is free for one more copy.")
+        for index in wanted[:room]:
+            self._cramped.discard(copies[index].id)
+            self._residency.decisions.note(copies[index].id, "grows", f"A request has waited for {waited:.1f} s.")
+            self._residency.load_soon(copies[index], self._terms(model, index))
+
+    def _waiting(self, deployment: Deployment) -> int:
+        stats = self._admission.stats(deployment.id)
+        return sum(stats.depth.values()) if stats else 0
 
     def _tell_once(self, name: str, why: str) -> None:
         if name not in self._cramped:

@@ -228,11 +228,11 @@ class Residency:
             resident.dismiss(Cause.REMOVED, refusal)
             self._forget_if_gone(deployment_id, resident)
 
-    def has_room_beside(self, deployment_id: str) -> bool:
-        """Whether as much as this one takes is free, there or on another GPU."""
+    def has_room_beside(self, deployment_id: str, copies: int = 1) -> bool:
+        """Whether as much as so many copies of this one take is free, there or on one other GPU."""
         ledger = self._room.ledger
         ways = elsewhere(ledger.entries.get(deployment_id, {}), self._gpus)
-        return any(fits(way, ledger.free()) for way in ways)
+        return any(fits({axis: copies * one for axis, one in way.items()}, ledger.free()) for way in ways)
 
     def tidy(self, excess: Footprint) -> Sequence[str]:
         """So much less shall be taken, by pool: who has to leave for that begins to, and is told."""

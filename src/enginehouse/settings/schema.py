@@ -269,7 +269,7 @@ class ResidencySettings(Section):
     enable_auto_scaling: bool = True
     """Whether models with `instances` may grow and shrink."""
     scale_up_wait: PositiveSeconds = 2.0
-    """Seconds that the longest waiting request has waited when one more copy of its model is loaded."""
+    """Seconds that the longest waiting request has waited when more copies of its model are loaded."""
     scale_down_idle: PositiveSeconds = 60.0
     """Idle seconds after which a copy beyond `instances.min` leaves memory."""
 

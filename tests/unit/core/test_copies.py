@@ -9,7 +9,7 @@ from msgspec import structs
 
 from enginehouse.core.admission import Admission
 from enginehouse.core.catalogue import Catalogue
-from enginehouse.core.copies import Copies, copies_of, next_copy, told_as_model
+from enginehouse.core.copies import Copies, copies_of, next_copies, told_as_model
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import AdmissionSettings, ResidencySettings
 from enginehouse.testing import FakeLauncher, simulate
@@ -63,22 +63,44 @@ async def house_of(*models, ram=100, weights=None, **settings):
 
 
 @pytest.mark.parametrize(
-    ("least", "most", "states", "waited", "expected"),
+    ("least", "states", "waited", "lacking", "expected"),
     [
-        (1, 3, (OFF, OFF, OFF), 99, None),
-        (1, 3, (LOADING, OFF, OFF), 99, None),
-        (1, 3, (READY, OFF, OFF), 0, None),
-        (1, 3, (READY, OFF, OFF), 2, 1),
-        (1, 3, (READY, LOADING, OFF), 99, None),
-        (1, 3, (READY, FAILED, OFF), 2, 2),
-        (1, 3, (READY, READY, READY), 99, None),
-        (1, 3, (OFF, READY, OFF), 2, 0),
-        (2, 3, (READY, OFF, OFF), 0, 1),
-        (1, 1, (READY,), 99, None),
+        (1, (OFF, OFF, OFF), 99, 9, ()),
+        (1, (LOADING, OFF, OFF), 99, 9, ()),
+        (1, (READY, OFF, OFF), 0, 9, ()),
+        (1, (READY, OFF, OFF), 2, 1, (1,)),
+        (1, (READY, OFF, OFF), 2, 9, (1,)),
+        (1, (READY, LOADING, OFF), 99, 9, ()),
+        (1, (READY, FAILED, OFF), 2, 9, (2,)),
+        (1, (READY, READY, READY), 99, 9, ()),
+        (1, (OFF, READY, OFF), 2, 9, (0,)),
+        (2, (READY, OFF, OFF), 0, 0, (1,)),
+        (2, (READY, OFF, READY), 0, 0, (1,)),
+        (1, (READY,), 99, 9, ()),
+        (1, (READY, READY, OFF, OFF, OFF), 2, 9, (2, 3)),
+        (1, (READY, READY, OFF, OFF, OFF), 2, 1, (2,)),
+        (1, (READY, READY, LOADING, OFF, OFF), 2, 9, (3,)),
+        (1, (READY, READY, LOADING, OFF, OFF), 2, 1, ()),
+        (1, (READY, READY, READY, OFF, OFF), 2, 9, (3, 4)),
+        (4, (READY, READY, OFF, OFF, OFF), 0, 0, (2, 3)),
     ],
 )
-def test_when_one_more_copy_is_worth_it(least, most, states, waited, expected):
-    assert next_copy(Instances(min=least, max=most), states, waited, 2.0) == expected
+def test_when_more_copies_are_worth_it(least, states, waited, lacking, expected):
+    instances = Instances(min=least, max=len(states))
+    assert next_copies(instances, states, waited=waited, patience=2.0, lacking=lacking) == expected
+
+
+def test_a_hot_model_doubles_its_copies_until_nobody_waits_for_long():
+    async def main():
+        wanted = model(most=16)
+        async with house_of(wanted, scale_up_wait=2, max_models=20) as house:
+            asking = [asyncio.ensure_future(house.ask(wanted, 30)) for _ in range(32)]
+            # A load takes a second: five rounds of them, and not fifteen.
+            await asyncio.sleep(10)
+            assert len(house.launcher.resident) == 16
+            await asyncio.gather(*asking)
+
+    simulate(main())
 
 
 def test_a_model_grows_with_its_line_and_shrinks_when_idle():
