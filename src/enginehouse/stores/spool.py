@@ -28,6 +28,8 @@ __all__ = ["Part", "Spool"]
 log = structlog.get_logger()
 
 _SEGMENT_BYTES = 8 * 1024 * 1024
+_MOST_FRESH = 5000
+"""Lines of a file that are kept in memory too."""
 _SLOW, _REST = 0.002, 1.0
 """Seconds: when appending on the loop takes so long on an average, nothing is appended there for a while."""
 _LATEST = 16
@@ -57,6 +59,8 @@ class _Segment:
         """Acknowledged ones that wait."""
         self.read = 0
         """Bytes that are carried over."""
+        self.fresh: list[bytes] | None = None
+        """The lines behind them, while all are few and of this life: they need not be read."""
         self._handle: int | None = None
 
     def append_now(self, data: bytes) -> None:
@@ -69,6 +73,15 @@ class _Segment:
             self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         if os.write(self._handle, data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def remember(self, line: bytes) -> None:
+        """A line is added."""
+        if self.fresh is None and self.read == self.size:
+            self.fresh = []
+        if self.fresh is not None:
+            self.fresh.append(line)
+            if len(self.fresh) > _MOST_FRESH:
+                self.fresh = None
 
     def close(self) -> None:
         """Add no more."""
@@ -143,6 +156,7 @@ class Spool:
             raise
         finally:
             self._appending = False
+        segment.fresh = None
         self._added(segment, len(lines), len(data))
 
     def append_now(self, line: bytes) -> bool:
@@ -164,6 +178,7 @@ class Spool:
         except OSError:
             self._seal(segment)
             raise
+        segment.remember(line)
         self._added(segment, 1, len(data))
         self._note(began, self._clock())
         return True
@@ -174,6 +189,8 @@ class Spool:
         if segment is None:
             return None
         end, acknowledged = segment.size, segment.lines
+        if segment.fresh is not None:
+            return Part(segment.fresh.copy(), segment.path, end, acknowledged)
         *whole, _ = (await asyncio.to_thread(_read, segment.path, segment.read, end)).split(b"\n")
         lines = [line[9:] for line in whole if _is_whole(line)]
         if len(lines) < len(whole):
@@ -186,6 +203,8 @@ class Spool:
         self.size -= part.end - segment.read
         self.backlog -= part.acknowledged
         segment.read = part.end
+        if segment.fresh is not None:
+            del segment.fresh[: len(part.lines)]
         segment.lines -= part.acknowledged
         if segment.read == segment.size and not (self._appending and segment is self._current):
             self._forget(segment)
@@ -229,7 +248,7 @@ class Spool:
     def _seal(self, segment: _Segment) -> None:
         """Add no more to a file after a failure; whatever is whole in it shall be read."""
         segment.close()
-        self._current = None
+        segment.fresh = self._current = None
         found = segment.path.stat().st_size if segment.path.exists() else 0
         self.size += found - segment.size
         segment.size = found

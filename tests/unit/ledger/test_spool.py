@@ -134,6 +134,17 @@ async def test_a_file_is_read_while_more_comes_and_goes_when_all_of_it_was(spool
     assert await everything(spool) == [b"three"]
 
 
+async def test_more_lines_than_are_kept_in_memory_are_read_from_the_file(tmp_path):
+    spool, lines = Spool(tmp_path, 10**6), [b"%d" % number for number in range(6000)]
+    for line in lines[:10]:
+        spool.append_now(line)
+    part = await spool.oldest()
+    for line in lines[10:]:
+        spool.append_now(line)
+    await spool.drop(part)
+    assert part.lines + await everything(spool) == lines
+
+
 async def test_lines_of_a_file_that_were_read_come_again_in_the_next_life(spool, tmp_path):
     """Nobody notes how far a file was read; so whoever takes the lines has to know them again."""
     spool.append_now(b"one")

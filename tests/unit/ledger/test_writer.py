@@ -309,7 +309,7 @@ def test_a_journal_is_durable_at_once_and_in_the_books_a_moment_later():
             assert life.writer.put(record(input_tokens=number)).done()
         assert in_journal(spool, books) == (100, 0)
         assert life.writer.backlog == 0
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.06)
         assert in_journal(spool, books) == (99, 1), "one part after the other"
         await asyncio.sleep(10)
         assert in_journal(spool, books) == (0, 100)

@@ -82,13 +82,15 @@ class Hasher:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._keyed = hmac.new(secret, digestmod="sha256")
         self.fingerprint = self.digest("fingerprint of the secret")[:16]
         """Tells one secret from another, and nothing else."""
 
     def digest(self, text: str) -> str:
         """What is kept of a key, in hex."""
-        return hmac.digest(self._secret, text.encode(), "sha256").hex()
+        mac = self._keyed.copy()  # the secret has been worked in already, and no other thread gets its turn
+        mac.update(text.encode())
+        return mac.hexdigest()
 
     def fits(self, text: str, key: Key | None, now: float) -> bool:
         """Whether this is the key, or the one before it in its time of grace.

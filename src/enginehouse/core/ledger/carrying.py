@@ -22,7 +22,7 @@ T = TypeVar("T")
 _MOST_AT_ONCE = 500
 _FAR_BEHIND = 5000
 """Records that may be ahead of books that are in reach."""
-_GATHERING = 0.03
+_GATHERING = 0.05
 """Seconds for which records gather in a journal before they are carried over."""
 _PATIENCE = 3.0
 """Seconds for which a question about usage waits for what is ahead of the books."""

@@ -57,6 +57,11 @@ class LedgerStats(Struct, frozen=True, kw_only=True):
 class Entry:
     """What is known of one request so far; its end makes a record of it."""
 
+    __slots__ = (
+        *("_began", "_deployment", "_durable", "_face", "_ledger", "_model", "_ran_from", "_request", "_time"),
+        *("cache", "digest", "id", "record", "reserved", "usage"),
+    )
+
     def __init__(self, request: Request, face: str, ledger: "Ledger") -> None:
         self.id = new_id()
         """The record's id, under which a budget may hold something for it."""
@@ -206,6 +211,8 @@ class _Nobody:
 
 class Recording:
     """The context of one request's entry; from `Ledger.record`."""
+
+    __slots__ = ("_ledger", "_request", "entry")
 
     def __init__(self, ledger: "Ledger", entry: Entry, request: Request) -> None:
         self.entry = entry

@@ -34,9 +34,9 @@ _PROVIDERS = {
 
 
 class _Tariff(Protocol):
-    """A price list's own arithmetic, in US dollars: (input, output)."""
+    """A price list's own arithmetic, in picodollars: (input, output)."""
 
-    def __call__(self, fresh: int, cached: int, output: int, /) -> tuple[Decimal, Decimal]: ...
+    def __call__(self, fresh: int, cached: int, output: int, /) -> tuple[int, int]: ...
 
 
 class _Rates(Struct, frozen=True, kw_only=True):
@@ -72,11 +72,8 @@ class Prices:
             return None
         output = record.output_tokens + record.reasoning_tokens
         paid_in, paid_out = rates.tariff(record.input_tokens, record.cached_input_tokens, output)
-        hours = Decimal(record.upstream_us or 0) / 3_600_000_000
-        by_time = hours * rates.per_hour / max(1, record.slots) if rates.per_hour is not None else Decimal(0)
-        input_cost, output_cost = _picodollars(paid_in), _picodollars(paid_out)
-        total = input_cost + output_cost + _picodollars(by_time)
-        return Money(input=input_cost, output=output_cost, total=total, price=rates.row)
+        by_time = 0 if rates.per_hour is None else _by_time(record, rates.per_hour)
+        return Money(input=paid_in, output=paid_out, total=paid_in + paid_out + by_time, price=rates.row)
 
     def per_token(
         self, model: str, provider: str, upstream_model: str, when: datetime, *, longest: int, batch: bool = False
@@ -170,10 +167,10 @@ def _listed(model: str, provider: str, upstream_model: str, when: datetime) -> _
     except LookupError:
         return None
 
-    def tariff(input_tokens: int, cached: int, output: int) -> tuple[Decimal, Decimal]:
+    def tariff(input_tokens: int, cached: int, output: int) -> tuple[int, int]:
         used = Usage(input_tokens=input_tokens + cached, cache_read_tokens=cached, output_tokens=output)
         cost = price.calc_price(used)
-        return cost["input_price"], cost["output_price"]
+        return _rounded(cost["input_price"] * PICODOLLARS), _rounded(cost["output_price"] * PICODOLLARS)
 
     source = f"genai-prices {__version__} {provider}/{entry.id}"
     texts = [
@@ -237,10 +234,10 @@ def _per_1k(rate: object) -> str | None:
 
 
 def _flat(input_per_1k: str | None, cached_per_1k: str | None, output_per_1k: str | None) -> _Tariff:
-    fresh, cached, written = (Decimal(text or 0) / 1000 for text in (input_per_1k, cached_per_1k, output_per_1k))
+    fresh, cached, written = map(_per_token, (input_per_1k, cached_per_1k, output_per_1k))
 
-    def tariff(input_tokens: int, cached_tokens: int, output: int) -> tuple[Decimal, Decimal]:
-        return input_tokens * fresh + cached_tokens * cached, output * written
+    def tariff(input_tokens: int, cached_tokens: int, output: int) -> tuple[int, int]:
+        return _rounded(input_tokens * fresh + cached_tokens * cached), _rounded(output * written)
 
     return tariff
 
@@ -250,5 +247,16 @@ def _row(**fields: str | None) -> PriceRow:
     return msgspec.convert({**fields, "id": digest}, PriceRow)
 
 
-def _picodollars(amount: Decimal) -> int:
-    return int((amount * PICODOLLARS).to_integral_value(ROUND_HALF_EVEN))
+def _per_token(per_1k: str | None) -> int | Decimal:
+    """Picodollars, whole where they are: that is so of every list price, and much quicker to reckon with."""
+    amount = Decimal(per_1k or 0) * PICODOLLARS / 1000
+    return int(amount) if amount == int(amount) else amount
+
+
+def _by_time(record: UsageRecord, per_hour: Decimal) -> int:
+    hours = Decimal(record.upstream_us or 0) / 3_600_000_000
+    return _rounded(hours * per_hour / max(1, record.slots) * PICODOLLARS)
+
+
+def _rounded(amount: int | Decimal) -> int:
+    return amount if isinstance(amount, int) else int(amount.to_integral_value(ROUND_HALF_EVEN))

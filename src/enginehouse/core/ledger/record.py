@@ -37,7 +37,7 @@ _MOST_MONEY = 10**18
 _LONGEST = 512
 
 
-class PriceRow(Struct, frozen=True, kw_only=True):
+class PriceRow(Struct, frozen=True, kw_only=True, gc=False):
     """A price as it was when somebody paid it; decimal strings in US dollars, None is not charged for."""
 
     id: str
@@ -53,7 +53,7 @@ class PriceRow(Struct, frozen=True, kw_only=True):
     per_hour: str | None = None
 
 
-class Money(Struct, frozen=True, kw_only=True):
+class Money(Struct, frozen=True, kw_only=True, gc=False):
     """What a request cost, in picodollars; `total` also holds what was charged by time."""
 
     input: int
@@ -66,7 +66,7 @@ class Money(Struct, frozen=True, kw_only=True):
 FREE = Money(input=0, output=0, total=0, price=None)
 
 
-class UsageRecord(Struct, frozen=True, kw_only=True):
+class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
     """One request. Token columns are disjoint; costs are picodollars, None when the price is unknown."""
 
     id: str

@@ -19,7 +19,7 @@ def part_width(seconds: float) -> int:
     return max(1, int(seconds * 1_000_000) // PARTS)
 
 
-class Window(Struct, frozen=True, kw_only=True, array_like=True):
+class Window(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What shall be taken from a window."""
 
     key: str
@@ -34,14 +34,14 @@ class Window(Struct, frozen=True, kw_only=True, array_like=True):
     """So much is taken."""
 
 
-class Seats(Struct, frozen=True, kw_only=True, array_like=True):
+class Seats(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One of so many seats."""
 
     key: str
     limit: int
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class Asked(Struct, frozen=True, kw_only=True, gc=False):
     """What somebody wants to take."""
 
     id: str
@@ -50,7 +50,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     seats: tuple[Seats, ...] = ()
 
 
-class Standing(Struct, frozen=True, kw_only=True, array_like=True):
+class Standing(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """How a window is, after what was asked; times in microseconds from now."""
 
     used: int
@@ -60,7 +60,7 @@ class Standing(Struct, frozen=True, kw_only=True, array_like=True):
     """Until what was needed is free; 0 when it was."""
 
 
-class Taken(Struct, frozen=True, kw_only=True, array_like=True):
+class Taken(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What became of it."""
 
     admitted: bool
@@ -73,7 +73,7 @@ class Taken(Struct, frozen=True, kw_only=True, array_like=True):
     """How many are taken, with one's own."""
 
 
-class Spent(Struct, kw_only=True):
+class Spent(Struct, kw_only=True, gc=False):
     """The end of it: seats are given back, and windows hear what it really was."""
 
     id: str
