@@ -17,6 +17,7 @@ from sqlalchemy import func, select, text
 
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.budgets import Budgets
+from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.record import PriceRow, UsageRecord, cleaned, dollars, new_id
 from enginehouse.core.ledger.repricing import records as all_records
@@ -25,6 +26,7 @@ from enginehouse.core.ledger.savings import Savings
 from enginehouse.core.ledger.usage import Question, UsageReports
 from enginehouse.errors import BudgetSpent, SettingsError, StoreError
 from enginehouse.settings.schema import BudgetSettings, DatedPriceSettings, PriceSettings
+from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import migrate, rollups, schema_state
 from enginehouse.stores.sql.metadata import METADATA
 from enginehouse.stores.sql.rollups import ROLLUPS
@@ -460,6 +462,36 @@ async def test_what_was_held_returns_to_what_was_spent(database):
         await kept.reserve(last, kept.accounts(ANN), 21 * CENT)
     assert caught.value.retry_after == 17 * DAY
     await kept.reserve(last, kept.accounts(ANN), 20 * CENT)
+
+
+async def test_who_asks_after_an_answer_sees_it_counted_and_what_it_held_free(database, tmp_path):
+    spool = Spool(tmp_path / "spool", 1 << 20)
+    async with Ledger(SqlBooks(database), spool, Prices({}), ahead=database.embedded) as ledger:
+        heard = {"caught_up": ledger.caught_up}
+        kept = Budgets(
+            database, [BudgetSettings(scope="user", dollars="1")], **heard, clock=lambda: BEGIN + DAY * 14
+        )
+        reports = UsageReports(database, **heard)
+        savings = Savings(database, tuple, lambda: Prices({}), lambda: 86_400.0, **heard)
+        for number in range(1, 9):
+            entry = Held()
+            entry.id = new_id(BEGIN + DAY * 14)
+            await kept.reserve(entry, kept.accounts(ANN), 90 * CENT)
+            await ledger.write(record(day=14, id=entry.id, reserved=True, key_id=f"k{number}", cost=CENT))
+            match number % 4:
+                case 1:
+                    assert (await reports.summary(january()))["total_requests"] == number
+                case 2:
+                    assert f"k{number}" in await reports.last_used()
+                case 3:
+                    report = await savings.report(january(), datetime(2024, 2, 1, tzinfo=UTC))
+                    assert report.recorded.requests == number
+                case _:
+                    """The next one that reserves is who asks."""
+        with pytest.raises(BudgetSpent, match=r"of which \$0.08 is spent"):
+            await kept.reserve(Held(), kept.accounts(ANN), 93 * CENT)
+        await kept.reserve(Held(), kept.accounts(ANN), 92 * CENT)
+    spool.close()
 
 
 async def test_more_for_the_same_request_takes_the_place_of_what_it_held(database):

@@ -33,7 +33,9 @@ _MOST_FRESH = 5000
 _SLOW, _REST = 0.002, 1.0
 """Seconds: when appending on the loop takes so long on an average, nothing is appended there for a while."""
 _LATEST = 16
-"""About so many count for the average, so that one which lost the processor for a moment changes nothing."""
+"""About so many count for the average."""
+_LONGEST = 0.01
+"""Seconds that one counts for at most: who lost the processor for long says nothing of the disk."""
 
 
 class Part(NamedTuple):
@@ -241,7 +243,7 @@ class Spool:
 
     def _note(self, began: float, ended: float) -> None:
         """So long the loop was held up; when that is too long, it is spared for a while."""
-        self._usual += (ended - began - self._usual) / _LATEST
+        self._usual += (min(ended - began, _LONGEST) - self._usual) / _LATEST
         if self._usual > _SLOW:
             self._rests_until, self._usual = ended + _REST, 0.0
 
