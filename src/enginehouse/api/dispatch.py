@@ -103,7 +103,12 @@ class FrontDoor:
         self._rest = rest
         self._audit = audit or Audit()
         self._limits = limits
+        self._changed: Callable[[], Awaitable[None]] | None = None
         self.adopt(identity, server, public)
+
+    def tell_of_changes(self, hear: Callable[[], Awaitable[None]]) -> None:
+        """This one is told of every action of management before its caller hears how it ended."""
+        self._changed = hear
 
     def adopt(self, identity: Identifies, server: ServerSettings, public: Collection[str] = ()) -> None:
         """New keys and limits count from the next request on."""
@@ -216,18 +221,20 @@ class FrontDoor:
         detail: dict[str, Any] = {}
         # A route that reads line by line, and holds no more than a piece, may go without the limit.
         scope["state"] = {**scope.get("state", {}), **state, "audit": detail, "unlimited": receive}
-        status = 500
+        status, managed = 500, scope["method"] not in _QUESTIONS and scope["path"].startswith(_MANAGED)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if managed and self._changed is not None:
+                    await self._changed()
             await send(message)
 
         try:
             await self._rest(scope, _limited(receive, self._server.max_body_bytes), watched)
         finally:
-            if scope["method"] not in _QUESTIONS and scope["path"].startswith(_MANAGED):
+            if managed:
                 action = f"{scope['method']} {scope['path']}"
                 await self._audit.note(state["principal"], action, state["request_id"], status, detail)
 

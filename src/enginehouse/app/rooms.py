@@ -60,7 +60,7 @@ class Rooms:
         self.routes = Routes(ground.catalogue, now.routing, time.monotonic)
         secret = key_secret(now.auth, now.data_dir)
         self.digests = Digests(secret, enabled=now.ledger.request_digests)
-        seats = Seats(ground.catalogue, ground.admission, ground.residency, self.copies)
+        self.seats = seats = Seats(ground.catalogue, ground.admission, ground.residency, self.copies)
         remembered = PredictionCache(now.predictions, time.monotonic)
         self.guarding = Guarding(seats, now.guard, remembered)
         recall = Recall(ground.cache)

@@ -24,6 +24,7 @@ class Access:
 
     Args:
         store: where replicas share what limits count; without it this one counts for itself.
+        limits: where what counts is somebody else's.
 
     Raises:
         SettingsError: on making it, the secret of stored keys cannot be had; on entering, it is another one than
@@ -31,7 +32,13 @@ class Access:
         StoreUnavailable: on entering, the database is away.
     """
 
-    def __init__(self, settings: Settings, database: Database, store: RedisStore | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        store: RedisStore | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         hasher = Hasher(key_secret(settings.auth, settings.data_dir))
         self._keyring = Keyring(database, hasher, offline=settings.auth.key_offline)
         self._stack = AsyncExitStack()
@@ -39,7 +46,7 @@ class Access:
         self.keys = Keys(database, hasher, self._keyring)
         self.audit = Audit(database)
         shared = None if store is None else RedisTallies(store)
-        self.limits = Limits(settings.limits, MemoryTallies(), shared, store)
+        self.limits = limits or Limits(settings.limits, MemoryTallies(), shared, store)
 
     def key_name(self, key_id: str) -> str:
         """What people call a stored key; empty when it has no name."""
@@ -52,9 +59,18 @@ class Access:
 
     async def __aenter__(self) -> Self:
         """Know every key, and go on knowing them."""
-        await self._keyring.look()
+        await self.look()
         await self._stack.enter_async_context(self._following())
         return self
+
+    async def look(self) -> None:
+        """Know now what was changed elsewhere.
+
+        Raises:
+            StoreUnavailable: the database is away.
+            SettingsError: the stored keys were made with another secret.
+        """
+        await self._keyring.look()
 
     async def __aexit__(self, *_: object) -> None:
         """Stop following."""

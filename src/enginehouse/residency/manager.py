@@ -13,7 +13,7 @@ from msgspec import structs
 
 from enginehouse.engines.base import Engine
 from enginehouse.errors import Conflict, EnginehouseError, ShuttingDown
-from enginehouse.residency.base import USUAL, Launcher, Lease, Loaded, Terms
+from enginehouse.residency.base import USUAL, Door, Launcher, Lease, Loaded, Terms
 from enginehouse.residency.decisions import Decisions
 from enginehouse.residency.figures import Cause, Figures, WarmUp
 from enginehouse.residency.fleet.room import FleetRoom
@@ -329,6 +329,11 @@ class Residency:
         """What runs under this id, to ask how it is. Requests want a lease: this may stop at any moment."""
         resident = self._residents.get(deployment_id)
         return resident.loaded.engine if resident and resident.loaded else None
+
+    def door(self, deployment_id: str) -> Door | None:
+        """How what runs under this id is reached over HTTP by who holds a lease; None where it is not."""
+        resident = self._residents.get(deployment_id)
+        return resident.loaded.door if resident and resident.loaded else None
 
     def known_bytes(self, deployment: Deployment) -> int:
         """What it took the last time it was measured; 0 when it never was."""

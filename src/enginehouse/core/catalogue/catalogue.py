@@ -75,6 +75,16 @@ class Catalogue:
         """All models that can be asked for, sorted by id."""
         return self._index.models
 
+    @property
+    def everything(self) -> tuple[Model, ...]:
+        """What all origins have, shown or not; another tuple after every change."""
+        return self._given
+
+    def mirror(self, models: Iterable[Model]) -> None:
+        """Hold what another catalogue holds."""
+        given = tuple(models)
+        self._given, self._index = given, build_index(given)
+
     def given(self, origin: str) -> tuple[Model, ...]:
         """What this origin has, shown or not."""
         return tuple(model for model in self._given if model.origin == origin)

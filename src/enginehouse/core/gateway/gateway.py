@@ -22,7 +22,7 @@ from enginehouse.core.gateway.labelling import Labels
 from enginehouse.core.gateway.patience import told_apart
 from enginehouse.core.gateway.ranking import Scores, Scoring
 from enginehouse.core.gateway.recall import Recall
-from enginehouse.core.gateway.seats import Seats, Served
+from enginehouse.core.gateway.seats import Seating, Served
 from enginehouse.core.gateway.spending import Spending
 from enginehouse.core.gateway.tries import Tries
 from enginehouse.core.gateway.wording import Wording
@@ -99,7 +99,7 @@ class Gateway:
 
     def __init__(
         self,
-        seats: Seats,
+        seats: Seating,
         routes: Routes,
         ledger: Ledger,
         spending: Spending | None = None,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import structlog
 from msgspec import Struct
 
-from enginehouse.core.gateway.seats import Seats
+from enginehouse.core.gateway.seats import Seating
 from enginehouse.core.identity import SERVICE
 from enginehouse.core.prediction_cache import PredictionCache, Remembered
 from enginehouse.engines.base import Classifies
@@ -86,7 +86,7 @@ class Guarding:
         cache: what was said before.
     """
 
-    def __init__(self, seats: Seats, settings: GuardSettings, cache: PredictionCache) -> None:
+    def __init__(self, seats: Seating, settings: GuardSettings, cache: PredictionCache) -> None:
         self._seats = seats
         self._settings = settings
         self._cache = cache
@@ -119,7 +119,7 @@ class Guarding:
     @asynccontextmanager
     async def _watching(self, watch: Watch, flow: Says) -> AsyncGenerator[Watch]:
         # Owned here and ended below; a TaskGroup would wrap every error of a request into a group.
-        watch.verdict = asyncio.get_running_loop().create_task(self._verdict(flow), name="guard")
+        watch.verdict = asyncio.get_running_loop().create_task(self.verdict(flow), name="guard")
         try:
             yield watch
         finally:
@@ -134,7 +134,7 @@ class Guarding:
         """
         blocks = verdict.is_attack and mode is GuardMode.BLOCK
         outcome = "blocked" if blocks else "flagged" if verdict.is_attack else "passed"
-        self.outcomes[mode.value, outcome] += 1
+        self.count(mode.value, outcome)
         if verdict.is_attack:
             log.warning(
                 "prompt_flagged",
@@ -159,7 +159,7 @@ class Guarding:
         Raises:
             GuardUnavailable: and without one nothing passes.
         """
-        self.outcomes[mode.value, "unavailable"] += 1
+        self.count(mode.value, "unavailable")
         said = error.message if isinstance(error, EnginehouseError) else "it took too long"
         log.error("guard_unavailable", request_id=request.request_id, model=model.id, mode=mode.value, error=said)
         if mode is GuardMode.BLOCK and self._settings.on_failure == "deny":
@@ -167,7 +167,16 @@ class Guarding:
         if mode is not GuardMode.SHADOW:
             request.timings.guard = "unavailable"
 
-    async def _verdict(self, flow: Says) -> Verdict:
+    def count(self, mode: str, outcome: str) -> None:
+        """Once more in this mode with this outcome."""
+        self.outcomes[mode, outcome] += 1
+
+    async def verdict(self, flow: Says) -> Verdict:
+        """What the guard's model says of all that a user says.
+
+        Raises:
+            EnginehouseError, TimeoutError: it says nothing.
+        """
         async with asyncio.timeout(self._settings.timeout):
             texts = [text for text in flow.said() if text.strip()]
             own = _request_for(self._settings.model)

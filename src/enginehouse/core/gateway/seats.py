@@ -1,8 +1,8 @@
 """A slot and a lease in one hand: waits for the right to run, then for the model to be in memory."""
 
-from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -10,24 +10,15 @@ from enginehouse.core.admission import Admission
 from enginehouse.core.admission.ticket import Ticket
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
+from enginehouse.core.gateway.naming import Naming
 from enginehouse.core.identity import SERVICE
-from enginehouse.core.usable import resolved_for
 from enginehouse.engines.base import Engine
-from enginehouse.errors import InvalidRequest, ModelNotFound
+from enginehouse.errors import ModelNotFound
 from enginehouse.residency.base import Lease, Terms
 from enginehouse.residency.manager import Residency
-from enginehouse.types import Deployment, Kind, Model, Operation, Request
+from enginehouse.types import Deployment, Model, Request
 
-__all__ = ["Seat", "Seats", "Served", "Sitting"]
-
-_KINDS: Mapping[Operation, Collection[Kind]] = {
-    Operation.CHAT: {Kind.CHAT},
-    Operation.COMPLETION: {Kind.CHAT},
-    Operation.COUNT: {Kind.CHAT},
-    Operation.EMBEDDING: {Kind.EMBEDDING},
-    Operation.RERANK: {Kind.RERANK, Kind.EMBEDDING},
-    Operation.CLASSIFICATION: {Kind.CLASSIFIER},
-}
+__all__ = ["Seat", "Seating", "Seats", "Served", "Sitting"]
 
 
 class Served(Struct, frozen=True, kw_only=True):
@@ -43,8 +34,30 @@ class Seat(Served, frozen=True, kw_only=True):
     engine: Engine
 
 
-class Seats:
-    """Where requests sit down.
+class Seating(Protocol):
+    """Where requests sit down: `Seats`, or at the owner, for whom this process only works."""
+
+    def seat(
+        self, request: Request, model: Model, deployment: Deployment
+    ) -> AbstractAsyncContextManager[Seat | None]:
+        """A place at this deployment; None when the model went away while the request waited.
+
+        Raises:
+            QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
+        """
+        ...
+
+    def resolve(self, request: Request, name: str) -> Model:
+        """The model of this name: `Naming.resolve`."""
+        ...
+
+    async def came_down(self, deployment: Deployment) -> bool:
+        """Whether the engine here has just ended, so that asking again may help."""
+        ...
+
+
+class Seats(Naming):
+    """Satisfies `Seating` by what this process owns.
 
     Args:
         catalogue: what names mean.
@@ -54,9 +67,8 @@ class Seats:
     """
 
     def __init__(self, catalogue: Catalogue, admission: Admission, residency: Residency, copies: Copies) -> None:
-        self.catalogue = catalogue
+        super().__init__(catalogue, admission)
         self.residency = residency
-        self._admission = admission
         self._copies = copies
 
     def seat(self, request: Request, model: Model, deployment: Deployment) -> "Sitting":
@@ -66,18 +78,6 @@ class Seats:
             QueueFull, QueueTimeout, ModelLoadFailed, LoadTimeout, ShuttingDown: it cannot be had.
         """
         return Sitting(self, request, self.ticket(request, model, deployment), model, deployment)
-
-    def resolve(self, request: Request, name: str) -> Model:
-        """The model of this name, which has to be one for what is asked.
-
-        Raises:
-            ModelNotFound, InvalidRequest: no such model, or it is for something else.
-            PermissionDenied: the caller may not use this model, or not claim this priority.
-        """
-        model = resolved_for(request.principal, self.catalogue, name)
-        _check_kind(model, request.operation)
-        self._admission.check_claim(request.principal, request.priority)
-        return model
 
     async def came_down(self, deployment: Deployment) -> bool:
         """Whether the engine here has just ended, so that asking again may help."""
@@ -159,12 +159,3 @@ class Sitting:
             return None
         self._lease, timings.load = lease, held.waited
         return Seat(model=model, deployment=place, engine=held.engine)
-
-
-def _check_kind(model: Model, operation: Operation) -> None:
-    if operation in _KINDS and model.kind not in _KINDS[operation]:
-        article = "an" if model.kind is Kind.EMBEDDING else "a"
-        raise InvalidRequest(
-            f"{model.id!r} is {article} {model.kind.value} model; it cannot be used for {operation.value}.",
-            param="model",
-        )

@@ -89,6 +89,11 @@ class Spending:
     def __init__(self, budgets: Budgets | None = None) -> None:
         self._budgets = budgets
 
+    @property
+    def budgets(self) -> Budgets | None:
+        """Those that count now."""
+        return self._budgets
+
     def adopt(self, budgets: Budgets) -> None:
         """New budgets count from the next request on."""
         self._budgets = budgets

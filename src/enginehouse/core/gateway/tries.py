@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from enginehouse.core.gateway.seats import Seats
+from enginehouse.core.gateway.seats import Seating
 from enginehouse.core.routes import Routes, may_help
 from enginehouse.errors import EnginehouseError, LoadTimeout, ModelLoadFailed, QueueFull, QueueTimeout, UpstreamDied
 from enginehouse.types import Deployment, Model, Request
@@ -24,7 +24,7 @@ class Tries:
         head: what its conversation begins with; empty where it has none.
     """
 
-    def __init__(self, request: Request, seats: Seats, routes: Routes, head: Callable[[], bytes] = bytes) -> None:
+    def __init__(self, request: Request, seats: Seating, routes: Routes, head: Callable[[], bytes] = bytes) -> None:
         self._request = request
         self._seats = seats
         self._routes = routes

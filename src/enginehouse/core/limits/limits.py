@@ -74,6 +74,10 @@ class Limits:
         bounds = self._rules.bounds(principal, endpoint)
         return Grant("", bounds, None) if bounds is NO_BOUNDS else await self._granted(bounds)
 
+    def tallies(self, *, here: bool) -> Tallies:
+        """Where it is counted: in this process, or where replicas share it, if they do."""
+        return self._local if here or self._shared is None else self._shared
+
     async def ask(self) -> None:
         """How counting goes, for `/health`.
 

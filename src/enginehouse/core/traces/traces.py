@@ -136,6 +136,12 @@ class Traces:
             way.error = error
         self._let_go(way)
 
+    # From other processes
+
+    def take(self, trace: Trace) -> None:
+        """A request that went its way elsewhere, and has ended there."""
+        self._keep(trace)
+
     def _hold(self, way: Way) -> None:
         self.on_the_way += not way.held
         way.held += 1
