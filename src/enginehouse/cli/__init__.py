@@ -54,13 +54,16 @@ def serve_command(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the port, instead of the settings'.")
+    ] = None,
     pull: Annotated[bool, typer.Option("--pull", help="First fetch the models that are not here yet.")] = False,
 ) -> None:
     """Run the service until it is told to stop."""
     from enginehouse.cli.effective import effective
     from enginehouse.cli.serve import serve
 
-    serve(effective(file, host=host, port=port), pull=pull)
+    serve(effective(file, host=host, port=port, workers=workers), pull=pull)
 
 
 @app.command("pull")

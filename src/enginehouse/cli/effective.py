@@ -20,18 +20,21 @@ class Effective(NamedTuple):
     """The environment with what the command line says, for whoever reads the file again."""
 
 
-def effective(config: Path | None = None, *, host: str | None = None, port: int | None = None) -> Effective:
+def effective(
+    config: Path | None = None, *, host: str | None = None, port: int | None = None, workers: int | None = None
+) -> Effective:
     """Read the settings for a command.
 
     Args:
         config: the file that was named; without one `CONFIG_PATH` and the usual names are looked for.
         host: the address that was given on the command line.
         port: the port that was given on the command line.
+        workers: how many processes were asked for there.
 
     Raises:
         SettingsError: they are wrong, or the file that was named is not there.
     """
-    environ = overridden(current_environ(), {"server.host": host, "server.port": port})
+    environ = overridden(current_environ(), {"server.host": host, "server.port": port, "server.workers": workers})
     path = locate(config, environ)
     return Effective(path, load(path, environ), environ)
 

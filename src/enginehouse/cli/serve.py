@@ -6,20 +6,24 @@ import gc
 import math
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
 
+from enginehouse.api.dispatch import FrontDoor
 from enginehouse.app import House, open_house
 from enginehouse.cli.addresses import address
 from enginehouse.cli.banner import show_banner
 from enginehouse.cli.catalogue import artifacts_of, configured, fetch
 from enginehouse.cli.connections import Connection
 from enginehouse.cli.console import remarks
+from enginehouse.cli.crew import run_crew
 from enginehouse.cli.effective import Effective
 from enginehouse.cli.pull import is_optional
 from enginehouse.cli.sockets import BoundedSocket
@@ -27,7 +31,19 @@ from enginehouse.errors import SettingsError, SourceError
 from enginehouse.settings.schema import ServerSettings, Settings
 from enginehouse.telemetry.logs import configure_logs
 
-__all__ = ["Server", "listen", "run_service", "serve", "serve_until_stopped", "url_of"]
+__all__ = [
+    "Served",
+    "Server",
+    "listen",
+    "listen_together",
+    "run_in_loop",
+    "run_service",
+    "serve",
+    "serve_until_stopped",
+    "take_all_files",
+    "url_of",
+    "welcome",
+]
 
 log = structlog.get_logger()
 
@@ -55,16 +71,21 @@ def serve(found: Effective, *, pull: bool) -> None:
     if pull:
         listen(settings.server).close()  # better told now than after a long download
         _pull(settings)
+    if settings.server.workers > 1:
+        with contextlib.ExitStack() as stack:
+            listeners = [stack.enter_context(one) for one in listen_together(settings.server)]
+            sys.exit(run_crew(settings, found.environ, listeners, found.path))
+    run_service(settings, found.environ, config=found.path, ready=welcome)
 
-    def ready(house: House, url: str) -> None:
-        show_banner(
-            remarks(),
-            address(settings.server) or url,
-            house.ground.catalogue.models(),
-            wants_key=not house.ground.access.identity.open,
-        )
 
-    run_service(settings, found.environ, config=found.path, ready=ready)
+def welcome(house: House, url: str) -> None:
+    """Tell a person on a terminal that it is up."""
+    show_banner(
+        remarks(),
+        address(house.settings.server) or url,
+        house.ground.catalogue.models(),
+        wants_key=not house.ground.access.identity.open,
+    )
 
 
 def _pull(settings: Settings) -> None:
@@ -97,19 +118,23 @@ def run_service(
     Raises:
         SettingsError: the port is taken, or the service would be open to strangers.
     """
-    _take_all_files()
-    with listen(settings.server) as listener, asyncio.Runner(loop_factory=_new_loop) as runner:
+    take_all_files()
+    with listen(settings.server) as listener:
 
         def up(house: House, server: Server) -> None:
-            for number in _STOP_SIGNALS:
-                asyncio.get_running_loop().add_signal_handler(number, server.stop)
-            _spare_the_collector()
+            server.hear_signals()
             url = url_of(settings.server, listener)
             log.info("ready", url=url, docs="/docs", models=len(house.ground.catalogue.models()))
             if ready is not None:
                 ready(house, url)
 
-        runner.run(serve_until_stopped(settings, environ, listener, config=config, up=up))
+        run_in_loop(serve_until_stopped(settings, environ, listener, config=config, up=up))
+
+
+def run_in_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end, in the quickest loop there is."""
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(work)
 
 
 async def serve_until_stopped(
@@ -119,8 +144,12 @@ async def serve_until_stopped(
     *,
     config: Path | None = None,
     up: Callable[[House, "Server"], None],
+    beside: "Beside | None" = None,
 ) -> None:
     """Open the house and serve; `up` gets the house and the server to stop it with.
+
+    Args:
+        beside: opened after the house, and closed before it.
 
     Raises:
         SettingsError: the service would be open to strangers, or two models claim one name.
@@ -128,6 +157,8 @@ async def serve_until_stopped(
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(settings, environ, config=config))
         server = Server(house)
+        if beside is not None:
+            await stack.enter_async_context(beside(house, server))
         up(house, server)
         await server.serve(sockets=[listener])
         log.info("stopping")
@@ -143,13 +174,40 @@ async def _close(stack: contextlib.AsyncExitStack, seconds: float) -> None:
         log.warning("stopped_with_work_left")
 
 
+class Served(Protocol):
+    """What answers: the house, or a worker."""
+
+    settings: Settings
+    leaving: asyncio.Event
+    stopping: asyncio.Event
+
+    @property
+    def asgi(self) -> FrontDoor:
+        """Its door."""
+        ...
+
+
+Beside = Callable[[House, "Server"], contextlib.AbstractAsyncContextManager[None]]
+
+
 class Server(uvicorn.Server):
     """uvicorn without its own signal handling, which would end the process by the signal and not by exit code 0."""
 
-    def __init__(self, house: House) -> None:
-        super().__init__(_uvicorn_config(house))
+    def __init__(self, house: Served, protocol: Callable[..., asyncio.Protocol] = Connection) -> None:
+        super().__init__(_uvicorn_config(house, protocol))
         self._house = house
         self._leaves_at = math.inf
+        self._others: Callable[[float], Awaitable[None]] | None = None
+
+    def hear_signals(self) -> None:
+        """Stop when the process is told to; what stands by now stays for as long."""
+        for number in _STOP_SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        _spare_the_collector()
+
+    def waits_for(self, others: Callable[[float], Awaitable[None]]) -> None:
+        """Before it is over, others end, in so many seconds at most."""
+        self._others = others
 
     def stop(self) -> None:
         """First call: say so, serve on for a moment, then accept nothing more and let what runs end.
@@ -171,8 +229,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Endless streams end at once, requests within their time."""
         self._house.stopping.set()
-        await super().shutdown(sockets)
+        await asyncio.gather(super().shutdown(sockets), self._others_ended())
         await self._cut_off()
+
+    async def _others_ended(self) -> None:
+        if self._others is not None:
+            await self._others(0 if self.force_exit else self._house.settings.server.shutdown_timeout + _FAREWELL)
 
     async def _cut_off(self) -> None:
         """What still runs ends while there is a ledger to keep what it took."""
@@ -187,11 +249,11 @@ class Server(uvicorn.Server):
         yield
 
 
-def _uvicorn_config(house: House) -> uvicorn.Config:
+def _uvicorn_config(house: Served, protocol: Callable[..., asyncio.Protocol]) -> uvicorn.Config:
     settings = house.settings
     return uvicorn.Config(
         house.asgi,  # pyright: ignore[reportArgumentType] - uvicorn's ASGI types are narrower than the protocol
-        http=Connection,
+        http=protocol,  # pyright: ignore[reportArgumentType] - any maker will do
         ws=partial(BoundedSocket, bounds=settings.chat),  # pyright: ignore[reportArgumentType] - any maker will do
         ws_max_size=settings.chat.max_message_bytes,
         ws_ping_interval=settings.server.ping_interval,
@@ -206,8 +268,11 @@ def _uvicorn_config(house: House) -> uvicorn.Config:
     )
 
 
-def listen(server: ServerSettings) -> socket.socket:
+def listen(server: ServerSettings, *, together: bool = False) -> socket.socket:
     """The listening socket, bound before anything else is started.
+
+    Args:
+        together: whether others of ours listen on the port as well.
 
     Raises:
         SettingsError: it cannot be bound; the message says what to do.
@@ -218,6 +283,8 @@ def listen(server: ServerSettings) -> socket.socket:
         ]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if together:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.listen(2048)
     except OSError as error:
@@ -228,13 +295,27 @@ def listen(server: ServerSettings) -> socket.socket:
     return listener
 
 
+def listen_together(server: ServerSettings) -> list[socket.socket]:
+    """A listening socket for each of several processes, all on one port.
+
+    Raises:
+        SettingsError: it cannot be bound, or this system does not share a port.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise SettingsError("server.workers: processes cannot share a port on this system; leave it at 1.")
+    listen(server).close()  # a port that somebody else shares is not ours
+    first = listen(server, together=True)
+    port = server.model_copy(update={"port": first.getsockname()[1]})
+    return [first, *(listen(port, together=True) for _ in range(server.workers - 1))]
+
+
 def url_of(server: ServerSettings, listener: socket.socket) -> str:
     """Where the service can be reached, with the port that was really taken."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     return f"http://{host}:{listener.getsockname()[1]}"
 
 
-def _take_all_files() -> None:
+def take_all_files() -> None:
     """As many connections as the machine allows: the 1,024 of a usual shell are too few for a thousand sockets."""
     try:
         import resource

@@ -72,6 +72,7 @@ RESTART = frozenset(
     {
         "server.host",
         "server.port",
+        "server.workers",
         "log",
         "data_dir",
         "models_dir",
@@ -109,6 +110,9 @@ class ServerSettings(Section):
     """Address to listen on. Anything but loopback wants `auth.api_keys` or `auth.jwt_secret`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """TCP port; 0 takes a free one."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that share the port: more than one where one core is too few for the frames of all streams. One of
+    them owns models and limits, whom the others ask; in Kubernetes leave it at 1 and start replicas."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 10 * 1024 * 1024
     """Largest request body that is read."""
     cors_origins: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ being asked has the number 0.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -47,8 +47,7 @@ class Framed(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is there."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand on every whole frame."""
