@@ -8,6 +8,7 @@ import asyncio
 import os
 import socket
 import tempfile
+from array import array
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,7 +62,8 @@ class Porter:
                 carried.append(file.fileno())
                 read = b"\0"
             try:
-                socket.send_fds(self._letters, [read], carried, 0, self._path)
+                rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", carried).tobytes()
+                self._letters.sendmsg([read], [rights], 0, self._path)
             except OSError:  # nobody is there, or too much is on its way
                 return False
         return True

@@ -35,7 +35,7 @@ def configure_logs(level_name: str, form: str, *, for_good: bool = False) -> Non
     structlog.configure(
         processors=[*shared, *_renderers(human=human)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=for_good,
     )
     handler = logging.StreamHandler(sys.stderr)

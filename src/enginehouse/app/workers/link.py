@@ -75,7 +75,7 @@ class _Lost(Exception):
 class _Line(Framed):
     """One connection, for as long as one owner lives."""
 
-    def __init__(self, hear: Callable[[str, bytes], None]) -> None:
+    def __init__(self, hear: "Callable[[_Line, str, bytes], None]") -> None:
         super().__init__()
         self.over = asyncio.Event()
         self._hear = hear
@@ -93,7 +93,7 @@ class _Line(Framed):
     def hear(self, number: int, word: str, body: bytes) -> None:
         """The owner says something."""
         if number == 0:
-            self._hear(word, body)
+            self._hear(self, word, body)
             return
         future, news = self._asked.get(number, (None, None))
         if future is None or future.done():
@@ -220,9 +220,8 @@ class Link:
             log.warning("owner_lost", again_in=_AGAIN)
             await asyncio.sleep(_AGAIN)
 
-    def _heard(self, word: str, body: bytes) -> None:
-        if self._line is not None:
-            self._told.put_nowait((self._line, word, body))
+    def _heard(self, line: _Line, word: str, body: bytes) -> None:
+        self._told.put_nowait((line, word, body))
 
     async def _listen(self) -> None:
         """What cannot be done is logged; the owner hears that it was heard in any case."""
