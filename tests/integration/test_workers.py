@@ -123,7 +123,7 @@ def test_of_two_hundred_at_once_a_hundred_pass_and_each_is_recorded_once(crew):
     with ThreadPoolExecutor(20) as threads:
         saw = Counter(chain(*threads.map(ask, range(20), connections)))
     assert saw == {200: 100, 429: 100}
-    usage = crew.boss("/v1/usage?user_id=hundred")[1]
+    usage = crew.boss("/v1/llm/usage?user_id=hundred")[1]
     assert usage["total_requests"] == 100, usage
     told = crew.boss("/metrics")[1]
     assert f'enginehouse_requests_total{{model="slow",outcome="completed"}} {100.0}' in told
@@ -154,8 +154,9 @@ def test_one_engine_is_loaded_for_both_and_both_ask_it(crew):
     assert crew.boss("/v1/status")[1]["models"]["small"]["status"] == "ready"
 
 
-def test_seats_of_a_caller_are_counted_over_both_and_free_when_it_leaves(crew):
+def test_seats_of_a_caller_are_counted_over_both_and_free_when_it_leaves(crew, upstream):
     key, both = key_of(crew, "two", "seated"), _both(crew)
+    upstream.begin_book()
     with closing(crew.connection(both[0])) as first, closing(crew.connection(both[1])) as second:
         for made, words in ((first, "held"), (second, "kept")):
             made.request("POST", CHAT, json.dumps(chat(words)), {"Content-Type": "application/json", **key})
@@ -171,7 +172,7 @@ def test_a_kept_answer_is_everybodys_and_a_purge_counts_at_once(crew):
         return crew.ask(both[at], body)[2]["X-Enginehouse-Cache"]
 
     assert tier(0) == "miss"
-    assert [tier(1), tier(0), tier(1)] == ["exact"] * 3
+    assert [tier(1), tier(0), tier(1)] == ["exact"] * 3, crew.boss("/v1/cache/stats")[1]
     assert crew.boss("/v1/cache/clear", {})[0] == 200
     assert tier(1) == "miss"
     assert tier(0) == "exact"

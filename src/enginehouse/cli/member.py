@@ -71,6 +71,7 @@ async def _desk(folder: Path, house: House, server: Server) -> AsyncGenerator[No
             await desk.look()
 
         house.asgi.tell_of_changes(look)
+        house.ground.ledger.waits_for(desk.carry)
         server.waits_for(desk.deserted)
         yield
 

@@ -12,15 +12,26 @@ from typing import Protocol, Self
 import structlog
 from msgspec import MsgspecError
 
-from enginehouse.app.workers.frames import ANSWER, CANCEL, FAILED, LEAVE, LOOK, NEWS, Framed, packed, packed_error
+from enginehouse.app.workers.frames import (
+    ANSWER,
+    CANCEL,
+    CARRY,
+    FAILED,
+    LEAVE,
+    LOOK,
+    NEWS,
+    Framed,
+    packed,
+    packed_error,
+)
 from enginehouse.errors import EnginehouseError
 
 __all__ = ["Call", "Caller", "Desk", "Serves"]
 
 log = structlog.get_logger()
 
-_ACKNOWLEDGES = 0.5
-"""Seconds in which a worker that lives has taken over what it was told."""
+_LOOKS, _CARRIES = 0.5, 3.0
+"""Seconds in which a worker that lives has taken over what was changed, and has handed in its records."""
 
 
 class Call:
@@ -196,16 +207,23 @@ class Desk:
 
     async def look(self) -> None:
         """Something was changed: every worker looks at it before this returns, but for one that takes too long."""
+        await self._spread(LOOK, _LOOKS)
+
+    async def carry(self) -> None:
+        """Somebody wants to read the books: every worker has handed its records in when this returns."""
+        await self._spread(CARRY, _CARRIES)
+
+    async def _spread(self, word: str, seconds: float) -> None:
         if not self._callers:
             return
         self._asked += 1
         number, heard = self._asked, asyncio.Event()
         self._acknowledged[number] = set(self._callers), heard
         for caller in self._callers:
-            caller.say(0, LOOK, number.to_bytes(8))
+            caller.say(0, word, number.to_bytes(8))
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_ACKNOWLEDGES):
+                async with asyncio.timeout(seconds):
                     await heard.wait()
         finally:
             del self._acknowledged[number]

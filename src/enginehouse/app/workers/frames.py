@@ -15,6 +15,7 @@ from enginehouse.errors import EnginehouseError
 __all__ = [
     "ANSWER",
     "CANCEL",
+    "CARRY",
     "FAILED",
     "LEAVE",
     "LOOK",
@@ -31,6 +32,8 @@ LEAVE, CANCEL = "/", "-"
 """What a worker says of one: what was held is given back, or is not wanted any more."""
 LOOK = "look"
 """What the owner tells by itself when something was changed: look at it now, and say that it was done."""
+CARRY = "carry"
+"""The same when somebody wants to read the books: hand in what is not there yet."""
 _HEAD = 4
 
 packed = msgspec.msgpack.Encoder().encode

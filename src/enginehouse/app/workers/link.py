@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import structlog
 
 from enginehouse.app.workers import frames
-from enginehouse.app.workers.frames import ANSWER, CANCEL, LEAVE, LOOK, Framed, packed, unpacked_error
+from enginehouse.app.workers.frames import ANSWER, CANCEL, CARRY, LEAVE, LOOK, Framed, packed, unpacked_error
 from enginehouse.errors import StoreUnavailable
 
 __all__ = ["Asks", "Hears", "Held", "Link"]
@@ -231,5 +231,5 @@ class Link:
                 await self._hears[word](body)
             except Exception:
                 log.exception("owner_not_heard", said=word)
-            if word == LOOK:
+            if word in {LOOK, CARRY}:
                 line.say(0, ANSWER, body)

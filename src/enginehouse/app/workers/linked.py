@@ -94,11 +94,6 @@ class LinkedBooks:
         """Keep records; the same ones again are no others."""
         await self._link.ask("write", records)
 
-    def write_now(self, records: Sequence[UsageRecord]) -> bool:
-        """Never: the owner is always waited for."""
-        del records
-        return False
-
     async def sum_up(self) -> bool:
         """The owner does."""
         return False

@@ -259,7 +259,7 @@ class Services:
         call.answer(None)
 
     async def _write(self, call: Call, body: bytes) -> None:
-        await asyncio.gather(*(self._ground.ledger.write(record) for record in _records(body)))
+        await self._ground.ledger.keep(_records(body))
         call.answer(None)
 
     async def _guard(self, call: Call, body: bytes) -> None:

@@ -79,7 +79,9 @@ class Worker:
         self._number = number
         self._welcomed = asyncio.Event()
         self._stack = AsyncExitStack()
-        self.link = link = Link(folder / "desk", {"welcome": self._hear_models, "look": self._look})
+        self.link = link = Link(
+            folder / "desk", {"welcome": self._hear_models, "look": self._look, "carry": self._carry}
+        )
         secret = key_secret(settings.auth, settings.data_dir)
         here = LinkedTallies(link, here=True) if settings.stores.redis_url else None
         tallies = LinkedTallies(link, here=False)
@@ -92,9 +94,14 @@ class Worker:
         self._engines = Engines(settings.admission.request_timeout)
         seats = LinkedSeats(link, self._catalogue, self._admission, self._engines)
         self._routes = Routes(self._catalogue, settings.routing, time.monotonic)
-        spool = Spool(settings.data_dir / "spool" / f"worker-{number}", settings.ledger.spool_max_bytes)
+        self._spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
         self._ledger = Ledger(
-            LinkedBooks(link), spool, prices_of(settings), stopping=self.stopping.is_set, witness=self.traces
+            LinkedBooks(link),
+            self._spool,
+            prices_of(settings),
+            ahead=database.embedded and not settings.stores.fsync,
+            stopping=self.stopping.is_set,
+            witness=self.traces,
         )
         self._budgets = partial(LinkedBudgets, link, database)
         self._spending = Spending(self._budgets(settings.budgets))
@@ -129,6 +136,7 @@ class Worker:
         await self._welcomed.wait()
         await enter(self.access)
         await self._cache.rulings.open()
+        self._stack.callback(self._spool.close)
         await enter(self._ledger)
         await enter(self._side_tasks())
         return self
@@ -185,6 +193,11 @@ class Worker:
             await self._cache.rulings.look()
         except StoreError as error:
             log.warning("change_not_seen", error=error.message)
+
+    async def _carry(self, body: bytes) -> None:
+        """Somebody wants to read the books."""
+        del body
+        await self._ledger.caught_up()
 
     @asynccontextmanager
     async def _side_tasks(self) -> AsyncGenerator[None]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Protocol
 
@@ -275,6 +275,8 @@ class Ledger:
         witness: Witness | None = None,
     ) -> None:
         self.witness = witness or _Nobody()
+        self._books = books
+        self._others: Callable[[], Awaitable[None]] | None = None
         self._summing = Summing(books)
         self._writer = Writer(books, spool, ahead=ahead, kept=self._summing.want)
         self._carrying = self._writer.carrying
@@ -322,6 +324,21 @@ class Ledger:
         for books that are out of reach, or longer than some seconds.
         """
         await self._carrying.caught_up()
+        if self._others is not None:
+            await self._others()
+
+    def waits_for(self, others: Callable[[], Awaitable[None]]) -> None:
+        """Other processes have records for these books as well; who reads them waits for those too."""
+        self._others = others
+
+    async def keep(self, records: Sequence[UsageRecord]) -> None:
+        """Records of another process, with their cost; they are in the books when this returns.
+
+        Raises:
+            StoreUnavailable, StoreError: as `Books.write`.
+        """
+        await self._books.write(records)
+        self._summing.want()
 
     def stats(self) -> LedgerStats:
         """How the ledger is."""
