@@ -13,7 +13,7 @@ from bench.peers import PEERS, installed
 from bench.processes import BenchError, Child, Cores, free_port, running
 from bench.prototypes import PROTOTYPES
 
-__all__ = ["DIRECT", "FULL", "YARDSTICK", "System", "configuration", "gateway_names", "standing"]
+__all__ = ["DIRECT", "FULL", "PAIR", "YARDSTICK", "System", "configuration", "gateway_names", "standing"]
 
 DIRECT = "direct"
 """The baseline: the load generator asks the mock itself."""
@@ -37,9 +37,14 @@ FULL = "enginehouse:full"
 """Enginehouse with everything on: a stored key and limits, both caches, the ledger, metrics and telemetry."""
 
 
+PAIR = "enginehouse:workers"
+"""Enginehouse as two processes on one port. Two cores are no place to see what that brings: see what it costs."""
+_OURS = ("enginehouse", FULL, PAIR)
+
+
 def gateway_names() -> list[str]:
     """What may be measured."""
-    return ["enginehouse", FULL, *(f"prototype:{letter}" for letter in PROTOTYPES), *PEERS]
+    return [*_OURS, *(f"prototype:{letter}" for letter in PROTOTYPES), *PEERS]
 
 
 @contextmanager
@@ -98,8 +103,8 @@ def configuration(
 def _gateway(name: str, upstream: int, models: Sequence[str], folder: Path, cores: Cores) -> Generator[Child]:
     port = free_port()
     log = folder / f"{name.replace(':', '-')}.log"
-    if name in ("enginehouse", FULL):
-        command, ready = _enginehouse(port, upstream, models, folder, full=name == FULL), "/ready"
+    if name in _OURS:
+        command, ready = _enginehouse(name, port, upstream, models, folder), "/ready"
     elif name in PEERS:
         peer = PEERS[name]
         command, ready = peer.command(installed(name), port, _base_url(upstream), models), peer.ready
@@ -115,12 +120,12 @@ def _headers(name: str, upstream: int) -> dict[str, str]:
     return dict(PEERS[name].headers(_base_url(upstream))) if name in PEERS else {}
 
 
-def _enginehouse(port: int, upstream: int, models: Sequence[str], folder: Path, *, full: bool) -> list[str]:
-    own = folder / ("full" if full else "plain")
-    own.mkdir()
+def _enginehouse(name: str, port: int, upstream: int, models: Sequence[str], folder: Path) -> list[str]:
+    full, own = name == FULL, folder / name.partition(":")[2]
+    own.mkdir(exist_ok=True)
     file = own / "enginehouse.json"
     file.write_text(json.dumps(configuration(port, upstream, models, own, full=full)))
-    place = ["--host", "127.0.0.1", "--port", str(port)]
+    place = ["--host", "127.0.0.1", "--port", str(port), *(["--workers", "2"] if name == PAIR else [])]
     return [sys.executable, "-m", "enginehouse", "serve", "--config", str(file), *place]
 
 

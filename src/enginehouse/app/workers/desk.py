@@ -4,10 +4,10 @@ What a worker holds ends with its connection: a process that dies leaves nothing
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import structlog
 from msgspec import MsgspecError
@@ -105,7 +105,7 @@ class Caller(Framed):
             task.cancel()
         self._desk.gone(self, tasks)
 
-    def begin(self, work: Awaitable[None], name: str) -> None:
+    def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """What is done for it although it may have gone by then."""
         self._desk.begin(work, name)
 
@@ -176,9 +176,9 @@ class Desk:
         await self._empty.wait()
         await self._tasks.__aexit__(None, None, None)
 
-    def begin(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+    def begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A task that ends with the desk at the latest."""
-        return self._tasks.create_task(_awaited(work), name=name)
+        return self._tasks.create_task(work, name=name)
 
     def came(self, caller: Caller) -> None:
         """A worker has come."""
@@ -245,10 +245,8 @@ class Desk:
             await asyncio.wait(tasks)
         try:
             await self.serves.gone(caller)
+        except Exception:
+            log.exception("worker_not_tidied")
         finally:
             if not self._callers:
                 self._empty.set()
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
