@@ -206,7 +206,7 @@ MADE = {
 
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name not in MADE])
 def test_every_error_can_be_sent(name):
-    same(getattr(errors, name)("What is wrong.", param="x"))
+    same(getattr(errors, name)("What is wrong.", retry_after=1))
 
 
 @pytest.mark.parametrize("error", MADE.values(), ids=MADE)
