@@ -256,11 +256,13 @@ def test_an_owner_that_is_killed_comes_back_and_who_waited_is_answered(crew, ups
     engines = [one for one in crew.service.children() if "small" in one.cmdline()]
     upstream.begin_book()
     with ThreadPoolExecutor(3) as threads:
-        running = threads.submit(crew.ask, worker, chat("running 1.5", "one"))
+        running = threads.submit(crew.ask, worker, chat("running", "one"))
         _until(lambda: upstream.order == ["running"])
         waiting = threads.submit(crew.ask, worker, chat("waiting 0", "one"))
         _until(lambda: _crowd(crew, "one") == 2)
         owner.send_signal(signal.SIGKILL)
+        owner.wait(20)
+        upstream.let_go()
         assert running.result()[0] == 200  # what another server answers goes on
         assert waiting.result()[0] == 200
     assert crew.ask(worker, chat("hi", "small", max_tokens=1))[0] == 200
