@@ -103,6 +103,20 @@ def test_a_hot_model_doubles_its_copies_until_nobody_waits_for_long():
     simulate(main())
 
 
+def test_no_more_copies_are_begun_than_there_is_free_memory_for():
+    async def main():
+        wanted = model(most=8)
+        weights = {copy.id: 10 for copy in copies_of(wanted)}
+        async with house_of(wanted, ram=35, weights=weights, scale_up_wait=2) as house:
+            asking = [asyncio.ensure_future(house.ask(wanted, 20)) for _ in range(12)]
+            await asyncio.sleep(15)
+            states = Counter(house.residency.status(copy).state for copy in copies_of(wanted))
+            assert states == {READY: 3, OFF: 5}
+            await asyncio.gather(*asking)
+
+    simulate(main())
+
+
 def test_a_model_grows_with_its_line_and_shrinks_when_idle():
     async def main():
         wanted = model()
