@@ -25,4 +25,4 @@ def test_with_everything_on_callers_are_known_and_counted():
 
 def test_every_prototype_can_be_named():
     assert YARDSTICK in gateway_names()
-    assert len(gateway_names()) == 2 + len(PROTOTYPES) + len(PEERS)
+    assert len(gateway_names()) == 3 + len(PROTOTYPES) + len(PEERS)
