@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from tests.integration.redis_server import RedisServer
 from tests.integration.service import Service, Stream
 from tests.integration.upstream import Upstream
 from tests.integration.visitor import (
@@ -459,6 +460,32 @@ def test_without_keys_nobody_is_asked_and_the_first_key_is_warned_of(browser, tm
         page.get_by_role("button", name="I have kept it").click()
         expect(page.locator("tbody tr")).to_have_count(1)
         expect(page.get_by_role("button", name="Sign out")).to_have_count(1)
+
+
+def test_several_replicas_are_seen_as_one_service(browser, tmp_path):
+    with Upstream() as upstream, RedisServer(tmp_path) as redis:
+        theirs = {"engine": "openai", "base_url": f"{upstream.url}/well/v1", "upstream_model": "theirs"}
+        config = {
+            "default_models": False,
+            "auth": {"api_keys": [ROOT], "key_secret": "k" * 40},
+            "stores": {"redis_url": redis.url},
+            "models": {"far": theirs},
+        }
+        folders = [tmp_path / name for name in ("here", "there")]
+        for folder in folders:
+            folder.mkdir()
+        with (
+            Service(folders[0], {**config, "data_dir": str(folders[0])}) as here,
+            Service(folders[1], {**config, "data_dir": str(folders[1])}) as there,
+            Visitor(browser, here, key=ROOT) as visitor,
+        ):
+            page = visitor.go("overview")
+            expect(page.get_by_role("region", name="Replicas").locator("tbody tr")).to_have_count(2)
+            ask(there, CHAT, chat("far", "Who is there?"))
+            expect(visitor.figure("Requests")).to_have_text("1")
+            expect(page.get_by_role("link", name="far")).to_be_visible()
+            visitor.go("models")
+            expect(visitor.row("far")).to_contain_text("1 of 2 replicas")
 
 
 # Hostile texts

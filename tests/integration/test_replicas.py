@@ -287,7 +287,7 @@ def _killed(house):
 
     async def happens():
         async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as group:
-            victim = house.replicas[1]
+            victim, gone = house.replicas[1], house.boss(1, "/v1/status")[1]["replica"]
             long = house.ask(client, victim.url, "pair", "400 0.05", model="one", tier="pair", stream=True)
             group.create_task(long)
             await _until(lambda: house.book.running["one"] == 1)
@@ -299,7 +299,9 @@ def _killed(house):
             assert await waits == "whole"
             assert time.monotonic() - went <= LEASE + SLACK
             await asyncio.sleep(PART / 2)
+            await _until(lambda: gone not in house.boss(0, "/api/v1/metrics")[1]["replicas"], 6)
             await asyncio.to_thread(victim.start)
+            await _until(lambda: len(house.boss(0, "/api/v1/metrics")[1]["replicas"]) == 3, 6)
         return went, time.monotonic()
 
     return happens

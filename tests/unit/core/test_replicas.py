@@ -233,6 +233,10 @@ async def test_what_is_the_same_is_not_told_again_each_second(a, b):
     mine = [one for one in told if one.replica == "a" and hasattr(one, "models")]
     assert [one.models is not None for one in mine] == [True] + [False] * 8
     assert [bool(one.lines) for one in mine] == [True] + [False] * 8
+    await beats(a, b, count=2)
+    told = [decode(one.text) for one in a.chronicle.shelf.lines]
+    mine = [one for one in told if one.replica == "a" and hasattr(one, "models")][9:]
+    assert [(one.models is not None, bool(one.lines)) for one in mine] == [(False, False), (True, True)]
 
 
 @together("a", "b")
@@ -358,6 +362,49 @@ async def test_nothing_is_lost_or_told_twice_when_the_chronicle_goes_while_it_is
     a.becomes("ready")
     await beats(a, b, count=2)
     assert [one.event.state.value for one in a.of(ResidentStatus)] == ["loading", "ready"]
+
+
+class CutOff(Shelf):
+    """A shelf that cannot be reached any more once something was written."""
+
+    members = ()
+
+    def write(self, text, milliseconds):
+        super().write(text, milliseconds)
+        for member in self.members:
+            member.chronicle.up = False
+
+
+def test_what_was_written_but_not_read_back_is_told_once():
+    async def main():
+        shelf = CutOff()
+        a = Member(shelf, "a", 0)
+        async with a.running():
+            a.beat()
+            await asyncio.sleep(0.1)
+            shelf.members = (a,)
+            a.becomes("ready")
+            await asyncio.sleep(0.1)
+            assert (a.replicas.scope, len(a.of(ResidentStatus))) == ("alone", 1)
+            shelf.members, a.chronicle.up = (), True
+            await asyncio.sleep(1)
+            assert (a.replicas.scope, len(a.of(ResidentStatus))) == ("shared", 1)
+            assert len(shelf.lines) == 2
+
+    simulate(main())
+
+
+@together("a", "b")
+async def test_shared_lines_that_were_lost_begin_anew(a, b):
+    a.source.publish(Queues({"remote": line("shared", served=5)}))
+    await beats(a, b)
+    a.chronicle.up = False
+    await asyncio.sleep(1)
+    a.chronicle.up = True
+    await asyncio.sleep(1)
+    a.source.publish(Queues({"remote": line("shared", served=1)}))
+    await beats(a, b)
+    assert a.of(Queues)[-1].event.by_model["remote"]["served"] == 1
 
 
 @together("a", "b")
