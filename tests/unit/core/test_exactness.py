@@ -303,7 +303,7 @@ class House:
     def _check(self, record):
         name = record["request_id"]
         call, seen = self.calls[name], (record["outcome"], record["error"])
-        assert seen == self.ended[name] or (seen == ("completed", "") and self.ended[name][0] == "cancelled")
+        assert seen == self.ended[name] or self._was_over(call, seen, self.ended[name])
         if call.kind == "embed":
             return
         assert record["output_tokens"] == self.upstream.written.get(name, 0)
@@ -312,6 +312,11 @@ class House:
         if record["outcome"] == "completed":
             assert record["output_tokens"] == call.tokens
             assert record["estimated"] == (not call.counts and call.kind in {*STREAMS, "told whole"})
+
+    def _was_over(self, call, seen, ended):
+        """Who leaves while the record of an end is made durable has left after it."""
+        over = seen == ("completed", "") or (seen == ("failed", "upstream_died") and bool(call.fates))
+        return ended[0] == "cancelled" and over
 
     def _check_sums(self, records):
         total = sum(self.upstream.written.values())
