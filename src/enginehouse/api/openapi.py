@@ -166,6 +166,8 @@ def _shared(path: str, method: str, operation: Json) -> Iterator[tuple[int, str]
         yield 413, "The body is too large."
     if "{" in path:
         yield 404, "There is none of this name."
+    elif any(one["name"] == "replica" for one in operation.get("parameters", ())):
+        yield 404, "There is no such replica."
 
 
 def _schema_of(kind: type[BaseModel] | type[Struct]) -> Json:
