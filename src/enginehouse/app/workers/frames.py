@@ -5,6 +5,7 @@ being asked has the number 0.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any, cast
 
 import msgspec
@@ -41,7 +42,7 @@ _read = msgspec.msgpack.Decoder(tuple[int, str, bytes]).decode
 _read_error = msgspec.msgpack.Decoder(tuple[str, dict[str, Any]]).decode
 
 
-class Framed(asyncio.Protocol):
+class Framed(asyncio.Protocol, ABC):
     """One end of a connection; who takes it on says what is done with what is heard."""
 
     def __init__(self) -> None:
@@ -75,9 +76,9 @@ class Framed(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @abstractmethod
     def hear(self, number: int, word: str, body: bytes) -> None:
         """A frame has come."""
-        raise NotImplementedError
 
 
 def packed_error(error: EnginehouseError) -> bytes:
