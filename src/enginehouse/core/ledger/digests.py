@@ -11,7 +11,7 @@ import msgspec
 
 from enginehouse.types import Principal
 
-__all__ = ["Digests", "canonical"]
+__all__ = ["Digests", "canonical", "canonical_plain"]
 
 _PURPOSE = b"enginehouse: digests of requests"
 _LONGEST_PARSED = 64 * 1024
@@ -73,3 +73,12 @@ def canonical(body: bytes) -> bytes:
         return _written({name: value for name, value in fields.items() if name not in _NO_MATTER})
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         return body
+
+
+def canonical_plain(body: bytes, written: bytes) -> bytes:
+    """`canonical` of a body that holds words only, and is there in that way of writing already.
+
+    Args:
+        written: `PlainRequest.anonymous`.
+    """
+    return canonical(body) if len(body) > _LONGEST_PARSED else written

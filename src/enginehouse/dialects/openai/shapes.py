@@ -61,6 +61,9 @@ class Details(Struct):
     reasoning_tokens: int | None = None
 
 
+_UNSAID = Details()
+
+
 class Counts(Struct):
     """Tokens; the shares are part of the sums."""
 
@@ -71,8 +74,8 @@ class Counts(Struct):
 
     def usage(self) -> Usage:
         """The same in disjoint columns."""
-        read = self.prompt_tokens_details or Details()
-        written = self.completion_tokens_details or Details()
+        read = self.prompt_tokens_details or _UNSAID
+        written = self.completion_tokens_details or _UNSAID
         cached, kept = read.cached_tokens or 0, read.cache_write_tokens or 0
         reasoning = min(written.reasoning_tokens or 0, self.completion_tokens)
         return Usage(
