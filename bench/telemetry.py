@@ -14,7 +14,7 @@ from enginehouse.api.meters import request_metrics
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.traces import Traces
 from enginehouse.core.traces.keeping import Keeper, Keeping
-from enginehouse.core.traces.lines import log_requests
+from enginehouse.core.traces.lines import RequestLines
 from enginehouse.core.traces.pulse import Pulse, Slow, Surroundings
 from enginehouse.stores.sql import database_url, open_database, prepare
 from enginehouse.telemetry.logs import configure_logs
@@ -49,7 +49,7 @@ async def telemetry_costs(times: int = 9000) -> list[TelemetryCost]:
         async with told_in(Path(folder)) as (traces, keeper, pulse):
             costs.append(_measured("kept, and told to who watches", traces, times))
             beside = [await _written(keeper, times), await _beaten(pulse), _scraped(traces)]
-            traces.listen(log_requests(lambda: True))
+            traces.listen(RequestLines(wanted=True).hear)
             costs.append(_measured("and a line of the log", traces, times))
         costs += beside
     configure_logs("info", "auto")

@@ -16,7 +16,7 @@ from enginehouse.app.side_tasks import side_tasks
 from enginehouse.app.surroundings import looking, slowly, surroundings
 from enginehouse.core.identity import check_exposure
 from enginehouse.core.replicas import Views
-from enginehouse.core.traces.lines import log_requests
+from enginehouse.core.traces.lines import RequestLines
 from enginehouse.core.traces.pulse import Pulse
 from enginehouse.errors import EnginehouseError, SettingsError
 from enginehouse.settings.schema import Settings
@@ -39,7 +39,8 @@ class House:
         self.stopping = ground.stopping
         """Set when the service begins to stop: endless streams end then, so that only requests have to drain."""
         self.sockets = Sockets(self.rooms.answers, ground.access.limits, settings.chat, self.stopping)
-        ground.traces.listen(log_requests(lambda: self.settings.telemetry.log_requests))
+        self._lines = RequestLines(wanted=settings.telemetry.log_requests)
+        ground.traces.listen(self._lines.hear)
         around = surroundings(self.rooms, self.sockets)
         self.pulse = Pulse(ground.traces, around, lambda: slowly(self.rooms), look=looking(ground.admission))
         self.replicas = replicas_of(self.rooms, self.pulse)
@@ -59,6 +60,7 @@ class House:
             log.warning("settings_refused", error=error.message)
             return
         self.settings = settings
+        self._lines.adopt(wanted=settings.telemetry.log_requests)
         self.rooms.adopt(settings)
         self.sockets.adopt(settings.chat)
         self.asgi.adopt(self.ground.access.identity, settings.server, open_paths(settings))

@@ -49,6 +49,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add(self, others: Sequence["Histogram"]) -> None:
+        """All values of others that have the same bounds."""
+        self.counts = [sum(bucket) for bucket in zip(self.counts, *(one.counts for one in others), strict=True)]
+        self.total += sum([one.total for one in others])
+
     def buckets(self) -> Iterator[tuple[str, int]]:
         """Bounds and how many values lie at or below them, as Prometheus wants it."""
         seen = 0

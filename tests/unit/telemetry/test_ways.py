@@ -4,13 +4,18 @@ import pytest
 
 from enginehouse.core.identity import SERVICE
 from enginehouse.core.ledger.record import UsageRecord
-from enginehouse.core.traces import Traces
+from enginehouse.core.traces import Listening, Trace, Traces
+from enginehouse.core.traces.link import Link
+from enginehouse.core.traces.trace import trace_id
 from enginehouse.errors import CallerGone, UpstreamDied
 from enginehouse.testing import simulate
 from enginehouse.types import Operation, Principal, Request, Timings
 from enginehouse.types.phases import Span
 
 ANN = Principal(user="ann")
+NOW = 1_795_336_000_000_000
+ONE = Trace(id=trace_id(NOW), time=NOW, request_id="one", user_id="ann", model="m")
+LINK = Link(trace_id="1" * 32, span_id="2" * 16)
 
 
 def asked(timings, principal=ANN):
@@ -114,5 +119,63 @@ def test_what_goes_wrong_here_reaches_nobody():
         way = traces.arrived(Timings(), "r", "/p", 0.0)
         traces.left(way, ANN, 200, None)
         assert traces.on_the_way == 0
+        traces.come()
+        traces.went(ONE)
+        assert traces.on_the_way == 0
+
+    assert len(traced(work)) == 2
+
+
+def test_a_request_in_one_step_is_told_like_any_other():
+    """Whoever hears of requests hears the same of both, and in the same order."""
+    heard, exported = [], []
+
+    def work(traces):
+        traces.listen(heard.append)
+        traces.export(lambda trace, link: exported.append((trace, link)))
+        way = traces.arrived(Timings(), "r", "/p", 0.0)
+        traces.come()
+        assert traces.on_the_way == 2
+        traces.went(ONE, LINK)
+        assert traces.on_the_way == 1
+        traces.left(way, ANN, 200, None)
+        assert (traces.on_the_way, traces.counts.all.outcomes.total()) == (0, 2)
+        assert list(traces.find("one")) == [ONE]
+
+    kept = traced(work)
+    assert kept == heard == [trace for trace, _ in exported]
+    assert exported[0] == (ONE, LINK)
+    assert exported[1][1] is not None
+
+
+def test_what_takes_the_general_way_after_all_is_on_the_way_once():
+    def work(traces):
+        traces.come()
+        traces.gone()
+        way = traces.arrived(Timings(), "r", "/p", 0.0)
+        assert traces.on_the_way == 1
+        traces.left(way, ANN, 200, None)
+        assert traces.on_the_way == 0
 
     assert len(traced(work)) == 1
+
+
+def test_it_is_said_when_requests_want_more_than_one_step():
+    traces = Traces()
+    assert not traces.listens
+    assert not traces.exports
+    listening = Listening(most=5, redact=str)
+    assert Traces(1, listening).listens
+    traces.adopt(10, listening)
+    assert traces.listens
+    traces.adopt(10)
+    assert not traces.listens
+    traces.export(lambda trace, link: None)
+    assert traces.exports
+
+
+def test_names_of_traces_are_in_the_order_of_time_and_no_two_are_alike():
+    names = [trace_id(time) for time in (1, 1, 2, 300, NOW, NOW, NOW + 1)]
+    assert len(set(names)) == len(names)
+    assert [name[:14] for name in names[-3:]] == [f"{NOW:014x}", f"{NOW:014x}", f"{NOW + 1:014x}"]
+    assert {len(name) for name in names} == {26}

@@ -1,25 +1,34 @@
 """A line of the log for every request to a model, once it has ended."""
 
-from collections.abc import Callable
+import logging
 
 import structlog
 
 from enginehouse.core.traces.trace import Trace
 
-__all__ = ["log_requests"]
+__all__ = ["RequestLines"]
 
 log = structlog.get_logger()
 
 
-def log_requests(wanted: Callable[[], bool]) -> Callable[[Trace], None]:
-    """A listener.
+class RequestLines:
+    """Writes them.
 
     Args:
-        wanted: whether lines are to be written now.
+        wanted: whether they are to be written.
     """
 
-    def hear(trace: Trace) -> None:
-        if wanted():
+    def __init__(self, *, wanted: bool) -> None:
+        self.adopt(wanted=wanted)
+
+    def adopt(self, *, wanted: bool) -> None:
+        """From the next request on."""
+        self.on = wanted and log.is_enabled_for(logging.INFO)
+        """Whether they are written, at the level the log has."""
+
+    def hear(self, trace: Trace) -> None:
+        """A request has ended."""
+        if self.on:
             log.info(
                 "request",
                 request_id=trace.request_id,
@@ -33,5 +42,3 @@ def log_requests(wanted: Callable[[], bool]) -> Callable[[Trace], None]:
                 ms=trace.total_us / 1000,
                 tokens=trace.tokens,
             )
-
-    return hear

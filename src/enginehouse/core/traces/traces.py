@@ -45,6 +45,10 @@ class Traces:
 
     def __init__(self, kept: int = 1000, listening: Listening | None = None) -> None:
         self._listening = listening
+        self.listens = listening is not None
+        """Whether what is said is kept with requests."""
+        self.exports = False
+        """Whether requests hang in distributed traces, so that each needs a `Link`."""
         self.counts = Counts()
         self.recent: deque[Trace] = deque(maxlen=kept)
         """The newest, the newest last."""
@@ -59,11 +63,11 @@ class Traces:
 
     def export(self, hear: Callable[[Trace, Link | None], None]) -> None:
         """Tell this one where requests hang in distributed traces as well; from now on each is part of one."""
-        self._export = hear
+        self._export, self.exports = hear, True
 
     def adopt(self, kept: int, listening: Listening | None = None) -> None:
         """Keep so many, and of what is said as much, from the next request on."""
-        self._listening = listening
+        self._listening, self.listens = listening, listening is not None
         if kept != self.recent.maxlen:
             self.recent = deque(self.recent, kept)
 
@@ -136,6 +140,26 @@ class Traces:
             way.error = error
         self._let_go(way)
 
+    # In one step, where a request is too plain for a way of its own: not while `listens`, nor while `exports`
+    # unless `went` is given the link
+
+    def come(self) -> None:
+        """A request to a model has come in; `went` or `gone` says what becomes of it."""
+        self.on_the_way += 1
+
+    def gone(self) -> None:
+        """It takes the general way after all: from `arrived` on that counts it."""
+        self.on_the_way -= 1
+
+    def went(self, trace: Trace, link: Link | None = None) -> None:
+        """It is over.
+
+        Args:
+            link: where it hangs in a distributed trace.
+        """
+        self.on_the_way -= 1
+        self._over(trace, link)
+
     # From other processes
 
     def take(self, trace: Trace) -> None:
@@ -154,11 +178,18 @@ class Traces:
         way.timings.way = None
         try:
             trace = self._heard(way, way.over(asyncio.get_running_loop().time()))
-            self._keep(trace)
-            if self._export is not None:
-                self._export(trace, way.link)
         except Exception:
             log.exception("trace_lost", request_id=way.request_id)
+        else:
+            self._over(trace, way.link)
+
+    def _over(self, trace: Trace, link: Link | None) -> None:
+        try:
+            self._keep(trace)
+            if self._export is not None:
+                self._export(trace, link)
+        except Exception:
+            log.exception("trace_lost", request_id=trace.request_id)
 
     def _heard(self, way: Way, trace: Trace) -> Trace:
         """With what was said, as far as that may be kept."""

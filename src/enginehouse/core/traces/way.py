@@ -3,11 +3,10 @@
 from typing import Protocol
 
 from enginehouse.core.traces.link import Link
-from enginehouse.core.traces.trace import Trace, cause_of, words_of
+from enginehouse.core.traces.trace import Trace, cause_of, trace_id, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
 from enginehouse.telemetry.redaction import scrubbed
 from enginehouse.types import Principal, Request, Timings, Usage
-from enginehouse.types.ids import random_hex
 
 __all__ = ["Spent", "Way"]
 
@@ -100,7 +99,7 @@ class Way:
         code, message = self._failure(last)
         spent, cost = _together(records)
         return Trace(
-            id=f"{self.time:014x}{random_hex(12)}",
+            id=trace_id(self.time),
             time=self.time,
             request_id=self.request_id,
             trace_id=self.link.trace_id if self.link else "",
