@@ -13,6 +13,7 @@ from enginehouse.errors import CallerGone, LedgerUnavailable, UpstreamDied
 from enginehouse.settings.schema import PriceSettings
 from enginehouse.testing import FakeBooks, FakeSpool, simulate
 from enginehouse.types import Principal, Usage
+from tests.ledger_contract import record
 from tests.ledger_requests import DEPLOYMENT, MODEL, request
 
 PRICES = Prices({"m": PriceSettings(input_per_1k="1", output_per_1k="2", cached_input_per_1k="0.1")})
@@ -62,6 +63,44 @@ def test_a_completed_request_is_recorded_with_all_that_is_known():
     assert one.price is not None
     assert one.price.source == "settings"
     assert abs(one.time / 1e6 - time.time()) < 60
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_record_that_is_complete_needs_no_entry(ahead):
+    """Durable at once where there is a journal; else there is something to wait for. Nobody else hears of it."""
+
+    class Heard:
+        def began(self, *_):
+            raise AssertionError("told")
+
+        ended = began
+
+    async def main():
+        books, spool = FakeBooks(), FakeSpool()
+        async with Ledger(books, spool, PRICES, ahead=ahead, witness=Heard()) as ledger:
+            one = record(cost=5)
+            waiting = ledger.note_now(one)
+            assert (waiting is None) is ahead
+            if waiting is not None:
+                await asyncio.shield(waiting)
+            assert len(spool.parts) + len(books.kept) == 1
+        assert books.kept == {one.id: one}
+
+    simulate(main())
+
+
+def test_who_cannot_be_recorded_is_told_before_anything_is_generated():
+    async def main():
+        spool = FakeSpool(limit=100)
+        async with Ledger(FakeBooks(lambda: "away"), spool, PRICES, ahead=True) as ledger:
+            assert ledger.ready
+            ledger.check()
+            ledger.note_now(record())
+            assert not ledger.ready
+            with pytest.raises(LedgerUnavailable):
+                ledger.check()
+
+    simulate(main())
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,40 @@ def test_a_models_own_price():
     assert cost(prices, used(input_tokens=0, output_tokens=0, cached_input_tokens=1000)) == Decimal("0.03")
 
 
+@given(
+    tokens=st.tuples(*[st.integers(0, 10**9)] * 4),
+    took=st.integers(0, 10**12),
+    slots=st.integers(0, 8),
+    price=st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.decimals("0", "1e6", places=13).map("{:f}".format)
+            for name in ("input_per_1k", "cached_input_per_1k", "output_per_1k", "per_hour")
+        },
+    ),
+)
+def test_a_price_before_there_is_a_record_is_that_of_the_record(tokens, took, slots, price):
+    """And both are the exact amount, rounded once, for a database's 64 bits."""
+    prices = Prices({"m": PriceSettings(**price)})
+    fresh, cached, written, thought = tokens
+    one = used(
+        input_tokens=fresh,
+        cached_input_tokens=cached,
+        output_tokens=written,
+        reasoning_tokens=thought,
+        upstream_us=took,
+        slots=slots,
+    )
+    money = prices.money_for("m", "", "", one.time, fresh, cached, written + thought, took, slots)
+    assert money == prices.money(one)
+    if money is not None:
+        read = {"input_per_1k": fresh, "cached_input_per_1k": cached}
+        stated = {**price, "cached_input_per_1k": price.get("cached_input_per_1k", price.get("input_per_1k"))}
+        expected = sum(count * Decimal(stated.get(name) or 0) * 10**9 for name, count in read.items())
+        assert abs(money.input - min(expected, 10**18)) <= 1 / 2
+        assert 0 <= max(money.input, money.output) <= money.total <= 10**18
+
+
 def test_dated_prices_come_first_and_begin_on_their_day():
     dated = [
         DatedPriceSettings(model="m", since=date(2026, 3, 1), input_per_1k="3"),

@@ -52,7 +52,8 @@ class Life:
         if leaves:
             return
         try:
-            await asyncio.shield(future)
+            if future is not None:
+                await asyncio.shield(future)
         except LedgerUnavailable:
             self.refused.add(one.id)
         else:
@@ -306,7 +307,7 @@ def test_a_journal_is_durable_at_once_and_in_the_books_a_moment_later():
         books, spool = FakeBooks(), FakeSpool()
         life = Life(books, spool, ahead=True)
         for number in range(100):
-            assert life.writer.put(record(input_tokens=number)).done()
+            assert life.writer.put(record(input_tokens=number)) is None
         assert in_journal(spool, books) == (100, 0)
         assert life.writer.backlog == 0
         await asyncio.sleep(0.06)
@@ -351,7 +352,7 @@ def test_who_reads_does_not_wait_for_books_that_are_away_or_hang():
         assert (life.carrying.away, life.carrying.overdue) == (True, 1)
         await life.carrying.caught_up()
         assert loop.time() - began < 0.1
-        assert life.writer.put(record()).done(), "the journal is there still"
+        assert life.writer.put(record()) is None, "the journal is there still"
         books.fate = lambda: "ok"
         await asyncio.sleep(10)
         assert (life.carrying.away, life.carrying.overdue, len(books.kept)) == (False, 0, 2)
@@ -397,12 +398,12 @@ def test_books_that_fall_far_behind_are_waited_for():
     async def main():
         books, spool = FakeBooks(), FakeSpool()
         life = Life(books, spool, ahead=True)
-        at_once = [life.writer.put(record()).done() for _ in range(5010)]
+        at_once = [life.writer.put(record()) is None for _ in range(5010)]
         assert at_once == [True] * 5001 + [False] * 9
         assert life.carrying.overdue == 5001
         await asyncio.sleep(1000)
         assert (life.writer.backlog, spool.backlog, len(books.kept)) == (0, 0, 5010)
-        assert life.writer.put(record()).done()
+        assert life.writer.put(record()) is None
         await life.crash()
 
     simulate(main())
@@ -415,7 +416,7 @@ def test_a_journal_is_in_the_books_before_its_next_life_begins_and_after_a_life_
         async with Ledger(books, spool, Prices({}), ahead=True) as ledger:
             assert len(books.kept) == 1
             assert ledger.stats().status == "healthy"
-            assert ledger.write(record()).done()
+            assert ledger.note_now(record()) is None
             assert (ledger.stats().spooled, ledger.stats().spool_bytes) == (0, 0), "it is on its way"
             assert spool.backlog == 1
         assert (len(books.kept), spool.backlog) == (2, 0)

@@ -13,7 +13,7 @@ from msgspec import Struct
 from enginehouse.core.ledger.books import Books
 from enginehouse.core.ledger.carrying import Backlog
 from enginehouse.core.ledger.prices import Prices, provider_of
-from enginehouse.core.ledger.record import UsageRecord, cleaned, new_id, sane_usage
+from enginehouse.core.ledger.record import UsageRecord, cleaned, id_at, sane_usage
 from enginehouse.core.ledger.summing import Summing
 from enginehouse.core.ledger.writer import Writer
 from enginehouse.errors import CallerGone, EnginehouseError, LedgerUnavailable, ShuttingDown, StoreUnavailable
@@ -63,7 +63,8 @@ class Entry:
     )
 
     def __init__(self, request: Request, face: str, ledger: "Ledger") -> None:
-        self.id = new_id()
+        self._time = time.time_ns() // 1000
+        self.id = id_at(self._time)
         """The record's id, under which a budget may hold something for it."""
         self.usage: Usage | None = None
         """Tokens so far, with every report of the engine's more; None as long as nobody has said anything."""
@@ -80,10 +81,10 @@ class Entry:
         self._ledger = ledger
         self._model: Model | None = None
         self._deployment: Deployment | None = None
-        self._time = time.time_ns() // 1000
         self._began = time.perf_counter()
         self._ran_from: float | None = None
         self._durable: asyncio.Future[None] | None = None
+        """To be waited for; None where it is durable, or not handed in."""
 
     @property
     def said(self) -> Said | None:
@@ -129,7 +130,7 @@ class Entry:
         Raises:
             LedgerUnavailable: it can be kept nowhere.
         """
-        if self._durable is None:
+        if self.record is None:
             with self._request.timings.phase("ledger"):
                 self.closed("completed")
                 await self._kept()
@@ -138,9 +139,9 @@ class Entry:
 
     def closed(self, outcome: str, error: str = "") -> None:
         """The request has ended in another way; the first end counts."""
-        if self._durable is None:
+        if self.record is None:
             self.record = self._ledger.charged(cleaned(self._record(outcome, error)))
-            self._durable = self._ledger.write(self.record)
+            self._durable = self._ledger.note_now(self.record)
 
     async def failed(self, error: str) -> None:
         """The request has failed: its record is durable before its caller hears of it, if it can be kept at all."""
@@ -149,7 +150,8 @@ class Entry:
             await self._kept()
 
     async def _kept(self) -> None:
-        assert self._durable is not None, "closing hands the record in"
+        if self._durable is None:
+            return
         if self._durable.done():
             self._durable.result()
         else:
@@ -282,7 +284,8 @@ class Ledger:
         self._carrying = self._writer.carrying
         self.stopping = stopping
         self._spool = spool
-        self._prices = prices
+        self.prices = prices
+        """What counts now."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "Ledger":
@@ -305,17 +308,25 @@ class Ledger:
         """
         return Recording(self, Entry(request, face, self), request)
 
-    def write(self, record: UsageRecord) -> "asyncio.Future[None]":
-        """Hand in a record, with its cost; the future is done when it is durable."""
+    def note_now(self, record: UsageRecord) -> "asyncio.Future[None] | None":
+        """Make a record durable that is complete: with texts that are clean, counts that are sane, and its cost.
+
+        Who has asked `ready` first, and hands in what `record` would, need not go through `record`. The witness
+        hears nothing of it: telling is the business of whoever comes this way.
+
+        Returns:
+            None when it is durable now; else what to wait for (shielded, so that leaving is no end of it), which
+            raises LedgerUnavailable where the record can be kept nowhere.
+        """
         return self._writer.put(record)
 
     def charged(self, record: UsageRecord) -> UsageRecord:
         """A record with its cost."""
-        return record.charged(self._prices.money(record))
+        return record.charged(self.prices.money(record))
 
     def adopt(self, prices: Prices) -> None:
         """New prices count from the next record on."""
-        self._prices = prices
+        self.prices = prices
 
     async def caught_up(self) -> None:
         """Until the books hold all that was recorded by now, for who is going to read them.
@@ -351,6 +362,11 @@ class Ledger:
             spool_bytes=self._spool.size if overdue else 0,
             lost=self._writer.lost,
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether a record can be kept: when it cannot, `check` says why, and nothing may be generated."""
+        return not self._spool.full
 
     def check(self) -> None:
         """See whether a record can be kept.

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from enginehouse.core.ledger.record import FREE, PICODOLLARS, Money, PriceRow, UsageRecord
+from enginehouse.core.ledger.record import FREE, MOST_MONEY, PICODOLLARS, Money, PriceRow, UsageRecord
 from enginehouse.settings.schema import DatedPriceSettings, PriceSettings
 from enginehouse.types import Deployment, EngineName
 
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _QUARTER = 15 * 60
 """Seconds for which a looked-up price is kept: the finest grain in which providers' prices change by the clock."""
+_QUARTER_US = _QUARTER * 1_000_000
 _PROVIDERS = {
     EngineName.OPENAI: ("openai", "api.openai.com"),
     EngineName.ANTHROPIC: ("anthropic", "api.anthropic.com"),
@@ -65,15 +66,55 @@ class Prices:
         """What a request cost; None when nobody knows its price, which is logged once a model."""
         if record.cache or record.upstream_us is None:
             return FREE
-        quarter = record.time // 1_000_000 // _QUARTER
-        rates = self._find(record.model, record.provider, record.upstream_model, quarter)
+        return self.money_for(
+            record.model,
+            record.provider,
+            record.upstream_model,
+            record.time,
+            record.input_tokens,
+            record.cached_input_tokens,
+            record.output_tokens + record.reasoning_tokens,
+            record.upstream_us,
+            record.slots,
+        )
+
+    def money_for(
+        self,
+        model: str,
+        provider: str,
+        upstream_model: str,
+        time: int,
+        fresh: int,
+        cached: int,
+        output: int,
+        upstream_us: int,
+        slots: int,
+        /,
+    ) -> Money | None:
+        """What an engine's work costs, for who has no record of it yet; None when nobody knows the price.
+
+        Args:
+            model: our id.
+            provider: whose public list counts; empty for none.
+            upstream_model: the provider's name for it; the id when empty.
+            time: when the request came, in microseconds since 1970.
+            fresh: input tokens that were read anew.
+            cached: input tokens that the engine had read before.
+            output: tokens that were written, reasoning among them.
+            upstream_us: microseconds that the engine had it.
+            slots: sequences that the engine runs at once; they share a price by the hour.
+        """
+        rates = self._find(model, provider, upstream_model, time // _QUARTER_US)
         if rates is None:
-            self._warn(record)
+            self._warn(model)
             return None
-        output = record.output_tokens + record.reasoning_tokens
-        paid_in, paid_out = rates.tariff(record.input_tokens, record.cached_input_tokens, output)
-        by_time = 0 if rates.per_hour is None else _by_time(record, rates.per_hour)
-        return Money(input=paid_in, output=paid_out, total=paid_in + paid_out + by_time, price=rates.row)
+        paid_in, paid_out = rates.tariff(fresh, cached, output)
+        total = paid_in + paid_out
+        if rates.per_hour is not None:
+            total += _by_time(upstream_us, slots, rates.per_hour)
+        if total > MOST_MONEY:
+            paid_in, paid_out, total = (min(amount, MOST_MONEY) for amount in (paid_in, paid_out, total))
+        return Money(input=paid_in, output=paid_out, total=total, price=rates.row)
 
     def per_token(
         self, model: str, provider: str, upstream_model: str, when: datetime, *, longest: int, batch: bool = False
@@ -107,12 +148,10 @@ class Prices:
             return _stated(model, dated[-1], "settings prices", dated[-1].since)
         return _stated(model, self._own[model], "settings", None) if model in self._own else None
 
-    def _warn(self, record: UsageRecord) -> None:
-        if record.model not in self._warned:
-            self._warned.add(record.model)
-            log.warning(
-                "price_unknown", model=record.model, hint=f"set models.{record.model}.price, or an entry in prices"
-            )
+    def _warn(self, model: str) -> None:
+        if model not in self._warned:
+            self._warned.add(model)
+            log.warning("price_unknown", model=model, hint=f"set models.{model}.price, or an entry in prices")
 
 
 def provider_of(deployment: Deployment) -> str:
@@ -235,6 +274,11 @@ def _per_1k(rate: object) -> str | None:
 
 def _flat(input_per_1k: str | None, cached_per_1k: str | None, output_per_1k: str | None) -> _Tariff:
     fresh, cached, written = map(_per_token, (input_per_1k, cached_per_1k, output_per_1k))
+    if isinstance(fresh, int) and isinstance(cached, int) and isinstance(written, int):
+        return lambda input_tokens, cached_tokens, output: (
+            input_tokens * fresh + cached_tokens * cached,
+            output * written,
+        )
 
     def tariff(input_tokens: int, cached_tokens: int, output: int) -> tuple[int, int]:
         return _rounded(input_tokens * fresh + cached_tokens * cached), _rounded(output * written)
@@ -253,9 +297,9 @@ def _per_token(per_1k: str | None) -> int | Decimal:
     return int(amount) if amount == int(amount) else amount
 
 
-def _by_time(record: UsageRecord, per_hour: Decimal) -> int:
-    hours = Decimal(record.upstream_us or 0) / 3_600_000_000
-    return _rounded(hours * per_hour / max(1, record.slots) * PICODOLLARS)
+def _by_time(upstream_us: int, slots: int, per_hour: Decimal) -> int:
+    hours = Decimal(upstream_us) / 3_600_000_000
+    return _rounded(hours * per_hour / max(1, slots) * PICODOLLARS)
 
 
 def _rounded(amount: int | Decimal) -> int:

@@ -1,7 +1,7 @@
 """What is kept of one request: who asked whom for what, how it ended, and what it cost."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
@@ -16,24 +16,29 @@ from enginehouse.types.ids import random_hex
 
 __all__ = [
     "FREE",
+    "MOST_MONEY",
     "PICODOLLARS",
     "Money",
     "PriceRow",
     "UsageRecord",
+    "clean",
+    "clean_tags",
     "cleaned",
     "day_of",
     "dollars",
     "first_id",
     "from_row",
+    "id_at",
     "new_id",
     "row_of",
     "sane_usage",
 ]
 
+MOST_MONEY = 10**18
+"""Picodollars that are the most anything costs: what a database can hold."""
 PICODOLLARS = 10**12
 """Picodollars in a dollar: every list price is a whole number of them for each token, so that sums are exact."""
 _MOST_TOKENS = 10**9
-_MOST_MONEY = 10**18
 _LONGEST = 512
 
 
@@ -54,7 +59,7 @@ class PriceRow(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Money(Struct, frozen=True, kw_only=True, gc=False):
-    """What a request cost, in picodollars; `total` also holds what was charged by time."""
+    """What a request cost, in picodollars that a database can hold; `total` also holds what was charged by time."""
 
     input: int
     output: int
@@ -126,9 +131,9 @@ class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
             return msgspec.structs.replace(self, input_cost=None, output_cost=None, cost=None, price=None)
         return msgspec.structs.replace(
             self,
-            input_cost=min(money.input, _MOST_MONEY),
-            output_cost=min(money.output, _MOST_MONEY),
-            cost=min(money.total, _MOST_MONEY),
+            input_cost=money.input,
+            output_cost=money.output,
+            cost=money.total,
             price=money.price,
         )
 
@@ -142,7 +147,12 @@ _columns_of = attrgetter(*_COLUMNS)
 
 def new_id(now: float | None = None) -> str:
     """A new id: the milliseconds since 1970 in 12 hex digits, and 20 random ones."""
-    return f"{int((time.time() if now is None else now) * 1000):012x}{random_hex(20)}"
+    return id_at(time.time_ns() // 1000 if now is None else int(now * 1_000_000))
+
+
+def id_at(microseconds: int) -> str:
+    """A new id of a time since 1970, for who has looked at the clock already; the form is that of `new_id`."""
+    return f"{microseconds // 1000:012x}{random_hex(20)}"
 
 
 def first_id(when: datetime) -> str:
@@ -160,12 +170,26 @@ def row_of(record: UsageRecord) -> tuple[Any, ...]:
 
 def cleaned(record: UsageRecord) -> UsageRecord:
     """The same with texts that every database takes, and each tag once."""
-    given = _texts_of(record)
-    if not record.tags and _is_clean("".join(given)):
+    given, tags = _texts_of(record), record.tags and clean_tags(record.tags)
+    if tags == record.tags and _is_clean("".join(given)):
         return record
-    texts = {name: _clean(text) for name, text in zip(_TEXTS, given, strict=True)}
-    tags = tuple(dict.fromkeys(_clean(tag) for tag in record.tags if tag))
+    texts = {name: clean(text) for name, text in zip(_TEXTS, given, strict=True)}
     return msgspec.structs.replace(record, **texts, tags=tags)
+
+
+def clean(text: str) -> str:
+    """A text that every database takes.
+
+    PostgreSQL takes no NUL, and neither takes half a character; nobody needs more than half a kilobyte.
+    """
+    if _is_clean(text):
+        return text
+    return text[:_LONGEST].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags that every database takes, each once and none empty."""
+    return tuple(dict.fromkeys(clean(tag) for tag in tags if tag))
 
 
 def from_row(row: Mapping[str, Any]) -> UsageRecord:
@@ -176,7 +200,8 @@ def from_row(row: Mapping[str, Any]) -> UsageRecord:
 
 def sane_usage(usage: Usage) -> Usage:
     """Counts that a database can hold; what an engine reports beyond that is not to be believed, and marked so."""
-    if min(usage.input, usage.cached_input, usage.output, usage.reasoning) >= 0 and usage.total <= _MOST_TOKENS:
+    fresh, cached, output, reasoning = usage.input, usage.cached_input, usage.output, usage.reasoning
+    if fresh >= 0 and cached >= 0 and output >= 0 and reasoning >= 0 and usage.total <= _MOST_TOKENS:
         return usage
     counts = {name: getattr(usage, name) for name in ("input", "cached_input", "output", "reasoning")}
     sane = {name: min(max(count, 0), _MOST_TOKENS) for name, count in counts.items()}
@@ -195,10 +220,3 @@ def day_of(seconds: int) -> str:
 
 def _is_clean(text: str) -> bool:
     return len(text) <= _LONGEST and text.isascii() and text.isprintable()
-
-
-def _clean(text: str) -> str:
-    """PostgreSQL takes no NUL, and neither takes half a character; nobody needs more than half a kilobyte."""
-    if _is_clean(text):
-        return text
-    return text[:_LONGEST].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

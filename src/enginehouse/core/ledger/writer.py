@@ -71,16 +71,17 @@ class Writer:
         """Records that are in memory only."""
         return self._busy + len(self._waiting)
 
-    def put(self, record: UsageRecord) -> "asyncio.Future[None]":
-        """Hand in a record; the future is done when it is durable, or has failed with LedgerUnavailable.
+    def put(self, record: UsageRecord) -> "asyncio.Future[None] | None":
+        """Hand in a record: None when it is durable now, else what is done once it is, or has failed.
 
-        Nothing is awaited here, so that no cancel comes between a record and its place in the line.
+        It fails with LedgerUnavailable. Nothing is awaited here, so that no cancel comes between a record and its
+        place in the line.
         """
+        if self._ahead and not self._over and self._is_in_journal(record):
+            return None
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._over:
             _end(future, self._lose([record], "the ledger is closed"))
-        elif self._ahead and self._is_in_journal(record):
-            future.set_result(None)
         else:
             self._waiting.append((record, future))
             self._idle.clear()
