@@ -4,7 +4,7 @@ An engine object stands for one *ready* deployment: it exists from the moment th
 launcher's context ends. Callers ask `isinstance(engine, Embeds)`; there are no capability flags.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeGuard, runtime_checkable
 
@@ -15,6 +15,9 @@ from enginehouse.types.generation import Dialect, Generation
 
 __all__ = [
     "Call",
+    "Carried",
+    "Carrier",
+    "Carries",
     "Classification",
     "Classifies",
     "Counts",
@@ -55,9 +58,13 @@ class Reply(Protocol):
     """What comes back of a forwarded call: headers are in, the body is not read yet."""
 
     status: int
-    headers: Mapping[str, str]
     prompt_tokens: int | None
     """Tokens of the prompt, as soon as the engine has told them; most tell them at the answer's end only."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name, in whatever case they are asked for."""
+        ...
 
     def frames(self) -> AsyncIterator[bytes]:
         """Bytes as they arrive, in the engine's own chunks.
@@ -106,6 +113,80 @@ def forwards(engine: Engine) -> TypeGuard[Forwards]:
 
 
 _FORWARDING: dict[type, bool] = {}
+
+
+class Carried(Protocol):
+    """An answer that comes in without anybody's task; whoever has it has to leave it, however it ends."""
+
+    status: int
+    """0 until the head is in."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name, in whatever case they are asked for; empty until the head is in."""
+        ...
+
+    async def whole(self) -> bytes:
+        """The body of a whole answer, of whatever status, when it has come to its proper end.
+
+        Raises:
+            Unheard: the connection broke before any byte came: it was stale, and the request may be sent anew.
+            UpstreamDied: it broke within the answer, what came is no HTTP, or it is larger than 256 MiB.
+            UpstreamTimeout: nothing came for longer than allowed.
+        """
+        ...
+
+    async def over(self) -> None:
+        """A streamed answer has come to its end, or was left; a refusal is then read by `whole`.
+
+        Raises:
+            Unheard, UpstreamDied, UpstreamTimeout: as of `whole`, and the first also for what is no stream.
+            Exception: whatever `hear` has raised; the connection is cut.
+        """
+        ...
+
+    def pause(self, full: bool) -> None:
+        """The caller's side is full, or has drained: stop reading the socket, or go on. It is no silence."""
+        ...
+
+    def leave(self) -> None:
+        """Have done with it, once or again: its connection is free for the next request if the answer has ended as
+        it had announced, else it is cut, which tells the server to stop."""
+        ...
+
+
+class Carrier(Protocol):
+    """Requests in one dialect to one server; made once, and kept for as long as the engine is."""
+
+    def send_now(
+        self,
+        body: bytes,
+        request_id: str,
+        hear: Callable[[bytes], None] | None = None,
+        passed_on: Mapping[str, str] = ...,
+    ) -> Carried | None:
+        """Send a request on a connection that is free. None, and nothing was sent, when there is none.
+
+        Args:
+            body: in the carrier's dialect, as `Call.body`.
+            request_id: sent along.
+            hear: told of each piece of a streamed answer as the socket gives it, in the loop's own callback; it may
+                pause and leave. It is told only of what is a stream of the carrier's dialect, whose status and
+                headers can be read by then. None gathers the body for `whole`; a refusal (400 and above) always
+                is gathered.
+            passed_on: further headers: those of the distributed trace.
+        """
+        ...
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """Can be asked at once, where a connection to its server is free; where none is, there is `forward`."""
+
+    def carrier(self, dialect: Dialect) -> Carrier | None:
+        """Requests of one dialect; None where that is never possible: one it does not speak, a library's client,
+        connections that are used once, an answer that is changed on its way."""
+        ...
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from enginehouse.dialects.base import Codec
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.completions import OpenAICompletions
 from enginehouse.dialects.shapes import from_engine
-from enginehouse.engines.base import Call, Embedding, Ranking, Reply
+from enginehouse.engines.base import Call, Carrier, Embedding, Ranking, Reply
 from enginehouse.engines.http import HttpServer, address_of, events_of_stream, taken
 from enginehouse.errors import EngineError, UpstreamDied
 from enginehouse.types import Deployment
@@ -67,7 +67,8 @@ class _Ranked(Struct):
 
 
 class OpenAIServer(HttpServer):
-    """A server at a base URL; satisfies `Engine`, `Forwards`, `Generates`, `Embeds`, `Reranks` and `Lists`.
+    """A server at a base URL; satisfies `Engine`, `Forwards`, `Carries`, `Generates`, `Embeds`, `Reranks` and
+    `Lists`.
 
     Args:
         model: what it calls the model, for vectors and scores that are asked for in no dialect.
@@ -97,6 +98,11 @@ class OpenAIServer(HttpServer):
     def forward(self, call: Call) -> AbstractAsyncContextManager[Reply]:
         """Send the body as it is; leaving early closes the connection, which tells the server to stop."""
         return self.request("POST", _PATHS[call.dialect], call.body, request_id=call.request_id)
+
+    def carrier(self, dialect: Dialect) -> Carrier | None:
+        """What sends requests of a dialect at once, over connections of our own."""
+        path = _PATHS.get(dialect)
+        return self.carrier_to(path, self._chat.media_type) if path else None
 
     @asynccontextmanager
     async def generate(self, generation: Generation, *, request_id: str) -> AsyncGenerator[AsyncIterator[Event]]:

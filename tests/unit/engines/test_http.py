@@ -1,6 +1,7 @@
 """What a server may send at most, and by which way it is asked."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
@@ -14,8 +15,10 @@ CHUNK = bytes(16 * 1024 * 1024)
 class Told(HttpReply):
     """A reply of so many chunks."""
 
+    status = 200
+    headers: ClassVar = {}
+
     def __init__(self, chunks):
-        super().__init__(200, {})
         self._chunks = chunks
 
     async def frames(self):

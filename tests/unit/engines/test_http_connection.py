@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.engines.http.connection import Connection, Unheard
+from enginehouse.engines.http.connection import Connection
+from enginehouse.engines.http.incoming import Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
 
@@ -20,6 +21,7 @@ class Line(asyncio.Transport):
         self.reading = True
         self.over = False
         self.protocol = None
+        self.freed = []
 
     def writelines(self, list_of_data):
         self.sent += b"".join(list_of_data)
@@ -51,25 +53,33 @@ class Clock:
 
 def connected(silence=10.0):
     clock, line, lost = Clock(), Line(), []
-    connection = Connection(silence, clock, lost.append)
+    connection = Connection(silence, clock, line.freed.append, lost.append)
     line.protocol = connection
     connection.connection_made(line)
     return connection, line, clock, lost
 
 
 async def begun(connection, total=None):
-    asking = asyncio.get_running_loop().create_task(connection.ask([b"GET / HTTP/1.1\r\n\r\n"], total))
+    async def asked():
+        answer = connection.carry([b"GET / HTTP/1.1\r\n\r\n"], total)
+        try:
+            await answer.begun()
+        except BaseException:
+            answer.leave()
+            raise
+        return answer
+
+    asking = asyncio.get_running_loop().create_task(asked())
     await asyncio.sleep(0)
     return asking
 
 
-async def body_of(connection):
-    return b"".join([piece async for piece in connection.pieces()])
+async def body_of(answer):
+    return b"".join([piece async for piece in answer.frames()])
 
 
-async def answered(asking, connection):
-    await asking
-    return await body_of(connection)
+async def answered(asking):
+    return await body_of(await asking)
 
 
 def cut_up(data, cuts):
@@ -102,10 +112,11 @@ async def test_an_answer_is_the_same_however_it_comes(pieces, framing, interim, 
         asking = await begun(connection)
         for piece in cut_up(answer, cuts):
             connection.data_received(piece)
-        await asking
-        assert (connection.status, connection.headers["x-word"]) == (status, "so")
-        assert await body_of(connection) == b"".join(pieces)
-        assert connection.finish()
+        answer = await asking
+        assert (answer.status, answer.headers["x-word"]) == (status, "so")
+        assert await body_of(answer) == b"".join(pieces)
+        answer.leave()
+    assert line.freed == [connection] * 2
     assert not lost
     assert connection.idle
     assert not line.over
@@ -124,7 +135,7 @@ async def test_an_answer_cut_short_is_never_taken_for_whole(pieces, framing, cut
         connection.data_received(piece)
     line.abort()
     with pytest.raises(UpstreamDied) as told:
-        await answered(asking, connection)
+        await answered(asking)
     assert isinstance(told.value, Unheard) == (cut % len(answer) == 0)
     assert not connection.idle
     assert lost == [connection]
@@ -138,7 +149,7 @@ async def test_noise_never_escapes_our_errors(noise):
     if not line.over:
         line.abort()
     with pytest.raises(UpstreamDied):
-        await answered(asking, connection)
+        await answered(asking)
 
 
 async def test_two_answers_in_one_breath_are_one_and_a_cut():
@@ -147,10 +158,11 @@ async def test_two_answers_in_one_breath_are_one_and_a_cut():
     connection.data_received(
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmineHTTP/1.1 500 No\r\nContent-Length: 6\r\n\r\nothers"
     )
-    await asking
-    assert (connection.status, await body_of(connection)) == (200, b"mine")
-    assert not connection.finish()
+    answer = await asking
+    assert (answer.status, await body_of(answer)) == (200, b"mine")
+    answer.leave()
     assert line.over
+    assert not line.freed
 
 
 async def test_bytes_that_nobody_asked_for_end_it():
@@ -164,12 +176,12 @@ async def test_above_the_mark_the_socket_is_left_alone_until_it_is_read():
     connection, line, clock, _ = connected(silence=10)
     asking = await begun(connection)
     connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + bytes(300_000))
-    await asking
+    answer = await asking
     assert not line.reading
     clock.now += 60  # it is the caller who is slow
     connection.look(clock.now)
     assert not line.over
-    pieces = aiter(connection.pieces())
+    pieces = aiter(answer.frames())
     assert len(await anext(pieces)) == 300_000
     assert line.reading
     clock.now += 11

@@ -2,9 +2,12 @@
 
 `server` chooses: `pool` speaks plain HTTP/1.1 over connections of our own (`connection`), `library` is aiohttp, for
 TLS and for addresses that want more than a host and a port. Both give a `reply`; one suite of tests runs over both.
+What the pool reads is an `incoming`; a `carrier` sends on a connection that is free, for whom nothing is out of the
+ordinary.
 """
 
+from enginehouse.engines.http.incoming import Unheard
 from enginehouse.engines.http.reply import HttpReply, events_of_stream, streamed, taken
 from enginehouse.engines.http.server import HttpServer, address_of
 
-__all__ = ["HttpReply", "HttpServer", "address_of", "events_of_stream", "streamed", "taken"]
+__all__ = ["HttpReply", "HttpServer", "Unheard", "address_of", "events_of_stream", "streamed", "taken"]

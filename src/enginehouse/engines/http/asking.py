@@ -1,13 +1,17 @@
 """A request to a server and whatever can carry it there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
 from msgspec import Struct
 
+from enginehouse.engines.base import Carrier
 from enginehouse.engines.http.reply import HttpReply
 
-__all__ = ["Client", "Patience", "Request"]
+__all__ = ["Client", "Patience", "Request", "head_of", "message_of"]
+
+_SMALL = 16 * 1024
+"""Bytes of a body that are cheaper to copy behind the head than to send by themselves."""
 
 
 class Patience(Struct, frozen=True):
@@ -47,3 +51,32 @@ class Client(Protocol):
             UpstreamTimeout: no connection or no head within the allowed time.
         """
         ...
+
+    def carrier(self, path: str, headers: Mapping[str, str], media_type: str) -> Carrier | None:
+        """What sends to one path at once, on a connection that is free; None where that is never so.
+
+        Args:
+            path: below the root of the server's address.
+            headers: of every request.
+            media_type: of a streamed answer; nothing else is told piece by piece.
+        """
+        ...
+
+
+def head_of(lines: Sequence[str]) -> bytes:
+    """Lines of a request's head as they go over the wire.
+
+    Raises:
+        ValueError: one of them would be two.
+    """
+    text = "\r\n".join([*lines, ""])
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+        raise ValueError("A header or path with a line break in it would be two.")
+    return text.encode()
+
+
+def message_of(head: bytes, body: bytes) -> list[bytes]:
+    """Head and body as they go over the wire; the head is told how long the body is."""
+    if len(body) <= _SMALL:
+        return [b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)]
+    return [b"%bContent-Length: %d\r\n\r\n" % (head, len(body)), body]

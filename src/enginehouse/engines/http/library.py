@@ -1,6 +1,6 @@
 """Requests by aiohttp: for TLS, and for addresses with credentials or names that are not plain."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 from weakref import WeakSet
@@ -54,6 +54,9 @@ class Library:
         self._open.add(response)
         return _LibraryReply(response)
 
+    def carrier(self, path: str, headers: Mapping[str, str], media_type: str) -> None:
+        """It knows no connection that is free."""
+
     async def _send(self, request: Request) -> aiohttp.ClientResponse:
         assert self._session is not None, "the engine is used outside its context"
         limits = aiohttp.ClientTimeout(total=request.total) if request.total else self._timeout
@@ -76,8 +79,12 @@ class Library:
 
 class _LibraryReply(HttpReply):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        super().__init__(response.status, response.headers)
+        self.status = response.status
         self._response = response
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
 
     async def frames(self) -> AsyncIterator[bytes]:
         chunks = self._response.content.iter_any()

@@ -5,14 +5,15 @@ timer and no task. What is not plain HTTP to a plain address goes by the library
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Self
 from urllib.parse import urlsplit
 
-from enginehouse.engines.http.asking import Patience, Request
-from enginehouse.engines.http.connection import Connection, Unheard
-from enginehouse.engines.http.reply import HttpReply
+from enginehouse.engines.http.asking import Patience, Request, head_of, message_of
+from enginehouse.engines.http.carrier import PooledCarrier
+from enginehouse.engines.http.connection import Connection
+from enginehouse.engines.http.incoming import Incoming, Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
 __all__ = ["Pool"]
@@ -21,8 +22,6 @@ _IDLE = 15.0
 """Seconds for which a free connection is kept; servers keep them longer."""
 _SWEEP = 0.25
 """Seconds between two looks of the sweeper, at most."""
-_SMALL = 16 * 1024
-"""Bytes of a body that are cheaper to copy behind the head than to send by themselves."""
 
 
 class Pool:
@@ -63,27 +62,29 @@ class Pool:
             self._sweeping = None
         await asyncio.sleep(0)
 
-    async def send(self, request: Request) -> HttpReply:
+    async def send(self, request: Request) -> Incoming:
         """As `Client` says."""
-        message = self._written(request)
-        connection = self._take() or await self._connect(request.total)
+        head = self._head(request.method, request.path, request.headers)
+        message = message_of(head, request.body or b"")
+        connection = self.take() or await self._connect(request.total)
         try:
-            await connection.ask(message, request.total)
+            return await _asked(connection, message, request.total)
         except Unheard:
             if not connection.used:
                 raise
-            connection = await self._connect(request.total)  # whoever closed this one has closed the others as well
-            await connection.ask(message, request.total)
-        return _PooledReply(connection, self)
+        connection = await self._connect(request.total)  # whoever closed this one has closed the others as well
+        return await _asked(connection, message, request.total)
 
-    def done(self, connection: Connection) -> None:
-        """Take a connection back, if it may be used again."""
-        if not self._keep_alive:
-            connection.cut()
-        elif connection.finish():
-            self._free[connection] = None
+    def carrier(self, path: str, headers: Mapping[str, str], media_type: str) -> PooledCarrier | None:
+        """As `Client` says; none where connections are used once, or a header cannot be sent."""
+        try:
+            head = self._head("POST", path, headers)
+        except ValueError:
+            return None
+        return PooledCarrier(self.take, head, headers, media_type) if self._keep_alive else None
 
-    def _take(self) -> Connection | None:
+    def take(self) -> Connection | None:
+        """A connection that is free, for whoever sends on it in the same step."""
         while self._free:
             connection, _ = self._free.popitem()
             if connection.idle:
@@ -108,7 +109,8 @@ class Pool:
         return connection
 
     def _fresh(self) -> Connection:
-        return Connection(self._patience.silence, self._loop.time, self._forget)
+        freed = self._free.setdefault if self._keep_alive else Connection.cut
+        return Connection(self._patience.silence, self._loop.time, freed, self._forget)
 
     def _forget(self, connection: Connection) -> None:
         self._all.discard(connection)
@@ -122,30 +124,16 @@ class Pool:
             connection.cut()
         self._sweeping = self._loop.call_later(self._pause, self._sweep) if self._all else None
 
-    def _written(self, request: Request) -> list[bytes]:
-        """Head and body as they go over the wire."""
-        body = request.body or b""
-        lines = [
-            f"{request.method} {self._path}{request.path} HTTP/1.1",
-            *self._fixed,
-            *[f"{name}: {value}" for name, value in request.headers.items()],
-            f"Content-Length: {len(body)}",
-        ]
-        head = "\r\n".join(lines)
-        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
-            raise ValueError("A header or path with a line break in it would be two.")
-        encoded = f"{head}\r\n\r\n".encode()
-        return [encoded + body] if len(body) <= _SMALL else [encoded, body]
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        start = f"{method} {self._path}{path} HTTP/1.1"
+        return head_of([start, *self._fixed, *[f"{name}: {value}" for name, value in headers.items()]])
 
 
-class _PooledReply(HttpReply):
-    def __init__(self, connection: Connection, pool: Pool) -> None:
-        super().__init__(connection.status, connection.headers)
-        self._connection = connection
-        self._pool = pool
-
-    def frames(self) -> AsyncIterator[bytes]:
-        return self._connection.pieces()
-
-    def leave(self) -> None:
-        self._pool.done(self._connection)
+async def _asked(connection: Connection, message: Sequence[bytes], total: float | None) -> Incoming:
+    answer = connection.carry(message, total)
+    try:
+        await answer.begun()
+    except BaseException:  # also a cancel that comes in the very tick of the head
+        answer.leave()
+        raise
+    return answer

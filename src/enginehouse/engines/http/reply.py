@@ -9,25 +9,25 @@ from enginehouse.engines.base import Reply
 from enginehouse.errors import UpstreamDied
 from enginehouse.types.answer import Event
 
-__all__ = ["HttpReply", "events_of_stream", "streamed", "taken"]
+__all__ = ["MAX_BODY", "REFUSED", "HttpReply", "events_of_stream", "streamed", "taken"]
 
-_REFUSED = 400
-_MAX_BODY = 256 * 1024 * 1024
+REFUSED = 400
+"""The first status that is a refusal."""
+MAX_BODY = 256 * 1024 * 1024
+"""Bytes of a whole answer; the longest lists of vectors are not larger."""
 
 
 class HttpReply(ABC):
-    """A reply whose headers are in; satisfies `Reply`.
+    """A reply whose headers are in; satisfies `Reply`."""
 
-    Args:
-        status: as the server said.
-        headers: by name, in whatever case they are asked for.
-    """
-
+    status: int
+    """As the server said."""
     prompt_tokens: int | None = None
 
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
-        self.status = status
-        self.headers = headers
+    @property
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """By name, in whatever case they are asked for."""
 
     @abstractmethod
     def frames(self) -> AsyncIterator[bytes]:
@@ -46,7 +46,7 @@ class HttpReply(ABC):
         """The whole body.
 
         Raises:
-            UpstreamDied: it is larger than 256 MiB (the longest lists of vectors are not), or broke off.
+            UpstreamDied: it is larger than 256 MiB, or broke off.
             UpstreamTimeout: nothing came for longer than allowed.
         """
         chunks: list[bytes] = []
@@ -54,7 +54,7 @@ class HttpReply(ABC):
         async for chunk in self.frames():
             chunks.append(chunk)
             size += len(chunk)
-            if size > _MAX_BODY:
+            if size > MAX_BODY:
                 raise UpstreamDied("The engine sent an answer larger than 256 MiB.")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -66,7 +66,7 @@ async def taken(reply: Reply) -> Reply:
         InvalidRequest: it refuses, as the caller's fault.
         UpstreamRefused: it refuses for another reason.
     """
-    if reply.status >= _REFUSED:
+    if reply.status >= REFUSED:
         raise read_error(reply.status, reply.headers, await reply.read())
     return reply
 

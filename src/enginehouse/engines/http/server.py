@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 from urllib.parse import urlsplit
 
+from enginehouse.engines.base import Carrier
 from enginehouse.engines.http.asking import Client, Patience, Request
 from enginehouse.engines.http.pool import Pool
 from enginehouse.engines.http.reply import HttpReply, taken
@@ -60,8 +61,8 @@ class HttpServer:
             self._headers["Authorization"] = f"Bearer {api_key}"
         root = base_url.rstrip("/").removesuffix("/v1")
         patience = Patience(connect=connect or _CONNECT, silence=silence)
-        carrier = Pool if is_plain(root) else _library
-        self._client: Client = carrier(root, patience, keep_alive=keep_alive)
+        client = Pool if is_plain(root) else _library
+        self._client: Client = client(root, patience, keep_alive=keep_alive)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool. Limits are admission's business, not the pool's."""
@@ -71,6 +72,14 @@ class HttpServer:
     async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
         await self._client.__aexit__(*_)
+
+    def carrier_to(self, path: str, media_type: str) -> Carrier | None:
+        """What sends to one path at once, on a connection that is free; None where there never is one.
+
+        Args:
+            media_type: of a streamed answer; nothing else is told piece by piece.
+        """
+        return self._client.carrier(path, self._headers, media_type)
 
     def request(
         self,

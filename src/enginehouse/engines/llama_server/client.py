@@ -85,6 +85,9 @@ class LlamaServer(OpenAIServer):
             else:
                 yield _Folded(heard)
 
+    def carrier(self, dialect: Dialect) -> None:
+        """None: what is asked and what comes is changed on its way."""
+
     async def _with_tools(self, fields: _Object, forcing: Forcing) -> _Object:
         """The request as it was, where the model may decide and knows how; one for a call, where it may not."""
         if self._tools is None:

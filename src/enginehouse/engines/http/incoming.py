@@ -1,0 +1,313 @@
+"""One answer as it comes in over a connection of our own: what the parser tells of it, for whoever waits for it.
+
+It holds all that belongs to one answer, so that nothing of it can stay for the next. Who takes it chooses how: at
+his own pace (`begun`, then `frames`), gathered (`whole`), or told of each piece in the loop's callback (`hear`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NoReturn, Protocol
+
+from httptools import HttpResponseParser
+from multidict import CIMultiDict
+
+from enginehouse.engines.http.reply import MAX_BODY, REFUSED, HttpReply, streamed
+from enginehouse.errors import UpstreamDied
+
+__all__ = ["Incoming", "Unheard"]
+
+_MAX_HEAD = 64 * 1024
+_HIGH = 256 * 1024
+"""Unread bytes above which the socket is left alone."""
+_FIRST_FINAL = 200
+_SWITCHING = 101
+_WITHOUT_BODY = frozenset({204, 304})
+_END = b"\r\n\r\n"
+_ENCODING = b"\r\ncontent-encoding:"
+_TYPE = b"\r\ncontent-type:"
+
+
+class Unheard(UpstreamDied):
+    """The connection broke before any byte of an answer: the server may not have seen the request."""
+
+
+class Line(Protocol):
+    """The connection over which it comes."""
+
+    parser: HttpResponseParser | None
+
+    def finish(self, *, reusable: bool) -> None:
+        """Have done with the answer."""
+        ...
+
+    def fail(self, flaw: Exception) -> None:
+        """Cut it; who waits hears why."""
+        ...
+
+    def pause(self, full: bool) -> None:
+        """Stop reading, or go on."""
+        ...
+
+
+class Incoming(HttpReply):
+    """One answer; satisfies `Reply` and `Carried`, and is what httptools tells of it.
+
+    Args:
+        line: over which it comes.
+        hear: told of each piece of a stream; None gathers the body, and so does a refusal.
+        media_type: what a stream is; one that is told piece by piece may be nothing else.
+    """
+
+    status = 0
+    ended = False
+    """Whether it has come to its proper end."""
+    flaw: Exception | None = None
+    """Why nothing more comes."""
+    _raw = b""
+    """The head; until it is whole, all that came."""
+    _passed = 0
+    """Bytes of interim heads before it."""
+    _headers: CIMultiDict[str] | None = None
+    _unread = 0
+    _paced = False
+    _reusable = False
+    _waiter: asyncio.Future[None] | None = None
+
+    def __init__(self, line: Line, hear: Callable[[bytes], None] | None = None, media_type: str = "") -> None:
+        self._line: Line | None = line
+        self._hear = hear
+        self._media_type = media_type
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+
+    # What is done with it.
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name, in whatever case they are asked for; nothing before the head is in."""
+        if not self.status:
+            return {}
+        if self._headers is None:
+            lines = self._raw.decode("latin-1").split("\r\n")[1:]
+            pairs = [line.partition(":") for line in lines]
+            self._headers = CIMultiDict([(name, value.strip(" \t")) for name, _, value in pairs])
+        return self._headers
+
+    async def begun(self) -> None:
+        """Wait for the head, and be read at one's own pace from then on.
+
+        Raises:
+            Unheard: the connection broke before any byte came.
+            UpstreamDied: it broke within the head, or what came is no HTTP.
+            UpstreamTimeout: nothing came for longer than allowed.
+        """
+        self._paced = True
+        while not self.status:
+            await self._news()
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The body, as the socket gave it."""
+        while True:
+            if self._pieces:
+                self._unread = 0
+                self.pause(False)
+                yield self._joined()
+            elif self.ended:
+                return
+            else:
+                await self._news()
+
+    async def whole(self) -> bytes:
+        """The whole body, or what of it was not read before.
+
+        Raises:
+            Unheard: the connection broke before any byte of the answer.
+            UpstreamDied: it broke within it, what came is no HTTP, or it is larger than 256 MiB.
+            UpstreamTimeout: nothing came for longer than allowed.
+        """
+        if not self.ended and self._paced:
+            self._paced = False
+            self.pause(False)
+        while not self.ended:
+            await self._news()
+        return self._joined()
+
+    read = whole
+
+    async def over(self) -> None:
+        """Wait until it has come to its end, or was left.
+
+        Raises:
+            Unheard, UpstreamDied, UpstreamTimeout: as of `whole`.
+            Exception: whatever `hear` has raised.
+        """
+        while not self.ended and (self._line is not None or self.flaw is not None):
+            await self._news()
+
+    def pause(self, full: bool) -> None:
+        """Stop reading the socket, or go on."""
+        if self._line is not None:
+            self._line.pause(full)
+
+    def leave(self) -> None:
+        """Have done with it: the connection may be used again if it ended as announced, else it is cut."""
+        line = self._line
+        if line is not None:
+            self._line = None
+            line.finish(reusable=self._reusable and self.flaw is None)
+            self.wake()
+
+    async def _news(self) -> None:
+        if self.flaw is not None:
+            raise self.flaw
+        if self._line is None:
+            raise UpstreamDied("The answer was left before its end.")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _joined(self) -> bytes:
+        pieces = self._pieces
+        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return joined
+
+    # What its connection tells.
+
+    def wake(self) -> None:
+        """Something has changed."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def comes(self, data: bytes) -> None:
+        """Bytes that the parser is given next."""
+        if not self.status:
+            self._raw += data
+
+    def came(self, size: int) -> None:
+        """So many bytes were parsed: whoever is to hear of it does."""
+        if self._hear is not None and self._pieces and self.status:
+            self._tell(self._hear)
+        if self.ended or self.flaw is not None:
+            self.wake()
+        elif not self.status:
+            if len(self._raw) > _MAX_HEAD:
+                self._fail("The head of the engine's answer is larger than 64 KiB.")
+        elif self._hear is None:
+            self._unread += size
+            self._kept()
+
+    def broke(self, *, clean: bool) -> None:
+        """The connection has ended before it."""
+        if self.flaw is None:
+            if clean and self.status and self._by_close():
+                self.ended = True
+            elif not self._raw:
+                self.flaw = Unheard("The engine closed the connection.")
+            else:
+                self.flaw = UpstreamDied("The connection to the engine broke.")
+        self.wake()
+
+    def _tell(self, hear: Callable[[bytes], None]) -> None:
+        try:
+            hear(self._joined())
+        except Exception as error:  # noqa: BLE001 - it is raised again to whom waits for the end
+            self.ended = False
+            self.flaw = error
+            if self._line is not None:
+                self._line.fail(error)
+
+    def _kept(self) -> None:
+        """More is here that nobody has taken: some may wait, all has an end."""
+        if self._paced:
+            if self._unread > _HIGH:
+                self.pause(True)
+            self.wake()
+        elif self._unread > MAX_BODY:
+            self._unread = sum(map(len, self._pieces))  # until now their frames were counted with them
+            if self._unread > MAX_BODY:
+                self._fail("The engine sent an answer larger than 256 MiB.")
+
+    def _by_close(self) -> bool:
+        """Whether its end was to be the connection's."""
+        chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
+        return not chunked and "Content-Length" not in self.headers and self.status not in _WITHOUT_BODY
+
+    def _fail(self, why: str) -> None:
+        if self._line is not None:
+            self._line.fail(UpstreamDied(why))
+
+    # What the parser tells (httptools); pieces of the body go to `on_body` without a call of ours.
+
+    def on_message_begin(self) -> None:
+        """The first byte of an answer; a second one in the same breath was never asked for."""
+        if self.ended:
+            self._refuse(UpstreamDied("The engine sent more than it was asked for."))
+
+    def on_headers_complete(self) -> None:
+        """The head is in."""
+        status = self._parser().get_status_code()
+        raw = self._raw[self._passed :].lstrip(b"\r\n")
+        head = raw[: raw.index(_END)]
+        if status < _FIRST_FINAL:
+            self._passed = self._raw.index(head, self._passed) + len(head) + len(_END)
+            if status == _SWITCHING:
+                self._refuse(UpstreamDied("The engine wants to speak another protocol."))
+            return
+        if self._passed + len(head) > _MAX_HEAD:
+            self._refuse(UpstreamDied("The head of the engine's answer is larger than 64 KiB."))
+        self._raw = head
+        self._look(head.lower())
+        self.status = status
+        if self._hear is not None:
+            self._heed(head.lower())
+
+    def on_message_complete(self) -> None:
+        """The answer's end; an interim one is followed by the real one."""
+        if self.status:
+            self.ended = True
+            self._reusable = self._parser().should_keep_alive()
+
+    def _parser(self) -> HttpResponseParser:
+        assert self._line is not None, "what was left is not parsed any more"
+        assert self._line.parser is not None, "nor is it on a line that is free"
+        return self._line.parser
+
+    def _look(self, head: bytes) -> None:
+        encoding = _said(head, _ENCODING)
+        if encoding not in {b"", b"identity"}:
+            shown = encoding[:40].decode("latin-1")
+            self._refuse(
+                UpstreamDied(f"The engine answered in the encoding {shown!r}, for which it was not asked.")
+            )
+
+    def _heed(self, head: bytes) -> None:
+        """What is told piece by piece is a stream; a refusal is not."""
+        if self.status >= REFUSED:
+            self._hear = None
+        elif _said(head, _TYPE).partition(b";")[0].strip() != self._media_type.encode():
+            try:
+                streamed(self, self._media_type)
+            except UpstreamDied as error:
+                self._refuse(error)
+
+    def _refuse(self, error: UpstreamDied) -> NoReturn:
+        """Stop the parser: what follows is not to be understood."""
+        self.flaw = error
+        raise error
+
+
+def _said(head: bytes, name: bytes) -> bytes:
+    """What a head in small letters says first under a name; empty where it says nothing.
+
+    Args:
+        name: with the end of the line before it and its colon.
+    """
+    at = head.find(name)
+    if at < 0:
+        return b""
+    end = head.find(b"\r\n", at + len(name))
+    return head[at + len(name) : end if end >= 0 else len(head)].strip()
