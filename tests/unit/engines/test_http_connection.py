@@ -107,10 +107,10 @@ def measured(pieces):
 async def test_an_answer_is_the_same_however_it_comes(pieces, framing, interim, status, cuts):
     connection, line, _, lost = connected()
     hints = b"HTTP/1.1 100 Continue\r\n\r\n" if interim else b""
-    answer = hints + b"HTTP/1.1 %d Said\r\nX-Word: so\r\n" % status + framing(pieces)
+    said = hints + b"HTTP/1.1 %d Said\r\nX-Word: so\r\n" % status + framing(pieces)
     for _ in range(2):
         asking = await begun(connection)
-        for piece in cut_up(answer, cuts):
+        for piece in cut_up(said, cuts):
             connection.data_received(piece)
         answer = await asking
         assert (answer.status, answer.headers["x-word"]) == (status, "so")
