@@ -1,12 +1,14 @@
 """Digests tell repeats, and nothing else."""
 
+import hmac
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.core.ledger.digests import Digests, canonical
+from enginehouse.core.cache.questions import Written
+from enginehouse.core.ledger.digests import APART, Digests, canonical
 from enginehouse.types import Principal
 
 ANN, BOB = Principal(user="ann"), Principal(user="bob")
@@ -56,6 +58,55 @@ def test_a_long_body_counts_as_it_was_written():
     body = json.dumps({"model": "m", "text": "x" * 300_000}).encode()
     assert canonical(body) == body
     assert canonical(body.replace(b"model", b"session_id")) == b""
+
+
+PLAIN = {
+    "model": st.text(),
+    "messages": st.lists(st.fixed_dictionaries({"role": st.text(), "content": st.text() | VALUES}), max_size=3),
+    "temperature": st.floats(0, 2) | st.integers(0, 2) | st.none(),
+    "top_p": st.floats(0, 1),
+    "max_tokens": st.integers(0, 2**63) | st.none(),
+    "max_completion_tokens": st.integers(-1, 10**6),
+    "n": st.integers(1, 3),
+    "stop": st.text() | st.lists(st.text(), max_size=3) | st.none(),
+    "seed": st.integers(-(2**63), 2**63),
+    "presence_penalty": st.floats(-2, 2),
+    "frequency_penalty": st.floats(-2, 2),
+    "stream": st.booleans(),
+    "stream_options": st.fixed_dictionaries({"include_usage": st.booleans()}),
+    "keep_alive": st.integers(),
+    "prompt_cache_key": st.text(),
+    "prompt_cache_retention": st.text(),
+}
+
+
+def cached_as(body):
+    return Written("openai", body, lambda: None).canonical(shared=False)
+
+
+@given(st.fixed_dictionaries({}, optional=PLAIN), st.booleans())
+def test_the_cache_writes_a_plain_question_in_the_very_same_way(fields, ascii_only):
+    assert not APART & fields.keys()
+    body = json.dumps(fields, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert cached_as(body) == canonical(body)
+
+
+@pytest.mark.parametrize("field", sorted(APART))
+def test_with_these_fields_the_two_differ(field):
+    """What would make them the same again is left in neither of them."""
+    body = json.dumps({"messages": [], field: {"user_id": "x"}}).encode()
+    assert cached_as(body) != canonical(body)
+
+
+@given(st.text(), st.text(), st.binary())
+def test_a_digest_of_what_is_written_already_is_no_other(tenant, user, asked):
+    one = Principal(user=user, tenant=tenant)
+    scope = json.dumps(["tenant", tenant] if tenant else ["user", user], separators=(",", ":"), ensure_ascii=False)
+    key = hmac.digest(b"s" * 32, b"enginehouse: digests of requests", "sha256")
+    expected = hmac.digest(key, scope.encode() + b"\n" + asked, "sha256")[:16].hex() if asked else ""
+    for _ in range(2):
+        assert DIGESTS.of_canonical(one, asked) == expected == DIGESTS.of(one, lambda: asked)
+    assert Digests(b"s" * 32, enabled=False).of_canonical(one, asked) == ""
 
 
 def test_repeats_are_told_within_a_tenant_only():

@@ -5,13 +5,14 @@ Who has the database alone can neither try prompts nor see that two tenants aske
 
 import hmac
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from enginehouse.types import Principal
 
-__all__ = ["Digests", "canonical", "canonical_plain"]
+__all__ = ["APART", "Digests", "canonical", "canonical_plain"]
 
 _PURPOSE = b"enginehouse: digests of requests"
 _LONGEST_PARSED = 64 * 1024
@@ -25,6 +26,10 @@ _NO_MATTER = frozenset(
 """Fields that change nothing in what is said; the model is a column of its own."""
 _REMEMBERED = frozenset({"conversation", "conversation_id", "session_id", "previous_response_id"})
 """Fields that point at earlier turns: the same words need not be the same question."""
+APART = frozenset({*_REMEMBERED, "user", "safety_identifier", "metadata", "service_tier"})
+"""Fields with which a body's form here may be another than the one under which the cache keeps answers."""
+_SCOPES = 4096
+"""Tenants and users whose part of a digest is remembered."""
 
 _written = msgspec.json.Encoder(order="sorted").encode
 
@@ -40,6 +45,7 @@ class Digests:
     def __init__(self, secret: bytes, *, enabled: bool) -> None:
         self._key = hmac.digest(secret, _PURPOSE, "sha256")
         self._enabled = enabled
+        self._begun = lru_cache(_SCOPES)(self._beginning)
 
     def adopt(self, *, enabled: bool) -> None:
         """Counts from the next request on."""
@@ -52,10 +58,25 @@ class Digests:
             principal: who asks; without a tenant, a user is one of its own.
             question: what is asked, asked for only when it is needed.
         """
-        if not self._enabled or not (asked := question()):
+        return self.of_canonical(principal, question()) if self._enabled else ""
+
+    def of_canonical(self, principal: Principal, asked: bytes) -> str:
+        """The same for a question that is written already, in the form that `canonical` has.
+
+        The cache's form of a body (`core.cache.questions.Written.canonical`, not shared) is the very same bytes
+        when the body is a JSON object of at most 64 KiB that has none of the fields `APART`: users and tiers of
+        service are left out by one of the two only, and what points at earlier turns has no form here.
+        """
+        if not self._enabled or not asked:
             return ""
-        scope = msgspec.json.encode(("tenant", principal.tenant) if principal.tenant else ("user", principal.user))
-        return hmac.digest(self._key, scope + b"\n" + asked, "sha256")[:16].hex()
+        made = self._begun(principal.tenant, principal.user).copy()
+        made.update(asked)
+        return made.hexdigest()[:32]
+
+    def _beginning(self, tenant: str, user: str) -> hmac.HMAC:
+        """What all digests of one tenant, or of a user without one, begin with."""
+        scope = msgspec.json.encode(("tenant", tenant) if tenant else ("user", user))
+        return hmac.new(self._key, scope + b"\n", "sha256")
 
 
 def canonical(body: bytes) -> bytes:
