@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from enginehouse.core.identity import ANONYMOUS, LOCAL
 from enginehouse.core.limits import Limits
-from enginehouse.core.limits.grant import span
+from enginehouse.core.limits.telling import span
 from enginehouse.core.limits.rules import INFERENCE, Rules
 from enginehouse.errors import RateLimitExceeded, StoreUnavailable
 from enginehouse.settings.schema import LimitSettings

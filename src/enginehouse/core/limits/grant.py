@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 from enginehouse.core.limits.rules import Bounds, Rule
+from enginehouse.core.limits.telling import headers, lines, span
 from enginehouse.errors import RateLimitExceeded, StoreUnavailable
 from enginehouse.stores.kv import Asked, Spent, Standing, Taken, Tallies
 
-__all__ = ["Grant", "span"]
+__all__ = ["Grant"]
 
 _SOON = 1.0
 """Seconds after which to try again when a request of one's own has to end first: nobody knows when."""
@@ -23,17 +24,28 @@ class Grant:
         lenient: whether what cannot be counted later on is let in.
     """
 
-    __slots__ = ("_bounds", "_id", "_lenient", "_reserved", "_spent", "_tallies", "headers")
+    __slots__ = ("_bounds", "_id", "_lenient", "_reserved", "_spent", "_standings", "_tallies")
 
     def __init__(self, id_: str, bounds: Bounds, tallies: Tallies | None, *, lenient: bool = False) -> None:
-        self.headers: list[tuple[bytes, bytes]] = []
-        """How the caller's limits stand, for the answer."""
         self._id = id_
         self._lenient = lenient
         self._bounds = bounds
         self._tallies = tallies
         self._reserved: list[tuple[int, int]] = []
         self._spent = 0
+        self._standings: tuple[Standing, ...] | None = None
+        """As they were when it was taken."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """How the caller's limits stand, for the answer."""
+        told = () if self._standings is None else headers(self._bounds, self._standings)
+        return [(name.encode(), value.encode()) for name, value in told]
+
+    @property
+    def lines(self) -> bytes:
+        """The same as the answer's head holds them: each line with its end."""
+        return b"" if self._standings is None else lines(self._bounds, self._standings)
 
     @property
     def counts_tokens(self) -> bool:
@@ -78,20 +90,18 @@ class Grant:
         assert self._tallies is not None, "there is nothing to take from"
         bounds = self._bounds
         taken = await self._tallies.take(Asked(id=self._id, windows=bounds.taken, seats=bounds.held))
-        told = _told(bounds.windows, taken.windows)
         if not taken.admitted:
-            raise refusal((*bounds.windows, *bounds.seats), taken, told)
-        self.headers = [(name.encode(), value.encode()) for name, value in told]
+            raise refusal((*bounds.windows, *bounds.seats), taken, headers(bounds, taken.windows))
+        self._standings = taken.windows
 
     async def settle(self) -> None:
         """The request has ended: its seat is free, and its tokens are what they were."""
         if self._tallies is None:
             return
-        seats = self._bounds.held
+        seats = self._bounds.seat_keys
         windows = self._settled() if self._bounds.tokens else []
         if seats or windows:
-            spent = Spent(id=self._id, windows=windows, seats=tuple([one.key for one in seats]))
-            await self._tallies.settle(spent)
+            await self._tallies.settle(Spent(id=self._id, windows=windows, seats=seats))
 
     def _settled(self) -> list[tuple[str, float, int, int, int]]:
         """What was reserved comes back as what was really spent, in one step where there was one reservation."""
@@ -135,34 +145,4 @@ def _no_seat(seats: Sequence[Rule], taken: Taken, told: Sequence[tuple[str, str]
         f"The limit of {rule.whose} is {rule.count} requests at the same time; wait for one of yours to end.",
         told=told,
         retry_after=_SOON,
-    )
-
-
-def span(seconds: float) -> str:
-    """A time as the headers write it: `6m0s`, `1s`, `250ms`."""
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
-    whole = math.ceil(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours}h{minutes}m{rest}s"
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def _told(rules: Sequence[Rule], standings: Sequence[Standing]) -> list[tuple[str, str]]:
-    """Of several limits on the same thing the one of which the least is left."""
-    left: dict[str, tuple[int, int, int]] = {}
-    for rule, standing in zip(rules, standings, strict=True):
-        this = (max(0, rule.count - standing.used), rule.count, standing.reset)
-        known = left.get(rule.what)
-        if known is None or this < known:
-            left[rule.what] = this
-    return [line for what in ("requests", "tokens") if what in left for line in _lines(what, *left[what])]
-
-
-def _lines(what: str, remaining: int, limit: int, reset: int) -> tuple[tuple[str, str], ...]:
-    return (
-        (f"x-ratelimit-limit-{what}", str(limit)),
-        (f"x-ratelimit-remaining-{what}", str(remaining)),
-        (f"x-ratelimit-reset-{what}", span(reset / 1_000_000)),
     )

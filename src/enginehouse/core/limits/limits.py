@@ -3,10 +3,11 @@
 from typing import Protocol
 
 from enginehouse.core.limits.grant import Grant
+from enginehouse.core.limits.local import LocalGrant
 from enginehouse.core.limits.rules import NO_BOUNDS, Bounds, Rules
 from enginehouse.errors import StoreUnavailable
 from enginehouse.settings.schema import LimitSettings
-from enginehouse.stores.kv import Tallies
+from enginehouse.stores.kv import MemoryTallies, Tallies
 from enginehouse.types import Principal
 from enginehouse.types.ids import random_hex
 
@@ -42,6 +43,8 @@ class Limits:
         self._local = local
         self._shared = shared
         self._store = store
+        self._memory = local if shared is None and isinstance(local, MemoryTallies) else None
+        """Where everything can be counted without waiting."""
         self.adopt(settings)
 
     def adopt(self, settings: LimitSettings) -> None:
@@ -73,6 +76,28 @@ class Limits:
         """
         bounds = self._rules.bounds(principal, endpoint)
         return Grant("", bounds, None) if bounds is NO_BOUNDS else await self._granted(bounds)
+
+    def now(self, principal: Principal, endpoint: str) -> Bounds | None:
+        """A caller's limits where they can be counted without waiting; None where they are counted elsewhere."""
+        if not self._rules.covers(endpoint):
+            return NO_BOUNDS
+        bounds = self._rules.bounds(principal, endpoint)
+        return bounds if self._memory is not None or bounds is NO_BOUNDS else None
+
+    def take_now(self, bounds: Bounds, tokens: int) -> LocalGrant | None:
+        """What `grant` gives, and `expect` reserves, in one step that waits for nothing.
+
+        Args:
+            bounds: from `now`, of this same step.
+            tokens: so many are expected to be read and written.
+
+        Returns:
+            None when something of it is refused: then nothing was taken, and `grant` tells why.
+        """
+        if bounds is NO_BOUNDS:
+            return LocalGrant(bounds, None)
+        grant = None if self._memory is None else LocalGrant(bounds, self._memory)
+        return grant if grant is not None and grant.take_now(tokens) else None
 
     def tallies(self, *, here: bool) -> Tallies:
         """Where it is counted: in this process, or where replicas share it, if they do."""

@@ -9,7 +9,7 @@ from enginehouse.settings.schema import LimitSettings
 from enginehouse.stores.kv import Seats, Window
 from enginehouse.types import Principal, Rate, Rates
 
-__all__ = ["NO_BOUNDS", "Bounds", "Rule", "Rules"]
+__all__ = ["NO_BOUNDS", "Bounds", "Rule", "Rules", "Telling"]
 
 INFERENCE = frozenset(
     {
@@ -43,6 +43,28 @@ class Rule(Struct, frozen=True, kw_only=True):
         return Window(key=self.key, seconds=self.seconds, limit=self.count, need=need, take=take)
 
 
+class Telling(Struct, frozen=True, kw_only=True):
+    """A window that headers tell of."""
+
+    at: int
+    """Its place among the windows."""
+    what: str
+    count: int
+    form: str
+    """The headers' lines, with room for what remains and for when all is free again."""
+
+    @classmethod
+    def of(cls, at: int, rule: Rule) -> "Telling":
+        """The window of this limit."""
+        what, count = rule.what, rule.count
+        form = (
+            f"x-ratelimit-limit-{what}: {count}\r\n"
+            f"x-ratelimit-remaining-{what}: %d\r\n"
+            f"x-ratelimit-reset-{what}: %s\r\n"
+        )
+        return cls(at=at, what=what, count=count, form=form)
+
+
 class Bounds(Struct, frozen=True, kw_only=True):
     """All limits of one caller at one endpoint, made ready: what each of its requests takes of them is the same."""
 
@@ -55,18 +77,28 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """What a request takes of `windows`: itself, and the right to spend tokens while any are left."""
     held: tuple[Seats, ...] = ()
     """What it holds of `seats`."""
+    seat_keys: tuple[str, ...] = ()
+    """Theirs, to give them back."""
+    told: tuple[tuple[Telling, ...], ...] = ()
+    """What headers tell of: windows on the same thing together, those on requests first."""
 
     @classmethod
     def of(cls, rules: tuple[Rule, ...]) -> "Bounds":
         """Of these limits."""
         windows = tuple(rule for rule in rules if rule.what != "concurrent")
         seats = tuple(rule for rule in rules if rule.what == "concurrent")
+        told = [
+            tuple(Telling.of(at, rule) for at, rule in enumerate(windows) if rule.what == what)
+            for what in ("requests", "tokens")
+        ]
         return cls(
             windows=windows,
             seats=seats,
             tokens=tuple(rule for rule in rules if rule.what == "tokens"),
             taken=tuple(rule.window(1, int(rule.what == "requests")) for rule in windows),
             held=tuple(Seats(key=rule.key, limit=rule.count) for rule in seats),
+            seat_keys=tuple(rule.key for rule in seats),
+            told=tuple(same for same in told if same),
         )
 
 

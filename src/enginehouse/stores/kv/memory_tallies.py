@@ -1,14 +1,15 @@
 """Tallies in this process."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from enginehouse.stores.kv.tallies import Asked, Spent, Standing, Taken, Window, part_width
+from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, Window, part_width
 
 __all__ = ["MemoryTallies"]
 
 _SWEEP = 1000
 """Requests after which what no longer counts is forgotten."""
+_NEVER = 1 << 62
 
 
 class MemoryTallies:
@@ -26,35 +27,59 @@ class MemoryTallies:
 
     async def take(self, asked: Asked) -> Taken:
         """Take all of it if all of it is free."""
-        now = self._clock()
-        self._sweep(now)
-        windows = [(self._parts(window.key, window.seconds, now), window) for window in asked.windows]
-        waits = [part.wait(window, now) for part, window in windows]
-        held = [self._holders(seats.key) for seats in asked.seats]
-        free = all(len(one) < seats.limit for one, seats in zip(held, asked.seats, strict=True))
-        admitted = free and not any(waits)
-        if admitted:
-            for part, window in windows:
-                part.add(window.take, now)
-            for holders in held:
-                holders.add(asked.id)
-        told = [
-            Standing(used=part.used, reset=part.reset(now), wait=wait)
-            for (part, _), wait in zip(windows, waits, strict=True)
-        ]
-        return Taken(admitted=admitted, at=now, windows=tuple(told), seats=tuple(map(len, held)))
+        return self.take_now(asked.id, asked.windows, asked.seats)
 
     async def settle(self, spent: Spent) -> None:
         """Say how it ended."""
+        self.settle_now(spent.id, spent.windows, spent.seats)
+
+    def take_now(
+        self, id_: str, windows: Sequence[Window], seats: Sequence[Seats] = (), expected: int = 0
+    ) -> Taken:
+        """Take all of it if all of it is free, without waiting for anything.
+
+        Args:
+            id_: unique: under it seats are held.
+            windows: what is taken.
+            seats: what is held.
+            expected: so much is taken in the same step of each window of which nothing else is, if so much is free
+                in it, or all of it where it is smaller. How windows stand is told as it was before that.
+        """
         now = self._clock()
-        for key, seconds, at, taken, really in spent.windows:
-            parts = self._parts(key, seconds, now)
-            parts.take_back(taken, at)
-            parts.add(really, now)
-        for key in spent.seats:
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._sweep(now)
+        free, found = True, [self._parts(one.key, one.seconds, now) for one in windows]
+        for parts, one in zip(found, windows, strict=True):
+            need = one.need if one.take or expected <= one.need else min(expected, one.limit)
+            free = free and parts.used + need <= one.limit
+        held = [self._holders(one.key) for one in seats]
+        for holders, one in zip(held, seats, strict=True):
+            free = free and len(holders) < one.limit
+        if not free:
+            return _refused(found, windows, expected, held, now)
+        for holders in held:
+            holders.add(id_)
+        told = [parts.take(one.take, expected, now) for parts, one in zip(found, windows, strict=True)]
+        return Taken(admitted=True, at=now, windows=tuple(told), seats=tuple([len(holders) for holders in held]))
+
+    def settle_now(
+        self, id_: str, windows: Iterable[tuple[str, float, int, int, int]], seats: Iterable[str] = ()
+    ) -> None:
+        """Say how it ended, without waiting for anything.
+
+        Args:
+            id_: under which it was taken.
+            windows: key, length, when it was taken, how much was, and how much it really was.
+            seats: keys of those that are given back.
+        """
+        now = self._clock()
+        for key, seconds, at, taken, really in windows:
+            self._parts(key, seconds, now).settle(at, taken, really, now)
+        for key in seats:
             holders = self._seats.get(key)
             if holders is not None:
-                holders.discard(spent.id)
+                holders.discard(id_)
                 if not holders:
                     del self._seats[key]
 
@@ -68,13 +93,11 @@ class MemoryTallies:
         parts = self._windows.get(key)
         if parts is None:
             parts = self._windows[key] = _Parts(seconds)
-        parts.forget(now)
+        elif now >= parts.over:
+            parts.forget(now)
         return parts
 
     def _sweep(self, now: int) -> None:
-        self._until_sweep -= 1
-        if self._until_sweep > 0:
-            return
         self._until_sweep = _SWEEP
         for key, parts in list(self._windows.items()):
             parts.forget(now)
@@ -84,42 +107,79 @@ class MemoryTallies:
             del self._seats[key]
 
 
+def _refused(
+    found: Sequence["_Parts"], windows: Sequence[Window], expected: int, held: Sequence[set[str]], now: int
+) -> Taken:
+    told = [
+        Standing(used=parts.used, reset=parts.reset(now), wait=parts.wait(_need(one, expected), one.limit, now))
+        for parts, one in zip(found, windows, strict=True)
+    ]
+    return Taken(admitted=False, at=now, windows=tuple(told), seats=tuple(map(len, held)))
+
+
+def _need(window: Window, expected: int) -> int:
+    """How much of it has to be free."""
+    return window.need if window.take or expected <= window.need else min(expected, window.limit)
+
+
 class _Parts:
     """One window: what was taken in each of its parts, the oldest first."""
 
-    __slots__ = ("_counts", "_span", "_width", "used")
+    __slots__ = ("_counts", "_free", "_span", "_width", "over", "used")
 
     def __init__(self, seconds: float) -> None:
         self._span = int(seconds * 1_000_000)
         self._width = part_width(seconds)
         self._counts: dict[int, int] = {}
+        self._free = 0
+        """When the last of them counts no more; 0 when there is none."""
+        self.over = _NEVER
+        """When the first of them does."""
         self.used = 0
 
     def forget(self, now: int) -> None:
         """Parts that are over count no more."""
-        over = (now - self._span) // self._width
-        while self._counts and (first := next(iter(self._counts))) < over:
+        if now < self.over:
+            return
+        while self._counts and self._end(first := next(iter(self._counts))) <= now:
             self.used -= self._counts.pop(first)
+        self._mark()
+
+    def take(self, amount: int, expected: int, now: int) -> Standing:
+        """Add that much, or what is expected where that is nothing; tells how it stands without the latter."""
+        used, free = self.used + amount, self._free
+        self.add(amount or expected, now)
+        if amount:
+            free = self._free
+        return Standing(used=used, reset=free - now if free else 0, wait=0)
 
     def add(self, amount: int, now: int) -> None:
-        if amount:
-            part = now // self._width
-            self._counts[part] = self._counts.get(part, 0) + amount
-            self.used += amount
+        if not amount:
+            return
+        part, counts = now // self._width, self._counts
+        self.used += amount
+        if part in counts:
+            counts[part] += amount
+            return
+        counts[part] = amount
+        self._free = self._end(part)
+        if len(counts) == 1:
+            self.over = self._free
 
-    def take_back(self, amount: int, at: int) -> None:
-        part = at // self._width
+    def settle(self, at: int, taken: int, really: int, now: int) -> None:
+        """What was taken was really another amount."""
+        part = now // self._width
         there = self._counts.get(part, 0)
-        if amount and there:
-            back = min(amount, there)
-            self.used -= back
-            self._counts[part] = there - back
-            if there == back:
-                del self._counts[part]
+        if at // self._width == part and there >= taken and there and there - taken + really:
+            self._counts[part] = there - taken + really
+            self.used += really - taken
+        else:
+            self._take_back(taken, at)
+            self.add(really, now)
 
-    def wait(self, window: Window, now: int) -> int:
+    def wait(self, need: int, limit: int, now: int) -> int:
         """Microseconds until what is needed is free."""
-        lacking = self.used + window.need - window.limit
+        lacking = self.used + need - limit
         if lacking <= 0:
             return 0
         for part, count in self._counts.items():
@@ -130,7 +190,24 @@ class _Parts:
 
     def reset(self, now: int) -> int:
         """Microseconds until all is free."""
-        return self._end(next(reversed(self._counts))) - now if self._counts else 0
+        return self._free - now if self._free else 0
+
+    def _take_back(self, amount: int, at: int) -> None:
+        part = at // self._width
+        there = self._counts.get(part, 0)
+        if amount and there:
+            back = min(amount, there)
+            self.used -= back
+            self._counts[part] = there - back
+            if there == back:
+                del self._counts[part]
+                self._mark()
+
+    def _mark(self) -> None:
+        """The first or the last part is another one."""
+        counts = self._counts
+        self.over = self._end(next(iter(counts))) if counts else _NEVER
+        self._free = self._end(next(reversed(counts))) if counts else 0
 
     def _end(self, part: int) -> int:
         return (part + 1) * self._width + self._span

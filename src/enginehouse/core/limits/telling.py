@@ -1,0 +1,67 @@
+"""How a caller's limits stand, as headers say it."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from enginehouse.core.limits.rules import Bounds, Telling
+from enginehouse.stores.kv import Standing
+
+__all__ = ["headers", "lines", "span"]
+
+_SECOND = 1_000_000
+
+
+def headers(bounds: Bounds, standings: Sequence[Standing]) -> list[tuple[str, str]]:
+    """Names and values; of several limits on the same thing the one of which the least is left.
+
+    Args:
+        bounds: what limits the caller.
+        standings: of its windows, in their order.
+    """
+    told: list[tuple[str, str]] = []
+    for same in bounds.told:
+        one = _tightest(same, standings)
+        standing = standings[one.at]
+        told += [
+            (f"x-ratelimit-limit-{one.what}", str(one.count)),
+            (f"x-ratelimit-remaining-{one.what}", str(max(0, one.count - standing.used))),
+            (f"x-ratelimit-reset-{one.what}", _until(standing.reset)),
+        ]
+    return told
+
+
+def lines(bounds: Bounds, standings: Sequence[Standing]) -> bytes:
+    """The same as an answer's head holds them: each line with its end."""
+    told = ""
+    for same in bounds.told:
+        one = same[0] if len(same) == 1 else _tightest(same, standings)
+        standing = standings[one.at]
+        told += one.form % (max(0, one.count - standing.used), _until(standing.reset))
+    return told.encode()
+
+
+def span(seconds: float) -> str:
+    """A time as the headers write it: `6m0s`, `1s`, `250ms`."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    whole = math.ceil(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _tightest(same: Sequence[Telling], standings: Sequence[Standing]) -> Telling:
+    def left(one: Telling) -> tuple[int, int, int]:
+        standing = standings[one.at]
+        return max(0, one.count - standing.used), one.count, standing.reset
+
+    return min(same, key=left)
+
+
+def _until(microseconds: int) -> str:
+    return _span(-(-microseconds // _SECOND)) if microseconds >= _SECOND else span(microseconds / _SECOND)
+
+
+_span = lru_cache(4096)(span)

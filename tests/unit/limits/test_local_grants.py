@@ -1,0 +1,201 @@
+"""Limits counted without waiting: in one step the same as by the general way in three, and undone as never been."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enginehouse.core.identity import LOCAL
+from enginehouse.core.limits import NO_BOUNDS, Limits
+from enginehouse.errors import RateLimitExceeded
+from enginehouse.settings.schema import LimitSettings
+from enginehouse.stores.kv import MemoryTallies
+from enginehouse.types import Principal, Rate, Rates
+
+CHAT = "/v1/chat/completions"
+SECOND = 1_000_000
+BEGIN = 1_700_000_000 * SECOND
+
+
+class House:
+    """One process's limits, on a clock that a test moves."""
+
+    def __init__(self, tier="5/minute, 100 tokens/minute, 3 at once", **changes):
+        self.now = BEGIN
+        self.tallies = MemoryTallies(lambda: self.now)
+        self.limits = Limits(LimitSettings.model_validate({"tiers": {"gold": tier}, **changes}), self.tallies)
+
+    def state(self):
+        """All that is counted, without what counts nothing."""
+        windows = {
+            key: (list(parts._counts.items()), parts.used, parts.reset(self.now), parts.over)
+            for key, parts in self.tallies._windows.items()
+            if parts.used
+        }
+        return windows, {key: len(held) for key, held in self.tallies._seats.items() if held}
+
+    def take(self, who, tokens):
+        """At once; None when it is refused."""
+        bounds = self.limits.now(who, CHAT)
+        return self.limits.take_now(bounds, tokens)
+
+    async def general(self, who, tokens):
+        """The same by the general way."""
+        grant = await self.limits.grant(who, CHAT)
+        try:
+            await grant.expect(tokens)
+        except RateLimitExceeded:
+            await grant.settle()
+            raise
+        return grant
+
+
+ANN = Principal(user="ann", tier="gold")
+OWN = Rates(requests=Rate(3, 10), tokens=Rate(60, 7), concurrent=2)
+WHO = [
+    ANN,
+    Principal(user="ann", tier="gold", key="k1", limits=OWN),
+    Principal(user="ben", tier="gold", key="k2", limits=Rates(tokens=Rate(1000, 3600))),
+]
+TIERS = st.sampled_from(
+    [
+        "5/minute, 100 tokens/minute, 3 at once",
+        "4/minute",
+        "100 tokens/7 seconds",
+        "2 at once",
+        "30/minute, 5 at once",
+        "unlimited",
+    ]
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.sampled_from(WHO), st.sampled_from([0, 1, 20, 60, 61, 100, 5000])),
+        st.tuples(st.just("settle"), st.integers(0, 5), st.sampled_from([0, 1, 20, 70, 3000])),
+        st.tuples(st.just("undo"), st.sampled_from(WHO), st.sampled_from([0, 30])),
+        st.tuples(st.just("wait"), st.just(0), st.integers(0, 20 * SECOND)),
+    ),
+    max_size=40,
+)
+
+
+@given(TIERS, STEPS, st.booleans())
+def test_by_both_ways_everything_is_counted_alike(tier, steps, everybody):
+    async def run():
+        changes = {"requests": 6, "window": 30} if everybody else {}
+        one, other = House(tier, **changes), House(tier, **changes)
+        grants = []
+        for what, which, number in steps:
+            if what == "take":
+                before, grant = one.state(), one.take(which, number)
+                if grant is None:
+                    assert one.state() == before
+                    assert await _refusal(one, which, number) == await _refusal(other, which, number)
+                else:
+                    general = await other.general(which, number)
+                    assert grant.headers == general.headers
+                    grants.append((grant, general))
+            elif what == "settle" and which < len(grants):
+                grant, general = grants.pop(which)
+                grant.settle_now(number)
+                general.spent(number)
+                await general.settle()
+            elif what == "undo":
+                before, grant = one.state(), one.take(which, number)
+                if grant is not None:
+                    grant.undo_now()
+                assert one.state() == before
+            elif what == "wait":
+                one.now += number
+                other.now += number
+            assert one.state() == other.state()
+
+    asyncio.run(run())
+
+
+async def _refusal(house, who, tokens):
+    with pytest.raises(RateLimitExceeded) as refused:
+        await house.general(who, tokens)
+    return refused.value.message, refused.value.told, refused.value.retry_after
+
+
+@pytest.mark.parametrize(
+    ("tier", "changes"),
+    [
+        ("5/minute, 100 tokens/minute, 3 at once", {}),
+        ("5/minute", {"endpoints": {CHAT: "4/second"}}),
+        ("5/second", {"endpoints": {CHAT: "5/minute, 7 tokens/second"}}),
+        ("5 tokens/2 seconds", {}),
+        ("9 at once", {}),
+        ("unlimited", {}),
+    ],
+)
+def test_lines_are_the_headers_ready_to_be_written(tier, changes):
+    house = House(tier, **changes)
+    for pause in (0, 300_000, 700_000, SECOND):
+        house.now += pause
+        grant = house.take(ANN, 3)
+        written = b"".join(b"%b: %b\r\n" % header for header in grant.headers)
+        assert grant.lines == written
+        assert bool(grant.lines) == bool(grant.headers)
+        grant.settle_now(1)
+
+
+def test_lines_tell_of_the_state_before_what_is_expected():
+    grant = House().take(ANN, 60)
+    assert grant.lines.split(b"\r\n") == [
+        b"x-ratelimit-limit-requests: 5",
+        b"x-ratelimit-remaining-requests: 4",
+        b"x-ratelimit-reset-requests: 1m1s",
+        b"x-ratelimit-limit-tokens: 100",
+        b"x-ratelimit-remaining-tokens: 100",
+        b"x-ratelimit-reset-tokens: 0ms",
+        b"",
+    ]
+
+
+async def test_a_grant_of_one_step_may_go_on_by_the_general_way():
+    house = House()
+    grant = house.take(ANN, 60)
+    assert grant.counts_tokens
+    with pytest.raises(RateLimitExceeded, match="100 tokens"):
+        await grant.expect(50)
+    grant.spent(10)
+    await grant.settle()
+    again = house.take(ANN, 90)
+    assert again is not None
+    assert house.take(ANN, 1) is None
+
+
+def test_where_nothing_is_limited_nothing_is_counted():
+    house = House("unlimited")
+    for who, path in ((ANN, CHAT), (LOCAL, CHAT), (ANN, "/v1/models")):
+        bounds = house.limits.now(who, path)
+        assert bounds is NO_BOUNDS
+        grant = house.limits.take_now(bounds, 10**9)
+        grant.settle_now(10**9)
+        grant.undo_now()
+        assert (grant.headers, grant.lines, grant.counts_tokens) == ([], b"", False)
+    assert house.state() == ({}, {})
+
+
+def test_what_is_counted_elsewhere_is_not_taken_here():
+    class Elsewhere:
+        """Tallies of a store."""
+
+    settings = LimitSettings.model_validate({"tiers": {"gold": "5/minute", "free": "unlimited"}})
+    memory = MemoryTallies()
+    for limits in (Limits(settings, memory, Elsewhere()), Limits(settings, Elsewhere())):
+        assert limits.now(ANN, CHAT) is None
+        assert limits.now(Principal(user="ann", tier="free"), CHAT) is NO_BOUNDS
+        bounds = Limits(settings, memory).now(ANN, CHAT)
+        assert limits.take_now(bounds, 1) is None
+    assert memory._windows == {}
+
+
+def test_new_settings_count_at_once():
+    house = House()
+    bounds = house.limits.now(ANN, CHAT)
+    assert house.limits.now(ANN, CHAT) is bounds
+    house.limits.adopt(LimitSettings.model_validate({"tiers": {"gold": "1/minute"}}))
+    assert [bool(house.take(ANN, 0)) for _ in range(2)] == [True, False]
