@@ -40,12 +40,18 @@ class Replica:
         self.identity.adopt(AuthSettings(key_offline=offline))
 
     async def user(self, key):
-        return (await self.identity.principal(None, key)).user
+        holder = await self.identity.principal(None, key)
+        assert self.identity.known(None, key.encode()) is holder
+        return holder.user
 
     async def knows(self, key):
-        return self.keyring.holder(key) is not None
+        at_once = self.identity.known(None, key.encode())
+        holder = self.keyring.holder(key)
+        assert at_once is None or at_once is holder
+        return holder is not None
 
     async def refuses(self, key):
+        assert self.identity.known(None, key.encode()) is None
         with pytest.raises(MissingCredentials) as refused:
             await self.identity.principal(None, key)
         assert key not in refused.value.message
@@ -212,6 +218,7 @@ async def test_keys_are_believed_for_a_while_without_the_database(here, database
     there.now += 99
     assert await there.user(shown) == "ann"
     there.now += 2
+    assert there.identity.known(None, shown.encode()) is None
     with pytest.raises(StoreUnavailable):
         await there.user(shown)
     assert await there.refuses("eh_aaaaaaaaaaaa_" + "x" * 43)

@@ -1,8 +1,12 @@
 """Who is calling: keys of the settings, stored keys and tokens; and whether strangers may reach the service."""
 
+import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginehouse.core.identity import (
+    LOCAL,
     SERVICE,
     Identity,
     check_exposure,
@@ -11,6 +15,8 @@ from enginehouse.core.identity import (
     may_use,
     require_admin,
 )
+from enginehouse.core.identity.keyring import Keyring
+from enginehouse.core.identity.keys import Hasher, Key, new_text
 from enginehouse.errors import MissingCredentials, PermissionDenied, SettingsError
 from enginehouse.settings.schema import AuthSettings, ServerSettings
 from enginehouse.types import Deployment, EngineName, Kind, Model, Principal, Rate, Rates
@@ -59,6 +65,76 @@ async def test_new_keys_count_from_the_next_request_on():
     assert (await identity.principal(None, "third-key")).role == "admin"
     with pytest.raises(MissingCredentials):
         await identity.principal(None, "first-key")
+
+
+STORED = new_text("aaaaaaaaaaaa")
+TOKEN = jwt.encode({"sub": "ben", "exp": 4_000_000_000}, "a secret of at least thirty-two bytes", "HS256")
+
+
+def everything():
+    """An identity with keys of the settings, a stored one and tokens."""
+    hasher = Hasher(b"s" * 32)
+    keyring = Keyring(None, hasher, offline=60, clock=lambda: 1000.0)
+    keyring.take([Key(id="aaaaaaaaaaaa", digest=hasher.digest(STORED), user_id="ann", created=1)])
+    settings = {"api_keys": ["first-key", "cl\u00e9"], "jwt_secret": "a secret of at least thirty-two bytes"}
+    return Identity(AuthSettings.model_validate(settings), keyring)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "Bearer ", "bearer  ", "BEARER ", "Basic ", "Bearer", "Bearer\t", " Bearer "]),
+            st.sampled_from(
+                ["", "first-key", "first-ke", STORED, STORED[:-1], TOKEN, TOKEN[:-1], "cl\u00e9", "a b"]
+            ),
+            st.sampled_from(["", " "]),
+            st.sampled_from([None, "", "first-key", STORED, TOKEN, "wrong", "first-key" * 1000]),
+        ),
+        max_size=8,
+    )
+)
+async def test_what_is_known_at_once_is_what_would_be_found(shown):
+    identity = everything()
+    for scheme, text, end, api_key in shown:
+        given_ = scheme + text + end
+        at_once = identity.known(given_.encode("latin-1"), None if api_key is None else api_key.encode())
+        try:
+            holder = await identity.principal(given_, api_key)
+        except MissingCredentials:
+            assert at_once is None
+            continue
+        assert at_once is None or at_once is holder
+        ascii_ = (api_key or text).isascii()
+        again = identity.known(given_.encode("latin-1"), None if api_key is None else api_key.encode())
+        assert again is holder if ascii_ else again is None
+
+
+def test_settings_count_at_once_for_who_is_known():
+    identity = everything()
+    assert identity.known(b"Bearer first-key", None).role == "admin"
+    identity.adopt(KEYS)
+    assert identity.known(None, b"second-key").role == "admin"
+    identity.adopt(AuthSettings.model_validate({"api_keys": ["third-key"]}))
+    assert identity.known(None, b"first-key") is None
+    assert identity.known(None, b"third-key").role == "admin"
+
+
+def test_without_keys_everybody_is_known():
+    assert Identity(AuthSettings()).known(None, None) is LOCAL
+    assert Identity(KEYS).known(None, None) is None
+
+
+async def test_no_text_of_a_key_is_remembered_and_not_too_many_are():
+    identity = everything()
+    for number in range(5000):
+        assert identity.known(None, b"%d" % number) is None
+    await identity.principal(None, STORED)
+    keyring = identity._keyring
+    assert STORED[-20:] not in repr(vars(keyring))
+    assert len(keyring._shown) == 1
+    for number in range(5000):
+        keyring._remember(b"%d" % number, keyring._shown.get(b""))
+    assert len(keyring._shown) <= 4096
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.8", "::1", "localhost"])

@@ -77,6 +77,7 @@ class Issuer:
 
 
 async def refused(tokens, text):
+    assert tokens.known(text) is None
     with pytest.raises(MissingCredentials) as error:
         await tokens.holder(text)
     assert SECRET not in error.value.message
@@ -318,7 +319,9 @@ async def test_a_token_is_read_once_and_remembered_until_it_expires(leeway):
     stamped(verified, text)
     now.now = expires + leeway - 0.5
     assert (await tokens.holder(text)).user == "from memory"
+    assert tokens.known(text) is await tokens.holder(text)
     now.now = expires + leeway
+    assert tokens.known(text) is None
     assert (await tokens.holder(text)).user == "ann", "it is read again, which says whether it still counts"
 
 
@@ -337,6 +340,7 @@ async def test_a_remembered_token_falls_with_the_key_it_was_signed_with():
     assert (await tokens.holder(text)).user == "ann"
     issuer.keys, issuer.now = (jwk(OTHER, "a"),), 299
     assert (await tokens.holder(text)).user == "ann", "it is not asked yet"
+    assert tokens.known(text).user == "ann"
     issuer.now = 300
     await refused(tokens, text)
 

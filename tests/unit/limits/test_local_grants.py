@@ -125,7 +125,7 @@ async def _refusal(house, who, tokens):
         ("5/minute, 100 tokens/minute, 3 at once", {}),
         ("5/minute", {"endpoints": {CHAT: "4/second"}}),
         ("5/second", {"endpoints": {CHAT: "5/minute, 7 tokens/second"}}),
-        ("5 tokens/2 seconds", {}),
+        ("9 tokens/2 seconds", {}),
         ("9 at once", {}),
         ("unlimited", {}),
     ],

@@ -60,13 +60,18 @@ class KeySet:
         Raises:
             StoreUnavailable: the issuer's keys could never be had.
         """
-        if self._stale() or self._named(kid) is None:
-            await self._renew(kid)
+        if (key := self.current(kid)) is not None:
+            return key
+        await self._renew(kid)
         if self._fetched is None:
             raise StoreUnavailable(
                 "The keys that tokens are checked with cannot be had.", retry_after=self._cooldown
             )
         return self._named(kid)
+
+    def current(self, kid: str | None) -> jwt.PyJWK | None:
+        """The same where nothing has to be fetched for it, else None."""
+        return None if self._stale() else self._named(kid)
 
     def _named(self, kid: str | None) -> jwt.PyJWK | None:
         if kid is None and len(self._keys) == 1:

@@ -5,10 +5,13 @@ database is away the keys that are known go on, for as long as the settings say.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 
 import structlog
+from msgspec import Struct
 
 from enginehouse.core.identity.keys import Hasher, Key, id_of, key_from
 from enginehouse.errors import SettingsError, StoreError, StoreUnavailable
@@ -21,6 +24,16 @@ log = structlog.get_logger()
 
 _LOOK = 0.4
 """Seconds between two looks; with the look itself less than a second."""
+_MOST = 4096
+"""Keys that are remembered as shown."""
+
+
+class _Shown(Struct, frozen=True):
+    """A key that was shown, and found right."""
+
+    holder: Principal
+    until: float
+    """Seconds since 1970, from which on it has to be looked at anew."""
 
 
 class Keyring:
@@ -42,6 +55,9 @@ class Keyring:
         self._clock = clock
         self._keys: dict[str, Key] = {}
         self._principals: dict[str, Principal] = {}
+        self._shown: dict[bytes, _Shown] = {}
+        """By a digest of the whole text that only this process can make."""
+        self._keyed = blake2b(key=secrets.token_bytes(), digest_size=16)
         self._version = 0
         self._looked = clock()
         self._away = False
@@ -63,9 +79,19 @@ class Keyring:
         now, key = self._clock(), self._keys.get(key_id)
         if not self.hasher.fits(text, key, now) or key is None or key.status(now) != "active":
             return None
-        if now - self._looked > max(self.offline, 2 * _LOOK):
+        if not self._believed(now):
             raise StoreUnavailable("The database of keys has been away for too long.", retry_after=5)
-        return self._principals[key_id]
+        holder = self._principals[key_id]
+        self._remember(text.encode(), _Shown(holder, key.next_change(now)))
+        return holder
+
+    def known(self, given: bytes) -> Principal | None:
+        """The same for a key that was shown before, in a moment; None when nobody can tell without looking."""
+        shown = self._shown.get(self._digest(given))
+        if shown is None:
+            return None
+        now = self._clock()
+        return shown.holder if now < shown.until and self._believed(now) else None
 
     def name_of(self, key_id: str) -> str:
         """What people call this key; empty when nobody knows it, or it has no name."""
@@ -96,6 +122,7 @@ class Keyring:
 
     def take(self, changed: Iterable[Key]) -> None:
         """These keys count from now on as they are here."""
+        self._shown.clear()
         for key in changed:
             known = self._keys.get(key.id)
             if known is None or known.version <= key.version:
@@ -117,7 +144,22 @@ class Keyring:
             else:
                 self._away = False
 
+    def _believed(self, now: float) -> bool:
+        """Whether a revocation would have been heard of."""
+        return now - self._looked <= max(self.offline, 2 * _LOOK)
+
+    def _remember(self, given: bytes, shown: _Shown) -> None:
+        if len(self._shown) >= _MOST:
+            self._shown.clear()
+        self._shown[self._digest(given)] = shown
+
+    def _digest(self, given: bytes) -> bytes:
+        made = self._keyed.copy()
+        made.update(given)
+        return made.digest()
+
     def _forget(self) -> None:
+        self._shown.clear()
         self._keys.clear()
         self._principals.clear()
         self._version = 0

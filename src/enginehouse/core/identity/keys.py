@@ -5,6 +5,7 @@ is kept, made with a secret of the service's own, so that a stolen database open
 """
 
 import hmac
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -58,6 +59,10 @@ class Key(Struct, frozen=True, kw_only=True):
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= now else "active"
+
+    def next_change(self, now: float) -> float:
+        """When time alone changes what it opens, or what was it before: seconds since 1970, after now."""
+        return min([at for at in (self.expires, self.old_until) if at is not None and at > now], default=math.inf)
 
     def principal(self) -> Principal:
         """Who holds it."""
