@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from enginehouse.core.identity import ANONYMOUS, LOCAL
 from enginehouse.core.limits import Limits
-from enginehouse.core.limits.telling import span
 from enginehouse.core.limits.rules import INFERENCE, Rules
+from enginehouse.core.limits.telling import span
 from enginehouse.errors import RateLimitExceeded, StoreUnavailable
 from enginehouse.settings.schema import LimitSettings
 from enginehouse.stores.kv import MemoryTallies
