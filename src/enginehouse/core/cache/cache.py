@@ -7,6 +7,7 @@ both cases it lies in the asker's own scope, is younger than its time, and no ru
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from hmac import HMAC
 
 import msgspec
 import structlog
@@ -25,7 +26,7 @@ from enginehouse.core.cache.types import Entry, Match, Meaning, Scope
 from enginehouse.errors import EnginehouseError, StoreUnavailable
 from enginehouse.settings.schema import CacheSettings
 from enginehouse.stores.kv import Answers, Holding
-from enginehouse.types import Model, Request
+from enginehouse.types import Model, Operation, Principal, Request
 from enginehouse.types.answer import Answer
 from enginehouse.types.generation import Generation
 
@@ -106,6 +107,8 @@ class Cache:
         self.flights = Flights()
         self.chores = Chores()
         self.settings = settings
+        self.edition = 0
+        """Of the settings: what was made by those of another is made anew."""
         self.held: Holding | None = None
         """How full the store was when somebody last asked; None when it is away."""
         self._scopes = Scopes(secret, settings)
@@ -114,6 +117,7 @@ class Cache:
     def adopt(self, settings: CacheSettings) -> None:
         """New settings count from the next request on."""
         self.settings = settings
+        self.edition += 1
         self._scopes.adopt(settings)
         self.answers.adopt(settings.max_bytes)
 
@@ -204,6 +208,27 @@ class Cache:
             )
         )
 
+    def keys(self, principal: Principal, model: Model, family: str, operation: Operation) -> HMAC | None:
+        """`Scopes.keys`."""
+        return self._scopes.keys(principal, model, family, operation)
+
+    def closed(self, principal: Principal, model: Model) -> str:
+        """Why nobody looks for such a caller, whatever it asks; empty when somebody does."""
+        if principal.role == "service":
+            return "service"
+        if any(fnmatchcase(model.id, pattern) for pattern in self.settings.skip_models):
+            return "model"
+        return ""
+
+    def counts(self, entry: Entry, at: float) -> bool:
+        """Whether this entry may be served to the very same question at that time."""
+        return (
+            bool(entry.answer)
+            and entry.expires > at
+            and not self.rulings.dead(entry, "exact")
+            and not self.rulings.judged(entry.id, entry.id)
+        )
+
     async def weigh(self) -> Holding | None:
         """How full the store is; None when it is away."""
         try:
@@ -234,10 +259,8 @@ class Cache:
         settings, wants = self.settings, request.caching
         if not (wants.read or wants.write):
             return "caller"
-        if request.principal.role == "service":
-            return "service"
-        if any(fnmatchcase(model.id, pattern) for pattern in settings.skip_models):
-            return "model"
+        if reason := self.closed(request.principal, model):
+            return reason
         return "embeddings" if question.family == "vectors" and not settings.embeddings else ""
 
     async def _exact(self, seeking: Seeking, places: Places) -> Entry | None:
@@ -246,16 +269,13 @@ class Cache:
             found = await self.answers.get(keys)
         except StoreUnavailable:
             return None
-        return next((one for one in found if one is not None and self._counts(one, seeking)), None)
-
-    def _counts(self, entry: Entry, seeking: Seeking) -> bool:
-        """Whether this entry may be served to the very same question."""
-        return (
-            bool(entry.answer)
-            and entry.expires > seeking.at
-            and self._young(entry, seeking)
-            and not self.rulings.dead(entry, "exact")
-            and not self.rulings.judged(entry.id, entry.id)
+        return next(
+            (
+                one
+                for one in found
+                if one is not None and self.counts(one, seeking.at) and self._young(one, seeking)
+            ),
+            None,
         )
 
     def _young(self, entry: Entry, seeking: Seeking) -> bool:

@@ -58,7 +58,7 @@ class Flights:
         """What to do about this question: at once when nobody else asks it, else when the one who does is done."""
         waiting = self._open.get(key)
         if waiting is None:
-            self._open[key] = deque()
+            self.lead(key)
             return Turn.LEAD
         self.joined += 1
         mine: _Waiting = asyncio.get_running_loop().create_future()
@@ -67,14 +67,23 @@ class Flights:
             return await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled() and mine.result() is Turn.LEAD:
-                self._land(key, Lead())  # the lead came in the very moment in which this one left
+                self.land(key, Lead())  # the lead came in the very moment in which this one left
             raise
 
     def leading(self, key: Hashable) -> "Leading":
         """Whoever leads says in here how it went."""
-        return Leading(partial(self._land, key))
+        return Leading(partial(self.land, key))
 
-    def _land(self, key: Hashable, lead: Lead) -> None:
+    def asked(self, key: Hashable) -> bool:
+        """Whether somebody asks this just now."""
+        return key in self._open
+
+    def lead(self, key: Hashable) -> None:
+        """Ask what nobody asks just now; `land` says how it went."""
+        self._open[key] = deque()
+
+    def land(self, key: Hashable, lead: Lead) -> None:
+        """It went like this; who waits hears of it."""
         waiting = self._open[key]
         if lead.landed is None and not lead.failed:
             while waiting:

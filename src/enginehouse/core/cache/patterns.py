@@ -6,7 +6,7 @@ They err on the side of not caching: what is taken for one of these by mistake i
 import re
 from collections.abc import Sequence
 
-__all__ = ["PERSONAL", "REFUSED", "SECRET", "SECRET_SIGNS", "VOLATILE", "Words"]
+__all__ = ["PERSONAL", "REFUSED", "REFUSED_SIGNS", "SECRET", "SECRET_SIGNS", "VOLATILE", "Words"]
 
 
 _END = 4000
@@ -78,10 +78,15 @@ REFUSED = re.compile(
     r"|i['\u2019]m (?:unable|not able) to|i must (?:decline|refuse)|as an ai(?: language)? model)"
 )
 """How an answer begins, folded, that is a refusal, though its finish reason does not say so."""
+REFUSED_SIGNS = frozenset("ias")
+"""Letters with which all of these begin."""
 
 SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}"
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.|\beh-[A-Za-z0-9_-]{30,}"
 )
 """Keys and tokens; each holds one of `SECRET_SIGNS`."""
-SECRET_SIGNS = ("PRIVATE KEY", "sk-", "AKIA", "gh", "xox", "eyJ", "eh-")
+SECRET_SIGNS = (
+    *("PRIVATE KEY", "sk-", "AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    *("xoxa-", "xoxb-", "xoxr-", "xoxs-", "xoxp-", "eyJ", "eh-"),
+)

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from enginehouse.core.cache.patterns import PERSONAL, REFUSED, SECRET, SECRET_SIGNS, VOLATILE
+from enginehouse.core.cache.patterns import PERSONAL, REFUSED, REFUSED_SIGNS, SECRET, SECRET_SIGNS, VOLATILE
 from enginehouse.types.answer import Answer, Choice, Finish
 from enginehouse.types.generation import Foreign, Generation, Image, Part, Role, Text, ToolCall, ToolResult
 
-__all__ = ["EXACT_ONLY", "NEVER", "UNFIT", "exact_only", "never", "too_free", "unfit", "volatile"]
+__all__ = ["EXACT_ONLY", "NEVER", "UNFIT", "exact_only", "never", "too_free", "unfit", "unfit_words", "volatile"]
 
 Asks: TypeAlias = Callable[[Generation], bool]
 Says: TypeAlias = Callable[[Answer, Generation, Sequence[str]], bool]
@@ -25,6 +25,12 @@ _MAX_QUESTION = 4000
 """Characters of a last turn that may mean the same as another one."""
 _OPENING = 500
 """Characters of an answer in which it says whether it is one."""
+_BROKEN = "\ufffd"
+"""Stands for bytes that were no text."""
+_NOT_WHOLE: Mapping[Finish, str] = MappingProxyType(
+    {Finish.LENGTH: "truncated", Finish.CONTENT_FILTER: "filtered", Finish.TOOL_CALLS: "calls_tools"}
+)
+"""Kinds that an answer's end alone tells."""
 
 
 def never(generation: Generation) -> str | None:
@@ -67,6 +73,19 @@ def unfit(answer: Answer, asked: Generation) -> str | None:
         if told(answer, asked, said):
             return kind
     return None
+
+
+def unfit_words(text: str, reason: Finish) -> str | None:
+    """The same of an answer that holds these words and nothing else, to a question that asked for one in words."""
+    if reason in _NOT_WHOLE:
+        return _NOT_WHOLE[reason]
+    if _refuses(text):
+        return "refused_in_words"
+    if _says_nothing(text):
+        return "empty"
+    if _holds_secret(text):
+        return "holds_secret"
+    return "broken_text" if _BROKEN in text else None
 
 
 def volatile(question: str) -> bool:
@@ -180,6 +199,15 @@ def _too_few(answer: Answer, asked: Generation, said: Sequence[str]) -> bool:
     return len(answer.choices) != wanted
 
 
+def _refuses(text: str) -> bool:
+    opening = text[:_OPENING].lstrip()
+    return opening[:1].casefold()[:1] in REFUSED_SIGNS and REFUSED.match(opening.casefold()) is not None
+
+
+def _says_nothing(text: str) -> bool:
+    return not text or text.isspace()
+
+
 def _holds_secret(text: str) -> bool:
     return any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
 
@@ -204,12 +232,12 @@ UNFIT: Mapping[str, Says] = MappingProxyType(
         "filtered": _ended(Finish.CONTENT_FILTER),
         "calls_tools": _any(lambda choice: choice.reason is Finish.TOOL_CALLS or bool(choice.tool_calls())),
         "refused": _any(lambda choice: choice.refusal() is not None),
-        "refused_in_words": _any_text(lambda text: REFUSED.match(text[:_OPENING].lstrip().casefold()) is not None),
-        "empty": _any_text(lambda text: not text.strip()),
+        "refused_in_words": _any_text(_refuses),
+        "empty": _any_text(_says_nothing),
         "fewer_answers": _too_few,
         "no_json": _no_json,
         "holds_secret": _any_text(_holds_secret),
-        "broken_text": _any_text(lambda text: "\ufffd" in text),
+        "broken_text": _any_text(lambda text: _BROKEN in text),
     }
 )
 """Answers that are none, are not whole, do something, or should be nobody's twice."""

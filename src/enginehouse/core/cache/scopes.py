@@ -13,14 +13,15 @@ from msgspec import Struct
 from enginehouse.core.cache.questions import Question
 from enginehouse.core.cache.types import Scope
 from enginehouse.settings.schema import CacheSettings
-from enginehouse.types import Model, Request
+from enginehouse.types import Model, Operation, Principal, Request
 
-__all__ = ["Place", "Places", "Scopes"]
+__all__ = ["SIZE", "Place", "Places", "Scopes"]
 
 _PURPOSE = b"enginehouse: cache of answers"
 _VERSION = 1
 """Of all that makes up a digest: what an older version kept is not found by a newer one."""
-_SIZE = 16
+SIZE = 16
+"""Bytes of a digest."""
 
 
 class Place(Struct, frozen=True):
@@ -65,44 +66,61 @@ class Scopes:
     def places(self, request: Request, model: Model, question: Question) -> Places | None:
         """Where its answer may lie; None when it has no canonical form."""
         principal = request.principal
-        tenant = self._tenants.get(principal.tenant) if principal.tenant else None
-        sharing = tenant.sharing if tenant is not None and tenant.sharing is not None else self._settings.sharing
-        shared = sharing == "tenant" and bool(principal.tenant)
+        sharing = self._sharing(principal)
+        shared = sharing == "tenant"
         canonical = question.canonical(shared=shared)
         if not canonical:
             return None
 
         def place(*whose: str) -> Place:
-            bounds = self._bounds(request, model, question.family, whose)
+            bounds = self._bounds(principal, model, _asked(request, question.family), whose)
             return Place(self._digest(b"exact", bounds, canonical), bounds, shared)
 
         if not shared:
-            by_key = ("key", principal.key) if sharing == "key" and principal.key else ("user",)
-            return Places(own=place(*by_key, principal.user))
-        team = place("tenant")
+            return Places(own=place(*_whose(principal, sharing)))
+        team, tenant = place("tenant"), self._tenants.get(principal.tenant)
         if tenant is not None and tenant.trusted:
             return Places(own=team)
         claims = self._digest(b"claims", team.bounds, canonical)
         return Places(own=place("member", principal.user), team=team, claims=claims)
+
+    def keys(self, principal: Principal, model: Model, family: str, operation: Operation) -> hmac.HMAC | None:
+        """What makes the keys of this caller's own places, of copies of it that are told canonical forms.
+
+        None where answers are shared: then there is more than one place.
+        """
+        sharing = self._sharing(principal)
+        if sharing == "tenant":
+            return None
+        bounds = self._bounds(principal, model, (family, operation.value, ""), _whose(principal, sharing))
+        return hmac.new(self._key, _marked(b"exact", bounds), "sha256")
 
     def apart(self, place: Place, question: Question) -> tuple[Scope, str] | None:
         """The scope within which others may mean the same, and the words to compare."""
         found = question.apart(shared=place.shared)
         return None if found is None else (self._digest(b"scope", place.bounds, found[0]), found[1])
 
-    def _bounds(self, request: Request, model: Model, family: str, whose: tuple[str, ...]) -> bytes:
-        """All that has to be equal beside the question."""
-        principal, settings = request.principal, self._settings
+    def _sharing(self, principal: Principal) -> str:
+        """By whose rules: the tenant's, or all tenants'; who has no tenant shares with nobody."""
+        tenant = self._tenants.get(principal.tenant) if principal.tenant else None
+        sharing = tenant.sharing if tenant is not None and tenant.sharing is not None else self._settings.sharing
+        return "user" if sharing == "tenant" and not principal.tenant else sharing
+
+    def _bounds(
+        self, principal: Principal, model: Model, asked: tuple[str, str, str], whose: tuple[str, ...]
+    ) -> bytes:
+        """All that has to be equal beside the question.
+
+        Args:
+            asked: family, operation and namespace.
+        """
+        settings = self._settings
         tenant = self._tenants.get(principal.tenant)
         epochs = (settings.epoch, settings.epochs.get(model.id, ""), "" if tenant is None else tenant.epoch)
-        operation, namespace = request.operation.value, request.caching.namespace
-        return _written((_VERSION, principal.tenant, whose, family, operation, namespace, epochs)) + self._print(
-            model
-        )
+        return _written((_VERSION, principal.tenant, whose, *asked, epochs)) + self._print(model)
 
     def _digest(self, kind: bytes, bounds: bytes, asked: bytes) -> bytes:
-        """The length of what comes first keeps the parts apart."""
-        return hmac.digest(self._key, b"%s %d " % (kind, len(bounds)) + bounds + asked, "sha256")[:_SIZE]
+        return hmac.digest(self._key, _marked(kind, bounds) + asked, "sha256")[:SIZE]
 
     def _print(self, model: Model) -> bytes:
         """What of a model may change its answers: its version, its files, its flags, where it is asked."""
@@ -110,6 +128,21 @@ class Scopes:
         if known is None or known[0] is not model:
             known = self._models[model.id] = (model, self._digest(b"model", b"", _written(_essence(model))))
         return known[1]
+
+
+def _marked(kind: bytes, bounds: bytes) -> bytes:
+    """What a digest begins with; the length keeps the parts apart."""
+    return b"%s %d " % (kind, len(bounds)) + bounds
+
+
+def _asked(request: Request, family: str) -> tuple[str, str, str]:
+    return family, request.operation.value, request.caching.namespace
+
+
+def _whose(principal: Principal, sharing: str) -> tuple[str, ...]:
+    """Of those who share with nobody: all of a user's keys have one place, or each its own."""
+    by_key = ("key", principal.key) if sharing == "key" and principal.key else ("user",)
+    return (*by_key, principal.user)
 
 
 def _essence(model: Model) -> list[Any]:

@@ -7,13 +7,15 @@ import msgspec
 
 from enginehouse.core.cache.answers import Vectors, joined, read_answer, read_vectors
 from enginehouse.core.cache.cache import Cache, Seeking, Worth
+from enginehouse.core.cache.drawers import Drawer, drawer_of
 from enginehouse.core.cache.flights import Landed, Lead, Leading, Turn
 from enginehouse.core.cache.types import Entry as Kept
 from enginehouse.core.gateway.flows import Cached
 from enginehouse.core.gateway.meter import Heard
 from enginehouse.core.ledger.ledger import Entry
-from enginehouse.types import Model, Request
+from enginehouse.types import Model, Operation, Principal, Request
 from enginehouse.types.answer import Answer, fold
+from enginehouse.types.generation import Dialect
 
 __all__ = ["Recall", "Recalled"]
 
@@ -34,6 +36,13 @@ class Recall:
     def on(self) -> bool:
         """Whether answers are cached at all."""
         return self.cache.settings.enabled
+
+    def drawer(self, principal: Principal, model: Model, dialect: Dialect, operation: Operation) -> Drawer | None:
+        """Where this caller's plain questions to a model are looked up without waiting; None where that cannot be.
+
+        It counts as long as it is `current`, and the model is this one.
+        """
+        return drawer_of(self.cache, principal, model, dialect, operation)
 
     def recalled(self, request: Request, model: Model, flow: Cached[T], entry: Entry) -> "Recalled[T]":
         """The kept answer to this request; None where an engine has to be asked, whose answer is kept in the end.

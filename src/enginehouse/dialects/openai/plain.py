@@ -4,17 +4,28 @@ What is not plain is nothing here: it is read as everything is (`chat_request`, 
 `chat_stream`), which also says what is wrong with it. What is plain means the same both ways.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from enginehouse.dialects.base import Head
+from enginehouse.dialects.openai.chat_stream import write_chat_answer
+from enginehouse.dialects.openai.completions_stream import write_completions_answer
 from enginehouse.dialects.openai.shapes import Counts, finish_of
 from enginehouse.types import Usage
-from enginehouse.types.answer import Answer, Choice, Finish
-from enginehouse.types.generation import Text
+from enginehouse.types.answer import Answer, Choice, Event, Finish
+from enginehouse.types.generation import Dialect, Text
 
-__all__ = ["PlainAnswer", "PlainRequest", "read_plain_answer", "read_plain_chat", "read_plain_completion"]
+__all__ = [
+    "PlainAnswer",
+    "PlainRequest",
+    "Retelling",
+    "read_plain_answer",
+    "read_plain_chat",
+    "read_plain_completion",
+]
 
 _CHARACTERS = 4
 """Of a token, as `core.gateway.meter` guesses."""
@@ -149,6 +160,47 @@ def _understood(
         None if temperature is UNSET else temperature,
         words,
     )
+
+
+class Retelling:
+    """Writes a whole answer again and again: but for its head it is the same each time.
+
+    Args:
+        dialect: chat or text completions.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        chat = dialect is Dialect.OPENAI_CHAT
+        self._write = write_chat_answer if chat else write_completions_answer
+        kind = "chat.completion" if chat else "text_completion"
+        self._id = "chatcmpl-" if chat else "cmpl-"
+        self._middle = b',"object":%s,"created":' % _written(kind)
+        self._head = len(self.whole(b"", id="", created=0, model=""))
+
+    def rest(self, events: Iterable[Event]) -> bytes:
+        """What follows the head.
+
+        Raises:
+            UpstreamDied: a choice has not finished.
+        """
+        return self._write(events, Head(id="", model="", created=0))[self._head :]
+
+    def whole(self, rest: bytes, *, id: str, created: float, model: str) -> bytes:  # noqa: A002 - the field's name
+        """The body, as the dialect's codec writes it.
+
+        Args:
+            rest: of an answer of this dialect.
+            id: unique, without the dialect's prefix.
+            created: Unix seconds.
+            model: as the caller named it.
+        """
+        return b'{"id":%s%s%d,"model":%s%s' % (
+            _written(self._id + id),
+            self._middle,
+            int(created),
+            _written(model),
+            rest,
+        )
 
 
 class PlainAnswer(Struct, frozen=True):

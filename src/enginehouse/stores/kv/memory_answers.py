@@ -19,6 +19,8 @@ _KEY = 16
 """Bytes of a key."""
 _CHANCES = 64
 """Entries in use that one entry may pass on its way to the end of the line before somebody has to go."""
+_MOST_BESIDE = 4 * 1024 * 1024
+"""Bytes of answers as they are told that lie beside their entries."""
 _AT_A_TIME = 2000
 """Entries that are looked at before others have their turn."""
 
@@ -44,6 +46,9 @@ class MemoryAnswers:
         self._line = bytearray()
         """Keys, one after the other; some are gone, and some stand there twice."""
         self._count = self._bytes = self._evicted = 0
+        self._beside: dict[bytes, tuple[Entry, bytes]] = {}
+        """The longest there first."""
+        self._bytes_beside = 0
 
     def adopt(self, max_bytes: int) -> None:
         """A new bound counts from the next entry on."""
@@ -51,10 +56,29 @@ class MemoryAnswers:
 
     async def get(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """What is kept under each key."""
-        return [self._find(key) for key in keys]
+        return [self.use(key) for key in keys]
 
     async def put(self, entry: Entry) -> None:
         """Keep it, and let others go for it."""
+        self.keep(entry)
+
+    def peek(self, key: bytes) -> Entry | None:
+        """What lies there, although its time may be over; nobody will know that somebody looked."""
+        return self._entries[key[0]].get(key)
+
+    def use(self, key: bytes) -> Entry | None:
+        """What is kept under this key, which is in use now."""
+        entry = self._entries[key[0]].get(key)
+        if entry is None:
+            return None
+        if entry.gone <= self._clock():
+            self._take(key)
+            return None
+        self._used[key[0]][key] = None
+        return entry
+
+    def keep(self, entry: Entry) -> None:
+        """As `put`, at once."""
         key = entry.key
         known = self._take(key) is not None
         if entry.gone <= self._clock():
@@ -70,6 +94,21 @@ class MemoryAnswers:
             self._let_one_go()
         if len(self._line) > 2 * _KEY * (self._count + _AT_A_TIME):
             self._line = bytearray(b"".join([one for shard in self._entries for one in shard]))
+
+    def beside(self, entry: Entry) -> bytes | None:
+        """What was laid beside this very entry, and is still there."""
+        laid = self._beside.get(entry.key)
+        return laid[1] if laid is not None and laid[0] is entry else None
+
+    def lay_beside(self, entry: Entry, told: bytes) -> None:
+        """Remember its answer as it is told, for its next asker; it goes with the entry, or sooner for others."""
+        if len(told) > _MOST_BESIDE or self._entries[entry.key[0]].get(entry.key) is not entry:
+            return
+        self._lift(entry.key)
+        self._beside[entry.key] = (entry, told)
+        self._bytes_beside += len(told)
+        while self._bytes_beside > _MOST_BESIDE:
+            self._lift(next(iter(self._beside)))
 
     async def drop(self, keys: Sequence[bytes]) -> int:
         """Keep nothing under these keys."""
@@ -93,15 +132,10 @@ class MemoryAnswers:
         """How full it is."""
         return Holding(entries=self._count, bytes=self._bytes, evicted=self._evicted)
 
-    def _find(self, key: bytes) -> Entry | None:
-        entry = self._entries[key[0]].get(key)
-        if entry is None:
-            return None
-        if entry.gone <= self._clock():
-            self._take(key)
-            return None
-        self._used[key[0]][key] = None
-        return entry
+    def _lift(self, key: bytes) -> None:
+        laid = self._beside.pop(key, None)
+        if laid is not None:
+            self._bytes_beside -= len(laid[1])
 
     def _let_one_go(self) -> None:
         """The first in line that was not used, or the one after so many that were."""
@@ -123,6 +157,7 @@ class MemoryAnswers:
         entry = self._entries[key[0]].pop(key, None)
         if entry is not None:
             self._used[key[0]].pop(key, None)
+            self._lift(key)
             self._count -= 1
             self._bytes -= entry.size
         return entry
