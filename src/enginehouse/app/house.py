@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from enginehouse.api.calls import Lane
 from enginehouse.api.metrics import open_paths
 from enginehouse.api.sockets import Sockets
 from enginehouse.app.doors import front_door
@@ -46,6 +47,8 @@ class House:
         self.replicas = replicas_of(self.rooms, self.pulse)
         views = Views(self.replicas)
         self.asgi = front_door(self.rooms, self.sockets, self.pulse, views, settings.server, self.stopping)
+        self.lane: Lane | None = None
+        """Answers what needs no ASGI; the server offers it requests before it offers them to the door."""
 
     async def adopt(self, settings: Settings) -> None:
         """Let an edited configuration count, as far as it can without a restart.

@@ -98,7 +98,7 @@ class Handing(Connection):
         if self._is_ours(data[:end]):
             super().data_received(data)
         else:
-            self._unset_keepalive_if_required()
+            self.stop_waiting()
             self.transport.pause_reading()
             self._hand_over(data, self.loop.time() + _PATIENCE)
 
@@ -135,7 +135,7 @@ class Handing(Connection):
     @property
     def _is_answered(self) -> bool:
         """Whether the request before has its answer."""
-        return self._running is None or self._running.response_complete
+        return self._running is None
 
 
 class HandedOver(Connection):

@@ -25,6 +25,7 @@ from enginehouse.cli.connections import Connection
 from enginehouse.cli.console import remarks
 from enginehouse.cli.crew import run_crew
 from enginehouse.cli.effective import Effective
+from enginehouse.cli.offers import Offers
 from enginehouse.cli.pull import is_optional
 from enginehouse.cli.sockets import BoundedSocket
 from enginehouse.errors import SettingsError, SourceError
@@ -156,7 +157,7 @@ async def serve_until_stopped(
     """
     async with contextlib.AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(settings, environ, config=config))
-        server = Server(house)
+        server = Server(house, partial(Connection, offers=Offers(house.lane)))
         if beside is not None:
             await stack.enter_async_context(beside(house, server))
         up(house, server)

@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from enginehouse.cli.gates import Gate
 from enginehouse.core.chat import Bell
 from enginehouse.settings.schema import ChatSettings
 
@@ -55,34 +56,6 @@ class _Inbox:
         return self._messages.pop(0)
 
 
-class _Gate:
-    """Open but for a while: `asyncio.Event` that has been set, whose room is taken only while it is shut."""
-
-    __slots__ = ("_opens",)
-
-    def __init__(self) -> None:
-        self._opens: asyncio.Event | None = None
-
-    def is_set(self) -> bool:
-        """Whether it is open."""
-        return self._opens is None
-
-    def clear(self) -> None:
-        """Shut it."""
-        self._opens = self._opens or asyncio.Event()
-
-    def set(self) -> None:
-        """Open it; everybody who waits goes on."""
-        opens, self._opens = self._opens, None
-        if opens is not None:
-            opens.set()
-
-    async def wait(self) -> None:
-        """Wait until it is open."""
-        if self._opens is not None:
-            await self._opens.wait()
-
-
 class BoundedSocket(WebSocketsSansIOProtocol):
     """One connection.
 
@@ -106,7 +79,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.conn.debug = False
         self._bounds = bounds
         self._verdict: asyncio.TimerHandle | None = None
-        self.queue, self.writable = cast("Any", _Inbox()), cast("Any", _Gate())
+        self.queue, self.writable = cast("Any", _Inbox()), cast("Any", Gate())
 
     def connection_made(self, transport: BaseTransport) -> None:
         """The buffer is as large as the settings say."""
