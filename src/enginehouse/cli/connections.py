@@ -1,7 +1,7 @@
 """uvicorn's HTTP connections, which offer to a lane what they can, and tell who serves when a caller leaves.
 
-A request that a lane takes costs no scope, no events and no task (`cli.offers`). All else goes uvicorn's way, but
-for a word that ASGI has not: who wants to know when a caller leaves would have to ask `receive()` all the time, by a
+A request that a lane takes costs no scope, no events and no task (`cli.offers`). All else goes uvicorn's way, with
+a word that ASGI has not: who wants to know when a caller leaves would have to ask `receive()` all the time, in a
 task of its own for each request, which costs a quarter of what a bare answer takes.
 """
 

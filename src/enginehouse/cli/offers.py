@@ -169,7 +169,8 @@ class Offered:
 
     def fail(self) -> None:
         """The lane has made a mistake: if nothing has gone out yet, the application answers all the same."""
-        if self._written:
-            self._carrier.transport.close()
-        elif not self._over:
-            self.hand_over()
+        if not self._over:
+            if self._written:
+                self._carrier.transport.close()
+            else:
+                self.hand_over()
