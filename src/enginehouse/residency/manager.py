@@ -134,6 +134,25 @@ class Residency:
         self._room.note(deployment.id)
         return resident, loaded
 
+    def lend_now(
+        self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True
+    ) -> tuple[Resident, Loaded] | None:
+        """What `taken` gives, if it is ready and there is nothing else to do; else None, and nothing has happened.
+
+        Args:
+            deployment: what to use.
+            terms: how long it stays, and how it stands against others.
+            counted: whether this is a caller's request, to be seen in the figures.
+        """
+        resident = self._residents.get(deployment.id)
+        if resident is None or self._closing or (loaded := resident.take_now(deployment)) is None:
+            return None
+        resident.terms, resident.ttl = terms, self._ttl(terms.ttl)
+        if counted:
+            resident.figures.was_asked(found=True)
+        self._room.note(deployment.id)
+        return resident, loaded
+
     def give_back(self, resident: Resident, loaded: Loaded) -> None:
         """A lease has ended."""
         resident.release(loaded)

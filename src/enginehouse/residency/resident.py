@@ -140,10 +140,13 @@ class Resident:
 
     def take(self, deployment: Deployment) -> Loaded | None:
         """A lease on what is ready now, or None. A resident that is not what is asked for starts to drain."""
-        if self.state is not ResidentState.READY or self.ended_by_itself:
-            return None
-        if self.deployment != deployment:
+        if self._state is ResidentState.READY and not self.ended_by_itself and self.deployment != deployment:
             self.dismiss(Cause.EDITED)
+        return self.take_now(deployment)
+
+    def take_now(self, deployment: Deployment) -> Loaded | None:
+        """A lease on what is ready now, if that is what is asked for; else None, and nothing has happened."""
+        if self._state is not ResidentState.READY or self.ended_by_itself or self.deployment != deployment:
             return None
         self._lend()
         return self.loaded
@@ -154,7 +157,7 @@ class Resident:
             return
         self.leases -= 1
         self.last_used = now()
-        if self.state is ResidentState.DRAINING and not self.leases:
+        if not self.leases and self._state is ResidentState.DRAINING:
             self.wake.set()
 
     def was_used(self, *, running: bool, requests: int) -> None:

@@ -160,6 +160,8 @@ class Room:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        if not self._claims:
+            return
         wants = [claim.want for claim in self._claims.values() if not claim.granted.done()]
         if not wants:
             return

@@ -34,6 +34,8 @@ class House:
 
     def pick(self, *tried):
         found = self.routes.pick(self.model, tried)
+        if not tried:
+            assert self.routes.only(self.model) is (found if len(self.model.deployments) == 1 else None)
         return found and found.id
 
     def visited(self, error=None, at=0):

@@ -53,6 +53,18 @@ class Admission:
         gate.resize(slots or deployment.slots)
         return Ticket(gate, priority, tenant, limit)
 
+    def gate_now(self, deployment: Deployment, slots: int | None = None) -> Gate | None:
+        """The gate that `slot` would ask, if it is this replica's own and stands ready as it is; else None.
+
+        Args:
+            deployment: where to run.
+            slots: how many may run there; the deployment's own when left out.
+        """
+        gate = self._gates.get(deployment.id)
+        if not isinstance(gate, Gate) or gate.slots != (slots or deployment.slots):
+            return None
+        return None if self.shares(deployment) or deployment.id in self._forgotten else gate
+
     def check_claim(self, principal: Principal, priority: Priority) -> None:
         """Going first is for some roles.
 

@@ -29,7 +29,8 @@ class Gate:
         self.timed_out = 0
         self.left = 0
         self.pace = Pace()
-        self._slots = slots
+        self.slots = slots
+        """How many may run at once; `resize` changes it."""
         self._settings = settings
         self._line: Line[Ticket] = Line(settings.aging)
 
@@ -50,7 +51,7 @@ class Gate:
 
     def resize(self, slots: int) -> None:
         """More slots let waiters in at once; fewer let those who run end."""
-        self._slots = slots
+        self.slots = slots
         self._admit()
 
     def dissolve(self) -> None:
@@ -75,7 +76,7 @@ class Gate:
         Raises:
             QueueFull: too many wait already.
         """
-        if self.running < self._slots:
+        if self.running < self.slots:
             self.running += 1
             return True
         if len(self._line) >= ticket.within(self._settings.max_queue_size):
@@ -88,6 +89,26 @@ class Gate:
         self._line.join(ticket, ticket.priority, ticket.tenant, _now())
         ticket.stood = self.position(ticket)
         return False
+
+    @property
+    def free(self) -> bool:
+        """Whether somebody who comes now runs at once: then nobody waits either."""
+        return self.running < self.slots
+
+    def enter_now(self) -> bool:
+        """Run at once, as who comes with a ticket to a free slot; False, and nothing has happened, when none is."""
+        if self.running >= self.slots:
+            return False
+        self.running += 1
+        self.started(0.0)
+        return True
+
+    def leave_now(self, seconds: float) -> None:
+        """It ran that long and has ended, however it did; the next one starts."""
+        self.pace.served(seconds)
+        self.running -= 1
+        if self._line:
+            self._admit()
 
     def expire(self, ticket: Ticket) -> None:
         """Its time is up; one whose turn has come, or who is going anyway, is not concerned."""
@@ -110,9 +131,7 @@ class Gate:
     def give_back(self, ticket: Ticket, seconds: float) -> None:
         """It ran that long and has ended; the next one starts."""
         del ticket
-        self.pace.served(seconds)
-        self.running -= 1
-        self._admit()
+        self.leave_now(seconds)
 
     def timeout(self) -> QueueTimeout:
         """Somebody whose time was up goes with this."""
@@ -125,8 +144,8 @@ class Gate:
 
     def expected_wait(self, position: int) -> float:
         """Seconds until that many have been let in, by the measured service rate."""
-        surplus = max(0, self.running - self._slots)
-        return (position + surplus) * self.pace.service / self._slots if position else 0.0
+        surplus = max(0, self.running - self.slots)
+        return (position + surplus) * self.pace.service / self.slots if position else 0.0
 
     def longest_wait(self) -> float:
         """Seconds for which the one that came first of those who wait has waited; 0 when nobody waits."""
@@ -136,7 +155,7 @@ class Gate:
     def stats(self) -> QueueStats:
         """How things are now."""
         return QueueStats(
-            slots=self._slots,
+            slots=self.slots,
             active=self.running,
             depth=self._line.depth(),
             wait_p50=self.pace.wait(0.5),
@@ -149,7 +168,7 @@ class Gate:
         )
 
     def _admit(self) -> None:
-        while self._line and self.running < self._slots and (ticket := self._line.head(_now())) is not None:
+        while self._line and self.running < self.slots and (ticket := self._line.head(_now())) is not None:
             if ticket.turn.done():  # cancelled in this tick; it takes nobody's turn with it
                 self._line.leave(ticket)
             else:

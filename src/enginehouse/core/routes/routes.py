@@ -96,6 +96,12 @@ class Routes:
         chosen = choose([self._host(*one) for one in hosts.items()], head() if rule.affinity else b"", rule)
         return None if chosen is None else hosts[chosen.name]
 
+    def only(self, model: Model) -> Deployment | None:
+        """What `pick` gives first for a model that has one deployment; None where there is a choice, or none."""
+        if len(model.deployments) != 1 or self._left_alone(model.deployments[0]):
+            return None
+        return model.deployments[0]
+
     def alternatives(self, model: Model) -> list[Model]:
         """The model and its fall-backs, in order; one that is not there is passed over."""
         found = [model]
