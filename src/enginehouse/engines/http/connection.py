@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
-import httptools
-
 from enginehouse.engines.http.incoming import Incoming, Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
@@ -40,12 +38,12 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._due = 0.0
         self._expires: float | None = None
-        self.parser: httptools.HttpResponseParser | None = None
-        """Of the answer that is owed."""
         self.used = False
         """Whether it has carried an answer before."""
         self.since = clock()
         """When it last became free."""
+        self.stale = False
+        """Whether it has carried an answer before, and of the next one it broke before any byte."""
 
     # What the pool does with it.
 
@@ -78,7 +76,6 @@ class Connection(asyncio.Protocol):
         self._due = now + self._silence
         self._expires = now + total if total else None
         self._owed = answer
-        self.parser = httptools.HttpResponseParser(answer)
         transport.writelines(message)
         return answer
 
@@ -88,7 +85,7 @@ class Connection(asyncio.Protocol):
         if not reusable or transport is None or transport.is_closing() or transport.get_write_buffer_size():
             self.cut()
             return
-        self._owed = self.parser = None
+        self._owed = None
         if self._paused:
             self.pause(False)
         self.used = True
@@ -97,7 +94,7 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End it at once; the server learns that nobody listens any more."""
-        self._owed = self.parser = None
+        self._owed = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -148,22 +145,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes; those that nobody has asked for end the connection."""
-        owed, parser = self._owed, self.parser
-        if owed is None or parser is None or owed.ended:
+        owed = self._owed
+        if owed is None or owed.ended:
             self.fail(UpstreamDied("The engine sent more than it was asked for."))
             return
         self._due = self._clock() + self._silence
-        owed.comes(data)
-        try:
-            parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.fail(UpstreamDied(f"What the engine sent is not HTTP/1.1 ({type(error).__name__})."))
-        owed.came(len(data))
+        owed.feed(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, by the server's doing or by ours."""
         owed = self._owed
-        self._transport = self._owed = self.parser = None
+        self._transport = self._owed = None
         if owed is not None and not owed.ended:
             owed.broke(clean=exc is None)
+            self.stale = self.used and isinstance(owed.flaw, Unheard)
         self._lost(self)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NoReturn, Protocol
 
-from httptools import HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
 from enginehouse.engines.http.reply import MAX_BODY, REFUSED, HttpReply, streamed
@@ -33,8 +33,6 @@ class Unheard(UpstreamDied):
 
 class Line(Protocol):
     """The connection over which it comes."""
-
-    parser: HttpResponseParser | None
 
     def finish(self, *, reusable: bool) -> None:
         """Have done with the answer."""
@@ -79,6 +77,7 @@ class Incoming(HttpReply):
         self._media_type = media_type
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
     # What is done with it.
 
@@ -153,20 +152,18 @@ class Incoming(HttpReply):
         """Have done with it: the connection may be used again if it ended as announced, else it is cut."""
         line = self._line
         if line is not None:
-            self._line = None
+            self._line = self._parser = None  # which knows us as well
             line.finish(reusable=self._reusable and self.flaw is None)
-            self.wake()
+            if self._waiter is not None:
+                self.wake()
 
-    async def _news(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
         if self.flaw is not None:
             raise self.flaw
         if self._line is None:
             raise UpstreamDied("The answer was left before its end.")
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        return waiter
 
     def _joined(self) -> bytes:
         pieces = self._pieces
@@ -179,25 +176,30 @@ class Incoming(HttpReply):
     def wake(self) -> None:
         """Something has changed."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def comes(self, data: bytes) -> None:
-        """Bytes that the parser is given next."""
+    def feed(self, data: bytes) -> None:
+        """More of it, for whoever is to hear of it."""
         if not self.status:
             self._raw += data
-
-    def came(self, size: int) -> None:
-        """So many bytes were parsed: whoever is to hear of it does."""
-        if self._hear is not None and self._pieces and self.status:
-            self._tell(self._hear)
+        assert self._parser is not None, "what was left is not read any more"
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._fail(f"What the engine sent is not HTTP/1.1 ({type(error).__name__}).")
+        hear = self._hear
+        if hear is not None and self._pieces and self.status:
+            self._tell(hear)
         if self.ended or self.flaw is not None:
             self.wake()
         elif not self.status:
             if len(self._raw) > _MAX_HEAD:
                 self._fail("The head of the engine's answer is larger than 64 KiB.")
-        elif self._hear is None:
-            self._unread += size
+        elif hear is None:
+            self._unread += len(data)
             self._kept()
 
     def broke(self, *, clean: bool) -> None:
@@ -249,7 +251,8 @@ class Incoming(HttpReply):
 
     def on_headers_complete(self) -> None:
         """The head is in."""
-        status = self._parser().get_status_code()
+        assert self._parser is not None, "it tells us"
+        status = self._parser.get_status_code()
         raw = self._raw[self._passed :].lstrip(b"\r\n")
         head = raw[: raw.index(_END)]
         if status < _FIRST_FINAL:
@@ -260,25 +263,23 @@ class Incoming(HttpReply):
         if self._passed + len(head) > _MAX_HEAD:
             self._refuse(UpstreamDied("The head of the engine's answer is larger than 64 KiB."))
         self._raw = head
-        self._look(head.lower())
+        lowered = head.lower()
+        if _ENCODING in lowered:
+            self._decode(_said(lowered, _ENCODING))
         self.status = status
         if self._hear is not None:
-            self._heed(head.lower())
+            self._heed(lowered)
 
     def on_message_complete(self) -> None:
         """The answer's end; an interim one is followed by the real one."""
         if self.status:
+            assert self._parser is not None, "it tells us"
             self.ended = True
-            self._reusable = self._parser().should_keep_alive()
+            self._reusable = self._parser.should_keep_alive()
 
-    def _parser(self) -> HttpResponseParser:
-        assert self._line is not None, "what was left is not parsed any more"
-        assert self._line.parser is not None, "nor is it on a line that is free"
-        return self._line.parser
-
-    def _look(self, head: bytes) -> None:
-        encoding = _said(head, _ENCODING)
-        if encoding not in {b"", b"identity"}:
+    def _decode(self, encoding: bytes) -> None:
+        """Nothing, for that is all we know how to do."""
+        if encoding != b"identity":
             shown = encoding[:40].decode("latin-1")
             self._refuse(
                 UpstreamDied(f"The engine answered in the encoding {shown!r}, for which it was not asked.")

@@ -72,7 +72,7 @@ class Pool:
         except Unheard:
             if not connection.used:
                 raise
-        connection = await self._connect(request.total)  # whoever closed this one has closed the others as well
+        connection = await self._connect(request.total)
         return await _asked(connection, message, request.total)
 
     def carrier(self, path: str, headers: Mapping[str, str], media_type: str) -> PooledCarrier | None:
@@ -115,6 +115,9 @@ class Pool:
     def _forget(self, connection: Connection) -> None:
         self._all.discard(connection)
         self._free.pop(connection, None)
+        if connection.stale:  # the others have been free for longer; what is sent anew goes out on a new one
+            for older in list(self._free):
+                older.cut()
 
     def _sweep(self) -> None:
         now = self._loop.time()

@@ -1,0 +1,437 @@
+"""Answers that nobody's task reads: gathered, or told piece by piece in the loop's callback."""
+
+import asyncio
+from contextlib import suppress
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enginehouse.engines.http.incoming import Unheard
+from enginehouse.errors import UpstreamDied, UpstreamTimeout
+from tests.unit.engines.wire import chunked, connected, cut_up, measured
+
+STREAM = "text/event-stream"
+TYPED = b"Content-Type: text/event-stream; charset=utf-8\r\n"
+ASKED = [b"POST / HTTP/1.1\r\n\r\n"]
+PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
+FRAMING = st.sampled_from([chunked, measured])
+CUTS = st.lists(st.integers(min_value=0, max_value=2000), max_size=30)
+
+
+def carried(connection, hear=None, total=None):
+    return connection.carry(ASKED, total, hear, STREAM)
+
+
+def waiting(awaitable):
+    return asyncio.ensure_future(awaitable)
+
+
+def answer_of(framing, pieces, status=200):
+    return b"HTTP/1.1 %d Said\r\n" % status + TYPED + framing(pieces)
+
+
+@given(pieces=PIECES, framing=FRAMING, interim=st.booleans(), status=st.sampled_from([200, 404, 503]), cuts=CUTS)
+async def test_a_gathered_body_is_the_same_however_it_comes(pieces, framing, interim, status, cuts):
+    connection, line, _, _ = connected()
+    hints = b"\r\nHTTP/1.1 103 Hints\r\nX-Word: not\r\n\r\n" if interim else b""
+    said = hints + answer_of(framing, pieces, status)
+    for early in (True, False):
+        answer = carried(connection)
+        assert (answer.status, dict(answer.headers)) == (0, {})
+        asking = waiting(answer.whole()) if early else None
+        await asyncio.sleep(0)
+        for piece in cut_up(said, cuts):
+            connection.data_received(piece)
+        assert await (asking or answer.whole()) == b"".join(pieces)
+        assert (answer.status, answer.headers["content-TYPE"]) == (status, "text/event-stream; charset=utf-8")
+        assert "x-word" not in answer.headers
+        answer.leave()
+    assert line.freed == [connection] * 2
+    assert not line.over
+
+
+@given(pieces=PIECES, framing=FRAMING, cuts=CUTS, by_close=st.booleans())
+async def test_what_is_told_is_the_same_however_it_comes(pieces, framing, cuts, by_close):
+    connection, line, _, _ = connected()
+    heard = []
+    body = b"".join(pieces)
+    said = b"HTTP/1.1 200 OK\r\n" + TYPED + b"\r\n" + body if by_close else answer_of(framing, pieces)
+    answer = carried(connection, heard.append)
+    ending = waiting(answer.over())
+    for piece in cut_up(said, cuts):
+        connection.data_received(piece)
+        await asyncio.sleep(0)
+    if by_close:
+        line.abort()
+    await ending
+    assert b"".join(heard) == body
+    assert b"" not in heard
+    answer.leave()
+    assert bool(line.freed) is not by_close
+
+
+@given(pieces=st.lists(st.binary(min_size=1, max_size=40), min_size=1), framing=FRAMING, cut=st.integers(0, 9999))
+async def test_what_breaks_off_is_never_taken_for_whole(pieces, framing, cut):
+    for heard in (None, []):
+        connection, line, _, lost = connected()
+        said = answer_of(framing, pieces)
+        came = said[: cut % len(said)]
+        answer = carried(connection, heard.append if heard is not None else None)
+        if came:
+            connection.data_received(came)
+        line.abort()
+        with pytest.raises(UpstreamDied) as told:
+            await (answer.whole() if heard is None else answer.over())
+        assert isinstance(told.value, Unheard) == (not came)
+        answer.leave()
+        assert lost == [connection]
+        assert not line.freed
+
+
+class Headers:
+    """What httptools makes of a head."""
+
+    def __init__(self):
+        self.pairs = []
+        self.complete = False
+
+    def on_header(self, name, value):
+        self.pairs.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
+
+    def on_headers_complete(self):
+        self.complete = True
+
+
+NAMES = st.text("aBc-_1", min_size=1, max_size=6).map(str.encode)
+VALUES = st.binary(max_size=12) | st.sampled_from([b"", b" ", b"a, b", b"  spaced\t", b"x:y", b"\xff\x80"])
+LINES = st.lists(st.tuples(NAMES, st.sampled_from([b":", b": ", b":\t "]), VALUES), max_size=5)
+
+
+@given(lines=LINES)
+async def test_a_head_is_read_as_the_parser_reads_it(lines):
+    said = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b%b%b\r\n" % line for line in lines)
+    said += b"Content-Length: 0\r\n\r\n"
+    told = Headers()
+    with suppress(httptools.HttpParserError):
+        httptools.HttpResponseParser(told).feed_data(said)
+    connection, _, _, _ = connected()
+    answer = carried(connection)
+    connection.data_received(said)
+    assert bool(answer.status) is told.complete
+    if told.complete:
+        assert list(answer.headers.items()) == told.pairs
+
+
+async def test_trailers_are_no_headers():
+    connection, _, _, _ = connected()
+    answer = carried(connection)
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Late: so\r\n\r\n"
+    )
+    assert (await answer.whole(), "x-late" in answer.headers) == (b"x", False)
+    answer.leave()
+    assert connection.idle
+
+
+async def test_a_refusal_is_gathered_although_a_stream_was_asked_for():
+    connection, line, _, _ = connected()
+    heard = []
+    answer = carried(connection, heard.append)
+    connection.data_received(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nslow")
+    await answer.over()
+    assert (answer.status, answer.headers["retry-after"], await answer.whole()) == (429, "7", b"slow")
+    answer.leave()
+    assert heard == []
+    assert line.freed == [connection]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        b"",
+        b"Content-Type: application/json\r\n",
+        b"Content-Type: text/event-streams\r\n",
+        b"Content-Type: text/html\r\nContent-Type: text/event-stream\r\n",
+        b"X-Content-Type: text/event-stream\r\n",
+    ],
+)
+async def test_what_is_no_stream_is_not_told(kind):
+    connection, line, _, _ = connected()
+    heard = []
+    answer = carried(connection, heard.append)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + kind + measured([b"data: x\n\n"]))
+    with pytest.raises(UpstreamDied, match="asked for a stream"):
+        await answer.over()
+    answer.leave()
+    assert (heard, line.over) == ([], True)
+
+
+@pytest.mark.parametrize(
+    "kind", [b"content-TYPE:Text/Event-Stream\r\n", b"Content-Type: text/event-stream ;x=y\r\n"]
+)
+async def test_a_stream_is_one_however_it_is_written(kind):
+    connection, _, _, _ = connected()
+    heard = []
+    answer = carried(connection, heard.append)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + kind + measured([b"data: x\n\n"]))
+    await answer.over()
+    assert heard == [b"data: x\n\n"]
+
+
+async def test_who_hears_may_leave_before_the_end():
+    connection, line, _, lost = connected()
+    heard = []
+
+    def hear(piece):
+        heard.append(piece)
+        answer.leave()
+
+    answer = carried(connection, hear)
+    ending = waiting(answer.over())
+    await asyncio.sleep(0)
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\n" + TYPED + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n1\r\ny\r\n"
+    )
+    await ending
+    assert (heard, line.over, lost) == ([b"xy"], True, [connection])
+    with pytest.raises(UpstreamDied, match="left"):
+        await answer.whole()
+
+
+async def test_who_leaves_with_the_last_piece_leaves_the_connection_free():
+    connection, line, _, _ = connected()
+
+    def hear(_):
+        answer.leave()
+        assert connection.idle
+        line.next = carried(connection)
+
+    answer = carried(connection, hear)
+    connection.data_received(answer_of(chunked, [b"data: [DONE]\n\n"]))
+    await answer.over()
+    connection.data_received(answer_of(measured, [b"second"], 201))
+    assert (line.next.status, await line.next.whole()) == (201, b"second")
+    assert answer.status == 200
+    answer.leave()
+    assert not connection.idle  # what is left twice takes nothing from another
+    line.next.leave()
+    assert connection.idle
+
+
+async def test_what_hears_badly_ends_it():
+    connection, line, _, _ = connected()
+
+    def hear(_):
+        raise ValueError("no")
+
+    answer = carried(connection, hear)
+    ending = waiting(answer.over())
+    await asyncio.sleep(0)
+    connection.data_received(answer_of(chunked, [b"x"]))
+    with pytest.raises(ValueError, match="no"):
+        await ending
+    answer.leave()
+    assert line.over
+    assert not line.freed
+
+
+async def test_while_the_caller_is_full_nothing_is_read_and_no_silence_counted():
+    connection, line, clock, _ = connected(silence=10)
+    answer = carried(connection, lambda _: None)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + TYPED + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    answer.pause(True)
+    answer.pause(True)
+    assert not line.reading
+    clock.now += 60
+    connection.look(clock.now)
+    clock.now += 9
+    connection.look(clock.now)
+    answer.pause(False)
+    assert line.reading
+    clock.now += 10
+    connection.look(clock.now)
+    with pytest.raises(UpstreamTimeout):
+        await answer.over()
+
+
+async def test_a_connection_is_freed_with_its_socket_read():
+    connection, line, _, _ = connected()
+
+    def hear(_):
+        answer.pause(True)
+
+    answer = carried(connection, hear)
+    connection.data_received(answer_of(chunked, [b"x"]))
+    await answer.over()
+    answer.leave()
+    assert (line.reading, connection.idle) == (True, True)
+
+
+async def test_a_gathered_body_is_not_slowed_but_has_an_end():
+    connection, line, _, _ = connected()
+    answer = carried(connection)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    chunk = b"1000000\r\n" + bytes(16 * 1024 * 1024) + b"\r\n"
+    for _ in range(16):
+        connection.data_received(chunk)
+    assert (line.reading, line.over) == (True, False)
+    connection.data_received(b"1\r\nx\r\n")
+    with pytest.raises(UpstreamDied, match="256 MiB"):
+        await answer.whole()
+    assert line.over
+
+
+async def test_what_was_begun_at_ones_own_pace_can_be_had_whole():
+    connection, line, _, _ = connected()
+    answer = carried(connection)
+    begin = waiting(answer.begun())
+    await asyncio.sleep(0)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + bytes(300_000))
+    await begin
+    assert not line.reading
+    whole = waiting(answer.whole())
+    await asyncio.sleep(0)
+    assert line.reading
+    connection.data_received(bytes(300_000))
+    assert await whole == bytes(600_000)
+
+
+@pytest.mark.parametrize("size", [65_000, 70_000])
+@pytest.mark.parametrize("step", [1, 1000, 100_000])
+@pytest.mark.parametrize("interim", [False, True])
+async def test_a_head_has_an_end_however_it_comes(size, step, interim):
+    connection, line, _, _ = connected()
+    begin = b"HTTP/1.1 103 Hints\r\n\r\n" if interim else b""
+    said = begin + b"HTTP/1.1 200 OK\r\nX: " + bytes(b"x" * (size - 100)) + b"\r\nContent-Length: 1\r\n\r\ny"
+    answer = carried(connection)
+    for at in range(0, len(said), step):
+        if not line.over:
+            connection.data_received(said[at : at + step])
+    if size == 65_000:
+        assert await answer.whole() == b"y"
+    else:
+        with pytest.raises(UpstreamDied, match="64 KiB"):
+            await answer.whole()
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_some_answers_have_no_body(status):
+    connection, _, _, _ = connected()
+    answer = carried(connection)
+    connection.data_received(b"HTTP/1.1 %d Said\r\n\r\n" % status)
+    assert (answer.status, await answer.whole()) == (status, b"")
+    answer.leave()
+    assert connection.idle
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx", "gzip"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: ws\r\nConnection: upgrade\r\n\r\n", "another protocol"),
+        (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "not HTTP"),
+    ],
+)
+@pytest.mark.parametrize("told", [False, True])
+async def test_what_cannot_be_understood_is_refused(said, why, told):
+    connection, line, _, _ = connected()
+    answer = carried(connection, [].append if told else None)
+    connection.data_received(said.replace(b"200 OK\r\n", b"200 OK\r\n" + TYPED))
+    with pytest.raises(UpstreamDied, match=why):
+        await (answer.over() if told else answer.whole())
+    answer.leave()
+    assert line.over
+
+
+async def test_identity_is_no_encoding():
+    connection, _, _, _ = connected()
+    answer = carried(connection)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Encoding:  Identity \r\nContent-Length: 2\r\n\r\nxx")
+    assert await answer.whole() == b"xx"
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("surplus", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
+@pytest.mark.parametrize("later", [False, True])
+async def test_what_was_not_asked_for_is_nobodys(told, surplus, later):
+    connection, line, _, _ = connected()
+    heard = []
+    answer = carried(connection, heard.append if told else None)
+    said = answer_of(measured, [b"mine"])
+    if later:
+        connection.data_received(said)
+        connection.data_received(surplus)
+    else:
+        connection.data_received(said + surplus)
+    await answer.over()
+    assert (b"".join(heard) if told else await answer.whole()) == b"mine"
+    answer.leave()
+    assert line.over
+    assert not line.freed
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_silence_and_the_whole_are_bounded(told):
+    for total, after, over in [(None, 9.9, False), (None, 10, True), (3, 2.9, False), (3, 3, True)]:
+        connection, line, clock, _ = connected(silence=10)
+        answer = carried(connection, [].append if told else None, total)
+        clock.now += after
+        connection.look(clock.now)
+        assert line.over is over
+        if over:
+            with pytest.raises(UpstreamTimeout):
+                await (answer.over() if told else answer.whole())
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", answer_of(chunked, [b"x"])[:-5]])
+async def test_who_is_cancelled_and_leaves_cuts_it(said):
+    connection, line, _, _ = connected()
+    answer = carried(connection)
+    asking = waiting(answer.whole())
+    await asyncio.sleep(0)
+    if said:
+        connection.data_received(said)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    answer.leave()
+    assert line.over
+
+
+async def test_who_is_cancelled_in_the_tick_of_the_end_leaves_a_connection_that_is_free():
+    connection, line, _, _ = connected()
+    answer = carried(connection)
+    asking = waiting(answer.whole())
+    await asyncio.sleep(0)
+    connection.data_received(answer_of(measured, [b"mine"]))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    answer.leave()
+    assert line.freed == [connection]
+    following = carried(connection)
+    connection.data_received(answer_of(measured, [b"next"]))
+    assert await following.whole() == b"next"
+
+
+async def test_who_waits_for_one_that_is_ended_hears_of_it():
+    for hear in (None, [].append):
+        connection, line, _, _ = connected()
+        answer = carried(connection, hear)
+        connection.end()
+        with pytest.raises(UpstreamDied, match="closed"):
+            await answer.over()
+        answer.leave()
+        assert line.over
+
+
+async def test_what_cannot_be_sent_was_not_heard():
+    connection, line, _, _ = connected()
+    line.abort()
+    answer = carried(connection)
+    with pytest.raises(Unheard):
+        await answer.whole()
+    answer.leave()
