@@ -7,10 +7,10 @@ from enginehouse.engines.http.asking import head_of, message_of
 from enginehouse.engines.http.connection import Connection
 from enginehouse.engines.http.incoming import Incoming
 
-__all__ = ["PooledCarrier"]
+__all__ = ["REQUEST_ID", "PooledCarrier"]
 
+REQUEST_ID = "X-Request-ID"
 _NONE: Mapping[str, str] = MappingProxyType({})
-_ID = "X-Request-ID"
 
 
 class PooledCarrier:
@@ -27,9 +27,8 @@ class PooledCarrier:
         self, take: Callable[[], Connection | None], head: bytes, fixed: Mapping[str, str], media_type: str
     ) -> None:
         self._take = take
-        self._head = head + f"{_ID}: ".encode()
-        self._names = frozenset(name.lower() for name in fixed)
-        self._whole = _ID.lower() not in self._names
+        self._head = head + f"{REQUEST_ID}: ".encode()
+        self._names = frozenset(map(str.lower, fixed))
         self._media_type = media_type
 
     def send_now(
@@ -40,11 +39,11 @@ class PooledCarrier:
         passed_on: Mapping[str, str] = _NONE,
     ) -> Incoming | None:
         """As `Carrier` says."""
-        if not (self._whole and request_id and request_id.isprintable()):
+        if not (request_id and request_id.isprintable()):
             return None
         more = b""
         if passed_on:
-            if any(name.lower() in self._names for name in passed_on):
+            if not self._names.isdisjoint(map(str.lower, passed_on)):
                 return None
             more = head_of([f"{name}: {value}" for name, value in passed_on.items()])
         connection = self._take()
