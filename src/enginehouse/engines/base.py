@@ -178,10 +178,18 @@ class Carrier(Protocol):
         """
         ...
 
+    async def send(self, body: bytes, request_id: str, hear: Callable[[bytes], None] | None = None) -> Carried:
+        """The same on a new connection.
+
+        Raises:
+            UpstreamDied, UpstreamTimeout: there is none to be had.
+        """
+        ...
+
 
 @runtime_checkable
 class Carries(Protocol):
-    """Can be asked at once, where a connection to its server is free; where none is, there is `forward`."""
+    """Can be asked at once, where a connection to its server is free."""
 
     def carrier(self, dialect: Dialect) -> Carrier | None:
         """Requests of one dialect; None where that is never possible: one it does not speak, a library's client,

@@ -339,6 +339,27 @@ async def test_nothing_can_be_slipped_into_a_head(way, name):
         carried.leave()
 
 
+@pytest.mark.parametrize("first", [closes, then_closes(b"HTTP/1.1 2"), FINE], ids=["silently", "mid-word", "well"])
+async def test_a_new_connection_may_be_waited_for_and_is_asked_once(way, first):
+    server = Server(first, FINE)
+    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True) as pool:
+        carried = await pool.carrier("/v1/x", HEADERS, TYPE).send(b"{}", ID, way.heard.append if way.told else None)
+        if first is FINE:
+            assert await way.end(carried) == b"ok"
+        else:
+            with pytest.raises(UpstreamDied):
+                await way.end(carried)
+        carried.leave()
+        assert (pool.take() is not None) is (first is FINE)
+    assert len(server.asked) == 1
+
+
+async def test_nobody_there(unused_tcp_port):
+    async with Pool(f"http://127.0.0.1:{unused_tcp_port}", Patience(connect=1, silence=1), keep_alive=True) as pool:
+        with pytest.raises(UpstreamDied, match="refused the connection"):
+            await pool.carrier("/v1/x", HEADERS, TYPE).send(b"{}", ID)
+
+
 async def test_not_every_client_has_a_carrier():
     patience = Patience(connect=1, silence=1)
     once_only, library = (

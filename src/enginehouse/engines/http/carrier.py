@@ -1,16 +1,17 @@
-"""Requests that are sent at once: to one path, on a connection that is free, without a task and without waiting."""
+"""Requests to one path that cost little: sent at once on a connection that is free, answered without a task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from enginehouse.engines.http.asking import head_of, message_of
 from enginehouse.engines.http.connection import Connection
 from enginehouse.engines.http.incoming import Incoming
 
-__all__ = ["REQUEST_ID", "PooledCarrier"]
+__all__ = ["PooledCarrier"]
 
-REQUEST_ID = "X-Request-ID"
 _NONE: Mapping[str, str] = MappingProxyType({})
+_ID = "X-Request-ID"
+"""Every request has its own: it may not be among the headers that are the same for all."""
 
 
 class PooledCarrier:
@@ -18,17 +19,24 @@ class PooledCarrier:
 
     Args:
         take: a connection that is free, if there is one.
+        connect: a new one; raises UpstreamDied, UpstreamTimeout.
         head: of every request, as far as it is the same.
         fixed: the headers in it.
         media_type: of a streamed answer; nothing else is told piece by piece.
     """
 
     def __init__(
-        self, take: Callable[[], Connection | None], head: bytes, fixed: Mapping[str, str], media_type: str
+        self,
+        take: Callable[[], Connection | None],
+        connect: Callable[[], Awaitable[Connection]],
+        head: bytes,
+        fixed: Mapping[str, str],
+        media_type: str,
     ) -> None:
         self._take = take
-        self._head = head + f"{REQUEST_ID}: ".encode()
-        self._names = frozenset(map(str.lower, fixed))
+        self._connect = connect
+        self._head = head + f"{_ID}: ".encode()
+        self._names = frozenset(name.lower() for name in fixed)
         self._media_type = media_type
 
     def send_now(
@@ -39,15 +47,27 @@ class PooledCarrier:
         passed_on: Mapping[str, str] = _NONE,
     ) -> Incoming | None:
         """As `Carrier` says."""
-        if not (request_id and request_id.isprintable()):
+        message = self._message(body, request_id, passed_on)
+        connection = None if message is None else self._take()
+        if message is None or connection is None:
+            return None
+        return connection.carry(message, None, hear, self._media_type)
+
+    async def send(self, body: bytes, request_id: str, hear: Callable[[bytes], None] | None = None) -> Incoming:
+        """As `Carrier` says."""
+        message = self._message(body, request_id, _NONE)
+        if message is None:
+            raise ValueError("A request's id that cannot be a header's value.")
+        connection = await self._connect()
+        return connection.carry(message, None, hear, self._media_type)
+
+    def _message(self, body: bytes, request_id: str, passed_on: Mapping[str, str]) -> Sequence[bytes] | None:
+        """What goes over the wire; None where a header cannot be sent, or would stand there twice."""
+        if not request_id or not request_id.isprintable():
             return None
         more = b""
         if passed_on:
-            if not self._names.isdisjoint(map(str.lower, passed_on)):
+            if any(name.lower() in self._names for name in passed_on):
                 return None
             more = head_of([f"{name}: {value}" for name, value in passed_on.items()])
-        connection = self._take()
-        if connection is None:
-            return None
-        head = b"%b%b\r\n%b" % (self._head, request_id.encode(), more)
-        return connection.carry(message_of(head, body), None, hear, self._media_type)
+        return message_of(b"%b%b\r\n%b" % (self._head, request_id.encode(), more), body)

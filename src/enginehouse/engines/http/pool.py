@@ -6,12 +6,13 @@ timer and no task. What is not plain HTTP to a plain address goes by the library
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Self
 from urllib.parse import urlsplit
 
 from enginehouse.engines.http.asking import Patience, Request, head_of, message_of
-from enginehouse.engines.http.carrier import REQUEST_ID, PooledCarrier
+from enginehouse.engines.http.carrier import PooledCarrier
 from enginehouse.engines.http.connection import Connection
 from enginehouse.engines.http.incoming import Incoming, Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
@@ -76,14 +77,14 @@ class Pool:
         return await _asked(connection, message, request.total)
 
     def carrier(self, path: str, headers: Mapping[str, str], media_type: str) -> PooledCarrier | None:
-        """As `Client` says; none where connections are used once, or a header is in the way."""
-        if not self._keep_alive or REQUEST_ID.lower() in map(str.lower, headers):
-            return None
+        """As `Client` says; none where connections are used once, or a header cannot be sent."""
         try:
             head = self._head("POST", path, headers)
         except ValueError:
             return None
-        return PooledCarrier(self.take, head, headers, media_type)
+        if not self._keep_alive or "x-request-id" in map(str.lower, headers):
+            return None
+        return PooledCarrier(self.take, partial(self._connect, None), head, headers, media_type)
 
     def take(self) -> Connection | None:
         """A connection that is free, for whoever sends on it in the same step."""

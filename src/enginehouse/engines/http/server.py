@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from enginehouse.engines.base import Carrier
 from enginehouse.engines.http.asking import Client, Patience, Request
-from enginehouse.engines.http.carrier import REQUEST_ID
 from enginehouse.engines.http.pool import Pool
 from enginehouse.engines.http.reply import HttpReply, taken
 from enginehouse.errors import ModelLoadFailed
@@ -95,7 +94,7 @@ class HttpServer:
         """Any request to the same server; `timeout` bounds the whole of it, in seconds."""
         headers = self._headers if authorized else _ANONYMOUS
         if request_id:
-            headers = {**headers, REQUEST_ID: request_id, **PASSED_ON.get()}
+            headers = {**headers, "X-Request-ID": request_id, **PASSED_ON.get()}
         return _Asking(self._client, Request(method, path, body, headers, timeout))
 
     @asynccontextmanager
