@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import structlog
-from watchfiles import awatch  # pyright: ignore[reportUnknownVariableType] - its stop_event may be trio's
 
 from enginehouse.errors import SettingsError
 from enginehouse.settings.loading import load
@@ -19,8 +18,9 @@ log = structlog.get_logger()
 
 State: TypeAlias = tuple[int, ...]
 """What tells one version of the file from another; empty while there is no file."""
-LOOK_EVERY = 1_000
-"""Milliseconds after which the file is looked at though no change was reported: not every file system reports."""
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the file. To be told of its folder would cost more: the database may lie there as well,
+whose every write would be told too, and not every file system tells."""
 
 
 def changed(old: Settings, new: Settings) -> frozenset[str]:
@@ -47,8 +47,8 @@ def wants_restart(keys: Iterable[str]) -> frozenset[str]:
 async def watch(path: Path, settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Settings]:
     """Yield new settings after each valid edit of the file that changed a value.
 
-    The folder is watched rather than the file: editors and Kubernetes replace files. An edit that is wrong is
-    logged once and the settings before it stay.
+    It is the name that is watched: editors replace files, and Kubernetes turns links. An edit that is wrong is logged
+    once and the settings before it stay.
 
     Args:
         path: The file.
@@ -77,13 +77,11 @@ def _reload(path: Path, environ: Mapping[str, str]) -> Settings | None:
 
 
 async def _looks(path: Path) -> AsyncGenerator[State]:
-    """The state of the file, after each change in its folder and every second; none while it is being written."""
-    folder = path.parent
-    events = awatch(folder, watch_filter=None, recursive=False, rust_timeout=LOOK_EVERY, yield_on_timeout=True)
-    async with aclosing(events):
-        async for _ in events:
-            if (state := _state(path)) is not None:
-                yield state
+    """The state of the file, again and again; none while it is being written."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        if (state := _state(path)) is not None:
+            yield state
 
 
 def _state(path: Path) -> State | None:
