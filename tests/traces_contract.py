@@ -54,6 +54,15 @@ async def test_what_is_kept_comes_back_as_it_was(database):
     assert found.asked == "odd \ufffd ? name"
 
 
+async def test_who_does_not_know_whether_it_was_written_writes_again(database):
+    await keep(database, *(trace(n) for n in range(120)))
+    await keep(database, *(trace(n, model="other") for n in range(100, 140)))
+    found = await Keeper(database, Keeping()).newest(Question(), 1000)
+    assert [(one.request_id, one.model) for one in reversed(found)] == [
+        (f"r{n}", "m" if n < 120 else "other") for n in range(140)
+    ]
+
+
 async def test_many_are_kept_in_order_and_found_by_what_was_asked(database):
     many = [trace(n, user_id="bob" if n % 3 else "ann", error="" if n % 10 else "e") for n in range(250)]
     await keep(database, *many)

@@ -1,6 +1,7 @@
 """The settings file is watched, whatever way it is edited."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -126,6 +127,24 @@ async def test_a_file_that_is_empty_is_not_finished(path):
         assert watcher.seen.empty()
         path.write_text("server: {port: 5}\n", encoding="utf-8")
         assert (await watcher.next()).server.port == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at what Linux tells of a process")
+async def test_nobody_is_woken_by_what_else_is_written_in_its_folder(path):
+    """The database may lie there, and is written with every request."""
+    before = told_by_the_kernel()
+    async with watching(path, load(path, {})) as watcher:
+        await asyncio.sleep(0.1)
+        assert told_by_the_kernel() == before
+        replace(path, "server: {port: 2}\n")
+        await watcher.next()
+        assert told_by_the_kernel() == before
+
+
+def told_by_the_kernel() -> int:
+    """How many watches this process has on files and folders."""
+    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum("inotify" in link.name for link in links)
 
 
 async def test_a_link_that_is_turned_is_an_edit(tmp_path):

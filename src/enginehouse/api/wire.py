@@ -14,7 +14,7 @@ from enginehouse import errors
 from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
 from enginehouse.types import Principal, Priority, Timings
-from enginehouse.types.ids import random_hex
+from enginehouse.types.ids import ordered_hex
 
 __all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "come_again", "read_request_id", "status_of"]
 
@@ -85,7 +85,7 @@ def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
             text = value.decode("latin-1")
             if 0 < len(text) <= _MAX_REQUEST_ID and text.isascii() and text.isprintable():
                 return text
-    return random_hex()
+    return ordered_hex()
 
 
 @lru_cache(1024)

@@ -19,8 +19,8 @@ log = structlog.get_logger()
 State: TypeAlias = tuple[int, ...]
 """What tells one version of the file from another; empty while there is no file."""
 LOOK_EVERY = 0.25
-"""Seconds between two looks at the file. To be told of its folder would cost more: the database may lie there as well,
-whose every write would be told too, and not every file system tells."""
+"""Seconds between two looks at the file. To be told of its folder would cost more: the database may lie there as
+well, whose every write would be told too, and not every file system tells."""
 
 
 def changed(old: Settings, new: Settings) -> frozenset[str]:
@@ -47,8 +47,8 @@ def wants_restart(keys: Iterable[str]) -> frozenset[str]:
 async def watch(path: Path, settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Settings]:
     """Yield new settings after each valid edit of the file that changed a value.
 
-    It is the name that is watched: editors replace files, and Kubernetes turns links. An edit that is wrong is logged
-    once and the settings before it stay.
+    It is the name that is watched: editors replace files, and Kubernetes turns links. An edit that is wrong is
+    logged once and the settings before it stay.
 
     Args:
         path: The file.

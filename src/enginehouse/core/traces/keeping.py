@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
 import structlog
 from msgspec import Struct
+from sqlalchemy import Connection
 
 from enginehouse.core.traces.reports import Question
 from enginehouse.core.traces.trace import Trace
@@ -24,7 +26,7 @@ log = structlog.get_logger()
 
 _GATHERING = 1.0
 """Seconds for which requests gather."""
-_AT_ONCE = 100
+_AT_ONCE = 200
 """Rows of one transaction: few enough for who wants to write a usage record meanwhile."""
 _MOST_WAITING = 10_000
 _MOST_SAID = 32_000_000
@@ -37,8 +39,10 @@ _RETRY = 5.0
 _LAST_WORDS = 5.0
 """Seconds that the end of the service waits for what is not written yet."""
 
+_texts_of = attrgetter(*(name for name in traces.COLUMNS[: traces.TEXTS] if name != "spans"))
+_numbers_of = attrgetter(*traces.COLUMNS[traces.TEXTS :])
 _SPANS = traces.COLUMNS.index("spans")
-_values_of = attrgetter(*traces.COLUMNS)
+_written_spans = msgspec.json.Encoder().encode
 _read_spans = msgspec.json.Decoder(tuple[tuple[str, int, int], ...]).decode
 _EQUAL = {
     "user": "user_id",
@@ -102,7 +106,8 @@ class Keeper:
             self.dropped += 1
         else:
             self._waiting.append(trace)
-            self._said += _said(trace)
+            if trace.prompt or trace.answer:
+                self._said += _said(trace)
 
     async def __aenter__(self) -> Self:
         """Begin to write."""
@@ -155,12 +160,12 @@ class Keeper:
     async def _write(self) -> None:
         """All that waits, a few at a time; those that are being written wait on until they are."""
         while self._waiting:
-            batch = [self._waiting[number] for number in range(min(_AT_ONCE, len(self._waiting)))]
-            rows = [_row(trace) for trace in batch]
-            await self._database.write(lambda connection, rows=rows: traces.insert(connection, rows))
+            batch = list(islice(self._waiting, _AT_ONCE))
+            await self._database.write(partial(_insert, batch))
             for trace in batch:
                 self._waiting.popleft()
-                self._said -= _said(trace)
+                if trace.prompt or trace.answer:
+                    self._said -= _said(trace)
 
     async def _sweep(self) -> None:
         """Forget what is too old, now and then, and a little at a time."""
@@ -185,12 +190,23 @@ def _said(trace: Trace) -> int:
     return len(trace.prompt) + len(trace.answer)
 
 
-def _row(trace: Trace) -> tuple[Any, ...]:
-    row = list(_values_of(trace))
-    row[_SPANS] = msgspec.json.encode(trace.spans).decode()
-    if _is_plain("".join([value for value in row if type(value) is str])):  # as nearly every one is
-        return tuple(row)
-    return tuple(_clean(value) if isinstance(value, str) else value for value in row)
+def _insert(batch: Sequence[Trace], connection: Connection) -> None:
+    """In the database's thread, where it has one."""
+    traces.insert(connection, _values(batch))
+
+
+def _values(batch: Sequence[Trace]) -> list[Any]:
+    """Of one after the other, as the table wants them."""
+    values: list[Any] = []
+    for trace in batch:
+        texts = _texts_of(trace)
+        if not _is_plain("".join(texts)):  # as nearly every one is
+            texts = [_clean(text) for text in texts]
+        values += texts[:_SPANS]
+        values.append(_written_spans(trace.spans).decode())
+        values += texts[_SPANS:]
+        values += _numbers_of(trace)
+    return values
 
 
 def _trace(row: Mapping[str, Any]) -> Trace:

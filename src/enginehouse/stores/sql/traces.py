@@ -1,13 +1,15 @@
 """The table of what became of requests, and every statement on it."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import count, islice, repeat
 from typing import Any
 
 from sqlalchemy import Boolean, Column, ColumnElement, Connection, Index, Integer, Table, delete, or_, select
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
 
-__all__ = ["COLUMNS", "TRACES", "forget", "insert", "newest"]
+__all__ = ["COLUMNS", "TEXTS", "TRACES", "forget", "insert", "newest"]
 
 TRACES = Table(
     "telemetry_requests",
@@ -36,23 +38,33 @@ TRACES = Table(
 Index(None, TRACES.c.user_id, TRACES.c.id)
 Index(None, TRACES.c.request_id)
 
-COLUMNS = tuple(column.name for column in TRACES.columns)
+_TEXTS = frozenset(column.name for column in TRACES.columns if column.type is WORDS)
+COLUMNS = (*sorted(_TEXTS), *(column.name for column in TRACES.columns if column.name not in _TEXTS))
+"""Names, in the order in which values are written: texts first."""
+TEXTS = len(_TEXTS)
 
-_PLACES = ", ".join("?" * len(COLUMNS))
-_INSERT = f"INSERT OR IGNORE INTO telemetry_requests ({', '.join(COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608
+_AT_ONCE = 50
+"""Rows of one statement: each statement lets the interpreter go and waits to have it back."""
 
 
-def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Keep requests.
+def insert(connection: Connection, values: Sequence[Any]) -> None:
+    """Keep requests; one that is kept already stays as it is.
 
     Args:
-        rows: values in the order of the table's columns.
+        values: of all `COLUMNS` of the first, then of the second, and so on.
     """
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.driver_connection  # many rows, and SQLAlchemy would take longer
-        driver.executemany(_INSERT, rows)
-    else:
-        connection.execute(TRACES.insert(), [dict(zip(COLUMNS, row, strict=True)) for row in rows])
+    step = _AT_ONCE * len(COLUMNS)
+    for first in range(0, len(values), step):
+        part = tuple(values[first : first + step])
+        connection.exec_driver_sql(_insert(len(part) // len(COLUMNS), connection.dialect.name), part)
+
+
+@lru_cache(2 * _AT_ONCE)
+def _insert(rows: int, dialect: str) -> str:
+    places = iter(repeat("?") if dialect == "sqlite" else (f"${number}" for number in count(1)))
+    row = [f"({', '.join(islice(places, len(COLUMNS)))})" for _ in range(rows)]
+    names = ", ".join(COLUMNS)
+    return f"INSERT INTO {TRACES.name} ({names}) VALUES {', '.join(row)} ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def newest(
