@@ -27,6 +27,7 @@ from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.listing import Update
 from enginehouse.core.traces import Listening, Traces
 from enginehouse.core.traces.keeping import Keeper, Keeping
@@ -250,7 +251,7 @@ async def _meaning(
 async def _ledger(
     settings: Settings, database: Database, stopping: asyncio.Event, traces: Traces
 ) -> AsyncGenerator[Ledger]:
-    with closing(Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)) as spool:
+    with closing(Spool[UsageRecord](settings.data_dir / "spool", settings.ledger.spool_max_bytes)) as spool:
         async with Ledger(
             SqlBooks(database),
             spool,

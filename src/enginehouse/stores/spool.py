@@ -19,13 +19,14 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
 __all__ = ["Part", "Spool"]
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _SEGMENT_BYTES = 8 * 1024 * 1024
 _MOST_FRESH = 5000
@@ -38,11 +39,11 @@ _LONGEST = 0.01
 """Seconds that one counts for at most: who lost the processor for long says nothing of the disk."""
 
 
-class Part(NamedTuple):
+class Part(NamedTuple, Generic[T]):
     """Some lines that wait, in their order."""
 
-    lines: list[bytes]
-    """Those that are whole."""
+    lines: Sequence[bytes | T]
+    """Those that are whole; in the place of one that this life has appended may be what it stands for."""
     file: Path
     end: int
     """How far into the file they reach, in bytes."""
@@ -50,7 +51,7 @@ class Part(NamedTuple):
     """How many of them somebody was told of; damaged ones included."""
 
 
-class _Segment:
+class _Segment(Generic[T]):
     """One file."""
 
     def __init__(self, path: Path, size: int = 0, lines: int = 0) -> None:
@@ -61,12 +62,12 @@ class _Segment:
         """Acknowledged ones that wait."""
         self.read = 0
         """Bytes that are carried over."""
-        self.fresh: list[bytes] | None = None
-        """The lines behind them, while all are few and of this life: they need not be read."""
+        self.fresh: list[bytes | T] | None = None
+        """The lines behind them, or what they stand for, while all are few and of this life: none need be read."""
         self._handle: int | None = None
 
-    def append_now(self, data: bytes) -> None:
-        """Add to it without waiting for the disk.
+    def append_now(self, data: bytes, meant: bytes | T) -> None:
+        """Add a line without waiting for the disk, and remember what it stands for.
 
         Raises:
             OSError: perhaps some of it is there.
@@ -75,15 +76,13 @@ class _Segment:
             self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         if os.write(self._handle, data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-
-    def remember(self, line: bytes) -> None:
-        """A line is added."""
-        if self.fresh is None and self.read == self.size:
+        if self.fresh is None:
+            if self.read < self.size:
+                return
             self.fresh = []
-        if self.fresh is not None:
-            self.fresh.append(line)
-            if len(self.fresh) > _MOST_FRESH:
-                self.fresh = None
+        self.fresh.append(meant)
+        if len(self.fresh) > _MOST_FRESH:
+            self.fresh = None
 
     def close(self) -> None:
         """Add no more."""
@@ -92,8 +91,8 @@ class _Segment:
             self._handle = None
 
 
-class Spool:
-    """The queue in a folder. Use it from one event loop; one task appends, one reads.
+class Spool(Generic[T]):
+    """The queue in a folder; each line stands for a `T`. Use it from one event loop; one task appends, one reads.
 
     Args:
         folder: made when it is first needed.
@@ -120,8 +119,8 @@ class Spool:
         self._clock = clock
         self._usual = 0.0
         self._rests_until = clock()
-        self._segments: list[_Segment] = []
-        self._current: _Segment | None = None
+        self._segments: list[_Segment[T]] = []
+        self._current: _Segment[T] | None = None
         self._appending = False
         self._home: Path | None = None
         self._locks: list[int] = []
@@ -161,8 +160,12 @@ class Spool:
         segment.fresh = None
         self._added(segment, len(lines), len(data))
 
-    def append_now(self, line: bytes) -> bool:
+    def append_now(self, line: bytes, meant: T | None = None) -> bool:
         """Keep a line in the kernel's hands, at once: it outlives this process, though perhaps not the machine.
+
+        Args:
+            line: without a line end in it.
+            meant: what it stands for, which this life then need not read from it.
 
         Returns:
             Whether it is kept; not while the disk is slow or another append runs, for the loop shall not wait.
@@ -176,16 +179,18 @@ class Spool:
         data = _checked(line)
         segment = self._current or self._begun()
         try:
-            segment.append_now(data)
+            segment.append_now(data, line if meant is None else meant)
         except OSError:
             self._seal(segment)
             raise
-        segment.remember(line)
         self._added(segment, 1, len(data))
-        self._note(began, self._clock())
+        ended = self._clock()
+        self._usual += (min(ended - began, _LONGEST) - self._usual) / _LATEST
+        if self._usual > _SLOW:  # the loop was held up for too long, and is spared for a while
+            self._rests_until, self._usual = ended + _REST, 0.0
         return True
 
-    async def oldest(self) -> Part | None:
+    async def oldest(self) -> Part[T] | None:
         """Lines that have waited longest; None when nothing waits. Those with a wrong checksum are logged."""
         segment = next((one for one in self._segments if one.read < one.size), None)
         if segment is None:
@@ -199,7 +204,7 @@ class Spool:
             log.error("spool_lines_damaged", file=segment.path.name, lines=len(whole) - len(lines))
         return Part(lines, segment.path, end, acknowledged)
 
-    async def drop(self, part: Part) -> None:
+    async def drop(self, part: Part[T]) -> None:
         """Forget lines that have been read, and their file when they were all that is in it."""
         segment = next(one for one in self._segments if one.path == part.file)
         self.size -= part.end - segment.read
@@ -218,7 +223,7 @@ class Spool:
         await asyncio.to_thread(_append, path, b"".join(line + b"\n" for line in lines))
         return path
 
-    def _begun(self) -> _Segment:
+    def _begun(self) -> _Segment[T]:
         """A new file, which is made by the first append.
 
         Raises:
@@ -232,7 +237,7 @@ class Spool:
         self._next += 1
         return self._current
 
-    def _added(self, segment: _Segment, lines: int, size: int) -> None:
+    def _added(self, segment: _Segment[T], lines: int, size: int) -> None:
         segment.size += size
         segment.lines += lines
         self.size += size
@@ -241,13 +246,7 @@ class Spool:
             segment.close()
             self._current = None
 
-    def _note(self, began: float, ended: float) -> None:
-        """So long the loop was held up; when that is too long, it is spared for a while."""
-        self._usual += (min(ended - began, _LONGEST) - self._usual) / _LATEST
-        if self._usual > _SLOW:
-            self._rests_until, self._usual = ended + _REST, 0.0
-
-    def _seal(self, segment: _Segment) -> None:
+    def _seal(self, segment: _Segment[T]) -> None:
         """Add no more to a file after a failure; whatever is whole in it shall be read."""
         segment.close()
         segment.fresh = self._current = None
@@ -259,7 +258,7 @@ class Spool:
             with suppress(OSError):
                 segment.path.unlink(missing_ok=True)
 
-    def _forget(self, segment: _Segment) -> None:
+    def _forget(self, segment: _Segment[T]) -> None:
         segment.close()
         self._segments.remove(segment)
         if segment is self._current:

@@ -83,20 +83,21 @@ class FakeSpool:
         self._append(lines)
         await asyncio.sleep(0)
 
-    def append_now(self, line: bytes, /) -> bool:
-        """Keep a line."""
+    def append_now(self, line: bytes, meant: UsageRecord | None = None, /) -> bool:
+        """Keep a line, which is read again."""
+        del meant
         if not self.slow:
             self._append([line])
         return not self.slow
 
-    async def oldest(self) -> Part | None:
+    async def oldest(self) -> Part[UsageRecord] | None:
         """The first part."""
         await asyncio.sleep(0)
         for number, lines in self.parts.items():
             return Part(lines, Path("spool"), number, len(lines))
         return None
 
-    async def drop(self, part: Part, /) -> None:
+    async def drop(self, part: Part[UsageRecord], /) -> None:
         """Forget a part."""
         await asyncio.sleep(0)
         self.parts.pop(part.end, None)

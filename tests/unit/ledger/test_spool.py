@@ -145,6 +145,17 @@ async def test_more_lines_than_are_kept_in_memory_are_read_from_the_file(tmp_pat
     assert part.lines + await everything(spool) == lines
 
 
+async def test_what_a_line_stands_for_is_there_as_long_as_this_life_remembers_it(tmp_path):
+    """Whoever appended it need not read it; whoever comes next reads the line."""
+    spool, meant = Spool(tmp_path, LIMIT, segment=30), object()
+    for line, stands_for in ((b"one", meant), (b"two", None), (b"three", meant)):
+        assert spool.append_now(line, stands_for)
+    part = await spool.oldest()
+    assert [one is meant for one in part.lines] == [True, False, True]
+    assert part.lines[1] == b"two"
+    assert await everything(reborn(spool, tmp_path)) == [b"one", b"two", b"three"]
+
+
 async def test_lines_of_a_file_that_were_read_come_again_in_the_next_life(spool, tmp_path):
     """Nobody notes how far a file was read; so whoever takes the lines has to know them again."""
     spool.append_now(b"one")

@@ -251,6 +251,24 @@ def test_a_record_that_can_never_be_written_costs_no_other(bad):
     simulate(main())
 
 
+async def test_what_this_life_remembers_is_set_aside_in_a_form_for_people(tmp_path):
+    books, spool = FakeBooks(), Spool(tmp_path, 10**6)
+
+    async def refuse(_):
+        raise StoreError("out of range")
+
+    books.write = refuse
+    life = Life(books, spool, ahead=True)
+    one = record(tags=("a",))
+    assert life.writer.put(one) is None
+    await until(lambda: not spool.backlog, every=0.001)
+    set_aside = msgspec.json.decode((tmp_path / "rejected.txt").read_bytes())
+    assert set_aside == msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(one)))
+    assert set_aside["tags"] == ["a"]
+    await life.crash()
+    spool.close()
+
+
 def test_live_records_do_not_wait_for_old_ones():
     async def main():
         books, spool = FakeBooks(), FakeSpool()

@@ -44,6 +44,7 @@ from enginehouse.core.identity import check_exposure
 from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.limits import Limits
 from enginehouse.core.routes import Routes
 from enginehouse.core.traces import Traces
@@ -94,7 +95,7 @@ class Worker:
         self._engines = Engines(settings.admission.request_timeout)
         seats = LinkedSeats(link, self._catalogue, self._admission, self._engines)
         self._routes = Routes(self._catalogue, settings.routing, time.monotonic)
-        self._spool = Spool(settings.data_dir / "spool", settings.ledger.spool_max_bytes)
+        self._spool = Spool[UsageRecord](settings.data_dir / "spool", settings.ledger.spool_max_bytes)
         self._ledger = Ledger(
             LinkedBooks(link),
             self._spool,

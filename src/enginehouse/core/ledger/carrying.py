@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 import structlog
 
 from enginehouse.core.ledger.books import Books
-from enginehouse.core.ledger.record import UsageRecord
+from enginehouse.core.ledger.record import UsageRecord, from_line, named
 from enginehouse.errors import StoreError, StoreUnavailable
 from enginehouse.stores.spool import Part
 
@@ -28,7 +28,8 @@ _PATIENCE = 3.0
 """Seconds for which a question about usage waits for what is ahead of the books."""
 _FIRST_RETRY, _LONGEST_RETRY = 0.25, 5.0
 
-_decoder = msgspec.json.Decoder(UsageRecord)
+_Line: TypeAlias = bytes | UsageRecord
+"""A record as it was read from the spool, or as it was put there by this life."""
 
 
 class Backlog(Protocol):
@@ -53,15 +54,15 @@ class Backlog(Protocol):
         """Keep lines durably."""
         ...
 
-    def append_now(self, line: bytes, /) -> bool:
+    def append_now(self, line: bytes, meant: UsageRecord, /) -> bool:
         """Keep a line against the end of this process, unless that would have to wait; whether it is kept."""
         ...
 
-    async def oldest(self) -> Part | None:
+    async def oldest(self) -> Part[UsageRecord] | None:
         """The lines that come first."""
         ...
 
-    async def drop(self, part: Part, /) -> None:
+    async def drop(self, part: Part[UsageRecord], /) -> None:
         """Forget lines."""
         ...
 
@@ -188,7 +189,7 @@ class Carrying:
         if not self.is_behind:
             self._late = False
 
-    async def _carry_part(self, part: Part) -> None:
+    async def _carry_part(self, part: Part[UsageRecord]) -> None:
         for chunk in _chunks(part.lines):
             await self._carry(chunk)
             self._came_back()
@@ -201,15 +202,15 @@ class Carrying:
             log.info("ledger_caught_up", records=len(part.lines), left=self._spool.backlog)
         self._tell()
 
-    async def _carry(self, lines: Sequence[bytes]) -> None:
+    async def _carry(self, lines: Sequence[_Line]) -> None:
         """Write lines; those that can never be written are found by halving and set aside."""
         try:
-            await self._books.write([_decoder.decode(line) for line in lines])
+            await self._books.write([from_line(line) if isinstance(line, bytes) else line for line in lines])
         except StoreUnavailable:
             raise
         except (StoreError, msgspec.MsgspecError) as error:
             if len(lines) == 1:
-                where = await self._spool.reject(lines)
+                where = await self._spool.reject([_legible(lines[0])])
                 log.critical("ledger_record_rejected", error=str(error), file=str(where))
                 return
             middle = len(lines) // 2
@@ -220,6 +221,16 @@ class Carrying:
         if self.away:
             self.away = False
             log.info("ledger_database_back", waiting=self._spool.backlog)
+
+
+def _legible(line: _Line) -> bytes:
+    """With the names of its fields, if it can be understood at all."""
+    if isinstance(line, bytes):
+        try:
+            line = from_line(line)
+        except msgspec.MsgspecError:
+            return line
+    return named(line)
 
 
 def _chunks(lines: Sequence[T]) -> list[Sequence[T]]:

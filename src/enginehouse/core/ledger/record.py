@@ -8,9 +8,9 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, defstruct
+from msgspec.structs import astuple, fields
 
-from enginehouse.stores.sql.usage import RECORDS
 from enginehouse.types import Usage
 from enginehouse.types.ids import random_hex
 
@@ -27,8 +27,11 @@ __all__ = [
     "day_of",
     "dollars",
     "first_id",
+    "from_line",
     "from_row",
     "id_at",
+    "line_of",
+    "named",
     "new_id",
     "row_of",
     "sane_usage",
@@ -71,9 +74,18 @@ class Money(Struct, frozen=True, kw_only=True, gc=False):
 FREE = Money(input=0, output=0, total=0, price=None)
 
 
-class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
-    """One request. Token columns are disjoint; costs are picodollars, None when the price is unknown."""
+class UsageRecord(Struct, frozen=True, kw_only=True, gc=False, array_like=True, tag=1):
+    """One request. Token columns are disjoint; costs are picodollars, None when the price is unknown.
 
+    As JSON it is a list that begins with the form's number. Journals of an earlier version are read by the order of
+    the fields: a new one comes last, with what it is where it is not said, or the form gets another number. Behind
+    the first three they are in the order of the table's columns.
+    """
+
+    tags: tuple[str, ...] = ()
+    price: PriceRow | None = None
+    reserved: bool = False
+    """Whether a budget holds something for it."""
     id: str
     """Ours, unique and in the order of time; writing the same id twice counts once."""
     request_id: str
@@ -101,9 +113,6 @@ class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
     """The code of what went wrong."""
     cache: str = ""
     """`exact` or `semantic` when the answer came from there."""
-    tags: tuple[str, ...] = ()
-    digest: str = ""
-    """Keyed, of what was asked: equal where a tenant's requests are repeats; empty when it is not kept."""
     input_tokens: int = 0
     cached_input_tokens: int = 0
     output_tokens: int = 0
@@ -113,7 +122,6 @@ class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
     input_cost: int | None = None
     output_cost: int | None = None
     cost: int | None = None
-    price: PriceRow | None = None
     slots: int = 1
     """Sequences the deployment ran at once: they share a price by the hour."""
     queue_us: int | None = None
@@ -122,8 +130,8 @@ class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
     upstream_us: int | None = None
     """How long the engine had the request; None when it never did."""
     total_us: int = 0
-    reserved: bool = False
-    """Whether a budget holds something for it."""
+    digest: str = ""
+    """Keyed, of what was asked: equal where a tenant's requests are repeats; empty when it is not kept."""
 
     def charged(self, money: Money | None) -> "UsageRecord":
         """The same with its cost; None is an unknown price, which is not nothing."""
@@ -138,11 +146,21 @@ class UsageRecord(Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
+_NO_COLUMNS = 3
+"""Fields that come first, and are no columns as they are."""
 _TEXTS = tuple(name for name, kind in UsageRecord.__annotations__.items() if kind is str)
-_COLUMNS = tuple("price" if column.name == "price_id" else column.name for column in RECORDS.columns)
-_TAGS, _PRICE = _COLUMNS.index("tags"), _COLUMNS.index("price")
 _texts_of = attrgetter(*_TEXTS)
-_columns_of = attrgetter(*_COLUMNS)
+_Named = defstruct(
+    "_Named",
+    [(one.name, one.type) if one.required else (one.name, one.type, one.default) for one in fields(UsageRecord)],
+    kw_only=True,
+)
+"""The same with the names of its fields: the form that journals had before."""
+_read = msgspec.json.Decoder(UsageRecord).decode
+_read_named = msgspec.json.Decoder(_Named).decode
+
+line_of = msgspec.json.Encoder().encode
+"""A record as a line of the journal."""
 
 
 def new_id(now: float | None = None) -> str:
@@ -160,12 +178,24 @@ def first_id(when: datetime) -> str:
     return f"{max(0, int(when.timestamp() * 1000)):012x}"
 
 
+def from_line(line: bytes) -> UsageRecord:
+    """The record that was made a line of, by this version or an earlier one.
+
+    Raises:
+        MsgspecError: it is none.
+    """
+    return UsageRecord(**msgspec.structs.asdict(_read_named(line))) if line.startswith(b"{") else _read(line)
+
+
+def named(record: UsageRecord) -> bytes:
+    """The record in JSON with the names of its fields, for people."""
+    return msgspec.json.encode(msgspec.structs.asdict(record))
+
+
 def row_of(record: UsageRecord) -> tuple[Any, ...]:
-    """The record as values of its columns, in their order."""
-    row = list(_columns_of(record))
-    row[_TAGS] = msgspec.json.encode(record.tags).decode() if record.tags else "[]"
-    row[_PRICE] = record.price.id if record.price else None
-    return tuple(row)
+    """The record as values of its columns, in the order of `stores.sql.usage.COLUMNS`."""
+    tags = msgspec.json.encode(record.tags).decode() if record.tags else "[]"
+    return (*astuple(record)[_NO_COLUMNS:], tags, record.price and record.price.id)
 
 
 def cleaned(record: UsageRecord) -> UsageRecord:
@@ -194,8 +224,8 @@ def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 def from_row(row: Mapping[str, Any]) -> UsageRecord:
     """The record that was made a row of; its price is known by its id only."""
-    fields = {name: value for name, value in row.items() if name not in {"price_id", "tags"}}
-    return UsageRecord(**fields, tags=tuple(msgspec.json.decode(row["tags"], type=list[str])))
+    given = {name: value for name, value in row.items() if name not in {"price_id", "tags"}}
+    return UsageRecord(**given, tags=tuple(msgspec.json.decode(row["tags"], type=list[str])))
 
 
 def sane_usage(usage: Usage) -> Usage:

@@ -12,12 +12,11 @@ others. Where appending fails or would have to wait, or too many are ahead, reco
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
 import structlog
 
 from enginehouse.core.ledger.books import Books
 from enginehouse.core.ledger.carrying import Backlog, Carrying
-from enginehouse.core.ledger.record import UsageRecord
+from enginehouse.core.ledger.record import UsageRecord, line_of, named
 from enginehouse.errors import LedgerUnavailable, StoreUnavailable
 
 __all__ = ["Writer"]
@@ -27,8 +26,6 @@ log = structlog.get_logger()
 _MOST_AT_ONCE = 500
 _PATIENCE = 3.0
 """Seconds that callers wait for a commit before their records go to the spool."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Writer:
@@ -108,7 +105,7 @@ class Writer:
         if self.carrying.is_behind and not self.carrying.away:
             return False
         try:
-            kept = self._spool.append_now(_encode(record))
+            kept = self._spool.append_now(line_of(record), record)
         except OSError as error:
             log.warning("ledger_journal_refused", error=str(error), hint="usage records go to the database at once")
             return False
@@ -145,7 +142,7 @@ class Writer:
 
     async def _put_aside(self, records: Sequence[UsageRecord]) -> LedgerUnavailable | None:
         try:
-            await self._spool.append([_encode(record) for record in records])
+            await self._spool.append([line_of(record) for record in records])
         except OSError as error:
             self.carrying.appended(0)
             return self._lose(records, str(error))
@@ -155,7 +152,7 @@ class Writer:
     def _lose(self, records: Sequence[UsageRecord], why: str) -> LedgerUnavailable:
         self.lost += len(records)
         for record in records:
-            log.critical("ledger_record_lost", record=_encode(record).decode(), error=why)
+            log.critical("ledger_record_lost", record=named(record).decode(), error=why)
         return LedgerUnavailable(
             "The usage of this request could be recorded neither in the database nor on the local disk. "
             "Make room in data_dir, or bring the database back.",

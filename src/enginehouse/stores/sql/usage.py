@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
 
 __all__ = [
+    "COLUMNS",
     "PRICES",
     "RECORDS",
     "TOKENS",
@@ -99,14 +100,16 @@ PRICES = Table(
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-_COLUMNS = tuple(column.name for column in RECORDS.columns)
-_NAMES = ", ".join(_COLUMNS)
+_LAST = ("tags", "price_id")
+COLUMNS = (*(column.name for column in RECORDS.columns if column.name not in _LAST), *_LAST)
+"""The columns of records in the order of the rows that are inserted."""
+_NAMES = ", ".join(COLUMNS)
 # SQLite has one writer at a time: what is not there is new until the transaction ends.
 _IN_LINE = """
     INSERT INTO usage_unsummed (record_id) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM usage_records WHERE id = ?1)
     ON CONFLICT DO NOTHING
 """
-_VALUES = ", ".join("?" * len(_COLUMNS))
+_VALUES = ", ".join("?" * len(COLUMNS))
 _KEPT = f"INSERT INTO usage_records ({_NAMES}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608
 # One question whatever the number of records, so that it is prepared once; only what is new stands in line.
 _KEPT_ON_SERVER = text(f"""
@@ -128,14 +131,14 @@ def insert_records(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> N
     """Insert records that are not there yet, and let them wait to be summed up.
 
     Args:
-        rows: values in the order of the table's columns.
+        rows: values in the order of `COLUMNS`.
     """
     if connection.dialect.name == "sqlite":
         driver: Any = connection.connection.driver_connection  # every request writes: SQLAlchemy would take longer
         driver.executemany(_IN_LINE, [(row[0],) for row in rows])
         driver.executemany(_KEPT, rows)
     else:
-        named = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         connection.execute(_KEPT_ON_SERVER, {"rows": msgspec.json.encode(named).decode()})
 
 
