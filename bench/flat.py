@@ -21,7 +21,7 @@ from bench.scenarios import SCENARIOS
 from bench.systems import configuration
 from bench.telemetry import one_request, told_in
 from bench.weight import resident_bytes
-from enginehouse.core.traces.lines import log_requests
+from enginehouse.core.traces.lines import RequestLines
 from enginehouse.telemetry.logs import configure_logs
 
 __all__ = ["Flatness", "flatness", "flatness_inside"]
@@ -78,7 +78,7 @@ async def flatness_inside(wanted: int, progress: Callable[[str], None]) -> Flatn
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log, redirect_stderr(log):
         configure_logs("info", "json")
         async with told_in(Path(folder)) as (traces, keeper, pulse), keeper:
-            traces.listen(log_requests(lambda: True))
+            traces.listen(RequestLines(wanted=True).hear)
             for number in range(1, wanted + 1):
                 one_request(traces, number)
                 if not number % _BURST:
