@@ -1,4 +1,4 @@
-"""A lane behind a real server: over loopback, with callers that stay, leave, do not read, or are there when it ends."""
+"""A lane behind a real server: over loopback, with callers that stay, leave, do not read, or see its end."""
 
 import asyncio
 import json
@@ -97,6 +97,11 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": words})
 
 
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+        await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def serving():
     """A server with a lane; leaving the context stops it and waits until it has ended."""
@@ -107,9 +112,7 @@ async def serving():
         server = Server(served, partial(Connection, offers=Offers(lane)))
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listener]))
-            async with asyncio.timeout(10):
-                while not server.started:
-                    await asyncio.sleep(0.01)
+            await until(lambda: server.started)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             yield SimpleNamespace(url=url, lane=lane, server=server, port=listener.getsockname()[1])
             server.stop()
@@ -159,12 +162,10 @@ def test_who_leaves_is_noticed_at_once():
     async def scene(service, client):
         _, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(b"POST /never HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
-        while not service.lane.calls:
-            await asyncio.sleep(0.01)
+        await until(lambda: service.lane.calls)
         left = time.monotonic()
         writer.close()
-        while not service.lane.heard:
-            await asyncio.sleep(0.005)
+        await until(lambda: service.lane.heard)
         assert service.lane.heard[0] - left < 0.1
         service.lane.calls[0].end()
 
@@ -187,12 +188,10 @@ def test_a_flood_waits_for_its_reader():
 def test_what_runs_is_answered_when_the_server_stops():
     async def scene(service, client):
         asks = [asyncio.ensure_future(asked(client, "/later")) for _ in range(3)]
-        while len(service.lane.calls) < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(service.lane.calls) == 3)
         service.server.stop()
         assert await asyncio.gather(*asks) == 3 * [b"late"]
-        while service.server.server_state.connections:
-            await asyncio.sleep(0.01)
+        await until(lambda: not service.server.server_state.connections)
 
     run(scene)
 

@@ -28,6 +28,8 @@ _AWAITED = 64 * 1024 * 1024
 """Most bytes of bodies that are waited for on all connections; above it applications ask for the rest, or not."""
 _ODD = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 """Who says one of these wants more than an answer."""
+_NONE: list[tuple[bytes, bytes]] = []
+"""Headers between two requests, when an idle connection shall hold nothing."""
 
 
 class Connection(HttpToolsProtocol):
@@ -119,9 +121,13 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """All of it is there."""
         if self._coming is not None:
+            self.headers = _NONE
             self._offer(self._has_come())
-        elif self.cycle:
+            return
+        if self.cycle:
             super().on_message_complete()
+        if not cast("Any", self.parser).should_upgrade():
+            self.headers, self.scope = _NONE, cast("Any", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has left, or has what it wanted."""
