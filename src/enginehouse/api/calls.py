@@ -26,6 +26,10 @@ class Call(Protocol):
     """When its head was in, on the loop's clock."""
     gone: bool
     """Whether the caller has left."""
+    kept: object
+    """What a lane has put here, within `offer`, at the last call on this connection, if its head was the same byte
+    for byte but for the length of its body; else None. What it thinks of headers need not be thought again; whether
+    it still holds, as of a key, it has to ask itself."""
 
     def hear(self, told: Callable[[], None] | None) -> None:
         """Tell this one when the caller leaves, at once if it has left already; None is told nothing any more."""

@@ -16,14 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from enginehouse.cli.gates import Gate
+from enginehouse.cli.heads import LONGEST, KnownHead, known_head
 from enginehouse.cli.offers import Offered, Offers
 
 __all__ = ["Connection"]
 
 log = structlog.get_logger()
 
-_LONGEST = 1024 * 1024
-"""Most bytes of a body that is offered."""
 _AWAITED = 64 * 1024 * 1024
 """Most bytes of bodies that are waited for on all connections; above it applications ask for the rest, or not."""
 _ODD = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
@@ -44,7 +43,18 @@ class Connection(HttpToolsProtocol):
     """
 
     # uvicorn has nearly as many attributes as CPython keeps cheaply.
-    __slots__ = ("_coming", "_heard", "_offers", "_paths", "_running", "_since", "_timer")
+    __slots__ = (
+        "_between",
+        "_coming",
+        "_heard",
+        "_known",
+        "_latest",
+        "_offers",
+        "_paths",
+        "_running",
+        "_since",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -61,6 +71,12 @@ class Connection(HttpToolsProtocol):
         self._paths = self._offers.paths if self.limit_concurrency is None else {}
         self._coming: Offered | None = None
         """The request whose body is not there yet, if it will be offered."""
+        self._known: KnownHead | None = None
+        """How the caller's requests begin, if one could be offered."""
+        self._latest: Offered | None = None
+        """What these bytes have brought."""
+        self._between = True
+        """Whether the next byte begins a request."""
         self._running: Offered | RequestResponseCycle | None = None
         """What is owed an answer, and is not queued behind another."""
         self._timer: asyncio.TimerHandle | None = None
@@ -78,12 +94,19 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes."""
         self._heard = self.loop.time()
+        alone = self._between and self._running is None
+        if alone and self._known is not None and self._is_known(self._known, data):
+            return
         super().data_received(data)
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            self._known = known_head(data, latest) if alone else None
         if self._coming is not None and not self._coming.awaited:
             self._await_body(self._coming)
 
     def on_message_begin(self) -> None:
         """A request; what only ASGI wants of it is made when that gets it."""
+        self._between = False
         self.url = b""
         self.headers = []
         self._since = self._heard
@@ -120,9 +143,11 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it is there."""
+        self._between = True
         if self._coming is not None:
             self.headers = _NONE
-            self._offer(self._has_come())
+            self._latest = self._has_come()
+            self._offer(self._latest)
             return
         if self.cycle:
             super().on_message_complete()
@@ -151,7 +176,7 @@ class Connection(HttpToolsProtocol):
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and _ODD.isdisjoint(named)
-            and 0 <= int(named.get(b"content-length", b"-1")) <= _LONGEST
+            and 0 <= int(named.get(b"content-length", b"-1")) <= LONGEST
         )
 
     def _await_body(self, coming: Offered) -> None:
@@ -172,6 +197,17 @@ class Connection(HttpToolsProtocol):
         """A request whose body is not there yet is the application's from here on."""
         if self._coming is not None:
             self._hand(self._has_come(), whole=False)
+
+    def _is_known(self, known: KnownHead, data: bytes) -> bool:
+        """Whether it is what came before, with another body; then that is offered, and the parser hears nothing."""
+        said = known.read(data)
+        if said is None:
+            return False
+        call = Offered(self, known.path, said[0], self._heard, keep_alive=True)
+        call.body, call.kept = said[1], known.kept
+        self._offer(call)
+        known.kept = call.kept
+        return True
 
     def _offer(self, call: Offered) -> None:
         self._running = call

@@ -81,6 +81,7 @@ class Offered:
     awaited = 0
     """Bytes that are waited for, where the body did not come with the head."""
     gone = False
+    kept: object = None
     _over = False
     _written = False
     _more: bytearray | None = None
