@@ -39,7 +39,9 @@ from tests.unit.cache.made import ANN, BOB, NOW, Clock, cache_of, chat
 from tests.unit.core.way import ELSEWHERE, wording
 
 CATALOGUE = Catalogue(
-    from_settings(Settings.model_validate({"models": {"m": ELSEWHERE, "other": ELSEWHERE}, "default_models": False}))
+    from_settings(
+        Settings.model_validate({"models": {"m": ELSEWHERE, "other": ELSEWHERE}, "default_models": False})
+    )
 )
 MODEL = CATALOGUE.resolve("m")
 HEAD = {"id": "1", "created": 0.0}
@@ -389,7 +391,16 @@ async def test_one_leads_who_led_by_the_general_way():
         st.from_regex(REFUSED, fullmatch=True).map(lambda t: " \n" + t),
         st.sampled_from(
             [
-                *("", " ", "\u2003\n", "\x1c", "\u200b", "\u017forry, i can't help", "\u0130 can", "As an AI model"),
+                *(
+                    "",
+                    " ",
+                    "\u2003\n",
+                    "\x1c",
+                    "\u200b",
+                    "\u017forry, i can't help",
+                    "\u0130 can",
+                    "As an AI model",
+                ),
                 *("right, ghost_ ghp_", "risk-free sk-", "bad \ufffd", " " * 600 + "I'm sorry, I", "x" * 500 + "I"),
                 *("xoxb-1234567890", "gh" + "p_" + "a" * 36, "AKIA" + "A" * 16, "-----BEGIN RSA PRIVATE KEY-----"),
             ]

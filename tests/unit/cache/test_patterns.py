@@ -17,6 +17,26 @@ def test_no_words_go_without_a_sign(words):
     every()
 
 
+@pytest.mark.parametrize("words", [VOLATILE, PERSONAL], ids=["volatile", "personal"])
+def test_nor_in_plain_letters(words):
+    @settings(max_examples=500)
+    @given(st.from_regex(words.pattern, alphabet=st.characters(codec="ascii")), st.booleans())
+    def every(text, loud):
+        assert words.found(text.upper() if loud else text)
+
+    every()
+
+
+@given(
+    st.lists(
+        st.sampled_from([*VOLATILE.pattern.pattern.replace("\\", " ").split("|"), "to-day", "NOW?", "a", "_now_"])
+    )
+)
+def test_what_is_found_is_what_the_expression_finds(words):
+    text = " ".join(words)
+    assert VOLATILE.found(text) == (VOLATILE.pattern.search(text.casefold()) is not None)
+
+
 @given(st.from_regex(SECRET))
 def test_nor_does_a_secret(text):
     assert any(sign in text for sign in SECRET_SIGNS)

@@ -9,9 +9,20 @@ import msgspec
 from msgspec import Struct, structs
 
 from enginehouse.types import Usage
-from enginehouse.types.answer import Answer, Event, TextDelta, events_of
+from enginehouse.types.answer import Answer, Event, Finish, TextDelta, events_of
 
-__all__ = ["Vectors", "digest_of", "joined", "paced", "packed", "read_answer", "read_vectors", "retold", "words_of"]
+__all__ = [
+    "Vectors",
+    "digest_of",
+    "digest_of_words",
+    "joined",
+    "paced",
+    "packed",
+    "read_answer",
+    "read_vectors",
+    "retold",
+    "words_of",
+]
 
 
 class Vectors(Struct, frozen=True, kw_only=True):
@@ -61,7 +72,16 @@ def digest_of(answer: Answer | Vectors) -> bytes:
         said = list(answer.vectors)
     else:
         said = [(choice.text(), choice.thinking(), choice.reason) for choice in answer.choices]
-    return hashlib.sha256(msgspec.msgpack.encode(said)).digest()[:16]
+    return _digest(said)
+
+
+def digest_of_words(text: str, reason: Finish) -> bytes:
+    """The same of an answer of one choice that holds these words and nothing else."""
+    return _digest([(text, "", reason)])
+
+
+def _digest(said: list[Any]) -> bytes:
+    return hashlib.sha256(packed(said)).digest()[:16]
 
 
 def words_of(answer: Answer | Vectors) -> str:

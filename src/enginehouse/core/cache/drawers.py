@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from enginehouse.core.cache import rules
-from enginehouse.core.cache.answers import digest_of, packed, read_answer, retold
+from enginehouse.core.cache.answers import digest_of, digest_of_words, packed, read_answer, retold
 from enginehouse.core.cache.cache import Cache, Worth
 from enginehouse.core.cache.decisions import Decision
 from enginehouse.core.cache.flights import Landed, Lead
@@ -171,7 +171,7 @@ class Drawer:
         if kind is not None:
             stats.unfit(kind)
             return None
-        entry = self._entry(look, answer.answer() if isinstance(answer, PlainAnswer) else answer, worth)
+        entry = self._entry(look, answer, worth)
         if entry.size > settings.max_entry_bytes:
             stats.unfit("too_large")
             return None
@@ -208,15 +208,19 @@ class Drawer:
             return "temperature"
         return "not_apart" if asked.words is None else None
 
-    def _entry(self, look: "Look", answer: Answer, worth: Worth) -> Entry:
+    def _entry(self, look: "Look", answer: PlainAnswer | Answer, worth: Worth) -> Entry:
         settings, words = self._cache.settings, look.asked.words
+        if isinstance(answer, PlainAnswer):
+            whole, digest = packed(answer.answer()), digest_of_words(answer.text, answer.reason)
+        else:
+            whole, digest = packed(answer), digest_of(answer)
         ttl = settings.exact_ttl
         if words is not None and rules.volatile(words):
             ttl = min(ttl, settings.volatile_ttl)
         return Entry(
             key=look.key,
-            answer=packed(answer),
-            digest=digest_of(answer),
+            answer=whole,
+            digest=digest,
             writer=self._principal.user,
             tenant=self._principal.tenant,
             model=self._model.id,
