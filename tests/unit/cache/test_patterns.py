@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enginehouse.core.cache.patterns import PERSONAL, SECRET, SECRET_SIGNS, VOLATILE
+from enginehouse.core.cache.patterns import PERSONAL, SECRET, SECRET_MARKS, SECRET_SIGNS, VOLATILE
 
 
 @pytest.mark.parametrize("words", [VOLATILE, PERSONAL], ids=["volatile", "personal"])
@@ -40,6 +40,11 @@ def test_what_is_found_is_what_the_expression_finds(words):
 @given(st.from_regex(SECRET))
 def test_nor_does_a_secret(text):
     assert any(sign in text for sign in SECRET_SIGNS)
+
+
+def test_nor_a_sign_of_one_without_a_mark():
+    assert all(any(mark in sign for mark in SECRET_MARKS) for sign in SECRET_SIGNS if sign != "PRIVATE KEY")
+    assert SECRET.pattern.startswith("-")
 
 
 def test_words_are_whole():

@@ -6,16 +6,17 @@ They err on the side of not caching: what is taken for one of these by mistake i
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["PERSONAL", "REFUSED", "REFUSED_SIGNS", "SECRET", "SECRET_SIGNS", "VOLATILE", "Words"]
+__all__ = ["PERSONAL", "REFUSED", "REFUSED_SIGNS", "SECRET", "SECRET_MARKS", "SECRET_SIGNS", "VOLATILE", "Words"]
 
 
 _END = 4000
 """Characters. What is wanted of a long text stands before or after it; to search all of a book takes too long."""
 
 
-_LETTERS = bytes(ord(chr(at).lower()) if chr(at).isalnum() or at == ord("_") else ord(" ") for at in range(128))
+_LETTERS = bytes(
+    ord(chr(at).lower()) if chr(at).isalnum() or at == ord("_") else ord(" ") for at in range(128)
+).ljust(256)
 """Of ASCII: what words are of, folded, and a space for all else."""
-_LETTERS += bytes(128)
 
 
 class Words:
@@ -117,3 +118,5 @@ SECRET_SIGNS = (
     *("PRIVATE KEY", "sk-", "AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
     *("xoxa-", "xoxb-", "xoxr-", "xoxs-", "xoxp-", "eyJ", "eh-"),
 )
+SECRET_MARKS = ("-", "_", "AKIA", "eyJ")
+"""Each of these signs holds one; in most texts there is none, which is soon known."""

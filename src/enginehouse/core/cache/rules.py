@@ -11,7 +11,15 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from enginehouse.core.cache.patterns import PERSONAL, REFUSED, REFUSED_SIGNS, SECRET, SECRET_SIGNS, VOLATILE
+from enginehouse.core.cache.patterns import (
+    PERSONAL,
+    REFUSED,
+    REFUSED_SIGNS,
+    SECRET,
+    SECRET_MARKS,
+    SECRET_SIGNS,
+    VOLATILE,
+)
 from enginehouse.types.answer import Answer, Choice, Finish
 from enginehouse.types.generation import Foreign, Generation, Image, Part, Role, Text, ToolCall, ToolResult
 
@@ -209,7 +217,8 @@ def _says_nothing(text: str) -> bool:
 
 
 def _holds_secret(text: str) -> bool:
-    return any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
+    marked = any(map(text.__contains__, SECRET_MARKS))
+    return marked and any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
 
 
 def _no_json(answer: Answer, asked: Generation, said: Sequence[str]) -> bool:
