@@ -66,6 +66,8 @@ class ServerSentEvents:
         self._data: list[bytes] = []
         self._size = 0
         self._first = True
+        self.open = False
+        """Whether what comes next may belong to what has come."""
 
     def feed(self, chunk: bytes) -> list[Sent]:
         """The events that are complete with this chunk.
@@ -73,7 +75,7 @@ class ServerSentEvents:
         Raises:
             UpstreamDied: one event is larger than 16 MiB.
         """
-        if not (self._name or self._data or self._lines.begun) and (usual := _usual(chunk)) is not None:
+        if not self.open and (usual := _usual(chunk)) is not None:
             self._first = False
             return usual
         events: list[Sent] = []
@@ -87,6 +89,7 @@ class ServerSentEvents:
                 events.append(self._whole())
             else:
                 self._name = b""
+        self.open = bool(self._name or self._data or self._lines.begun)
         return events
 
     def _field(self, line: bytes) -> None:

@@ -56,7 +56,9 @@ class Passage:
         if not piece:
             return piece, ()
         events = self._reader.feed(piece)
-        return piece if self._keeps_usage else _without_usage(piece), events
+        if self._keeps_usage or b'"usage"' not in piece:
+            return piece, events
+        return _without_usage(piece), events
 
     def close(self) -> tuple[bytes, Sequence[Event]]:
         """The end for a stream whose engine has closed it without the dialect's own end.
@@ -157,8 +159,6 @@ class _Chunk(msgspec.Struct):
 
 def _without_usage(piece: bytes) -> bytes:
     """Without the frames that only tell the tokens."""
-    if b'"usage"' not in piece:
-        return piece
     frames = [frame for frame in piece.split(b"\n\n") if frame]
     kept = [frame for frame in frames if b'"usage"' not in frame or not _only_counts(frame)]
     return piece if len(kept) == len(frames) else b"".join([frame + b"\n\n" for frame in kept])

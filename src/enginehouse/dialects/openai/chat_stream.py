@@ -9,6 +9,7 @@ from enginehouse.dialects.base import Head
 from enginehouse.dialects.errors import reported
 from enginehouse.dialects.framing import Sent, ServerSentEvents
 from enginehouse.dialects.openai.chunks import DONE, ChunkWriter
+from enginehouse.dialects.openai.repeating import Pattern
 from enginehouse.dialects.openai.shapes import (
     Call,
     Chunk,
@@ -43,6 +44,9 @@ from enginehouse.types.answer import (
 from enginehouse.types.generation import Json
 
 __all__ = ["ChatReader", "ChatWriter", "read_chat_answer", "write_chat_answer"]
+
+_LESSONS = 4
+"""Frames in a row that are looked at for a pattern in vain before a stream is taken for one without."""
 
 
 class _State:
@@ -124,15 +128,35 @@ class ChatReader:
         self.ended = False
         self._frames = ServerSentEvents()
         self._telling = _Telling()
+        self._pattern: Pattern | None = None
+        self._lessons = _LESSONS
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are complete with this chunk."""
+        pattern = self._pattern
+        if pattern is not None and not self.ended and not self._frames.open:
+            same = pattern.events(chunk)
+            if same is not None:
+                self._lessons = _LESSONS
+                return same
+        self._pattern = None
         events: list[Event] = []
         for frame in self._frames.feed(chunk):
             if self.ended:
                 break
-            events += self._frame(frame)
+            told = self._frame(frame)
+            events += told
+            self._learn(frame, told)
         return events
+
+    def _learn(self, frame: Sent, told: list[Event]) -> None:
+        """Words are likely to be followed by words in the same frame, until that has not come true for a while."""
+        if len(told) != 1 or not self._lessons or self._pattern is not None:
+            return
+        event = told[0]
+        if type(event) is TextDelta and not frame.name:
+            self._lessons -= 1
+            self._pattern = Pattern.of(frame.data, event.choice, _alone)
 
     def close(self) -> list[Event]:
         """Nothing more; some servers leave out `[DONE]`, which loses nothing."""
@@ -150,6 +174,17 @@ class ChatReader:
         if chunk.error:
             raise reported(frame.data)
         return self._telling.chunk(chunk)
+
+
+def _alone(data: bytes) -> list[Event]:
+    """The events of a frame in the midst of a stream, whatever came before it; none of one that cannot be read."""
+    telling = _Telling()
+    telling.began = True
+    try:
+        chunk = from_engine(data, Chunk)
+        return [] if chunk.error else telling.chunk(chunk)
+    except UpstreamDied:
+        return []
 
 
 def read_chat_answer(body: bytes) -> list[Event]:
