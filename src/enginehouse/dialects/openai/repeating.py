@@ -1,8 +1,8 @@
 """Frames of a stream that differ from one before them in their words only, read without looking at the rest again.
 
 An engine tells a token a frame, and little else in it changes. Where a frame was nothing but words, what stands
-before and behind them becomes a pattern; a frame that stands between the same bytes, with one JSON string in the place
-of the words, is the same object with other words, since nothing a string can hold changes how the rest is read.
+before and behind them becomes a pattern; a frame that stands between the same bytes, with one JSON string in the
+place of the words, is the same object with other words, for nothing in a string changes how the rest is read.
 """
 
 import re
