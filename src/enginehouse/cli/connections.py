@@ -123,8 +123,8 @@ class Connection(HttpToolsProtocol):
             self._coming = Offered(self, path, self.headers, self._heard, parser.should_keep_alive())
             return
         self.scope = self._new_scope(self.headers)
-        self.expect_100_continue = (b"expect", b"100-continue") in (
-            (name, value.lower()) for name, value in self.headers
+        self.expect_100_continue = any(
+            value.lower() == b"100-continue" for name, value in self.headers if name == b"expect"
         )
         super().on_headers_complete()
 

@@ -80,8 +80,6 @@ class Handing(Connection):
     def __init__(self, *args: Any, porter: Porter, hot: Collection[bytes], **named: Any) -> None:
         super().__init__(*args, **named)
         self._porter, self._hot = porter, hot
-        self._between = True
-        """Whether the next byte begins a request."""
         self._head = b""
 
     def data_received(self, data: bytes) -> None:
@@ -89,6 +87,8 @@ class Handing(Connection):
         if not self._between:
             super().data_received(data)
             return
+        if not self._head:
+            self._since = self.loop.time()
         data = self._head + data
         end = data.find(b"\r\n\r\n")
         if end < 0 and len(data) < _LONGEST_HEAD:
@@ -101,16 +101,6 @@ class Handing(Connection):
             self.stop_waiting()
             self.transport.pause_reading()
             self._hand_over(data, self.loop.time() + _PATIENCE)
-
-    def on_message_begin(self) -> None:
-        """A request has begun."""
-        self._between = False
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        """All of it is there."""
-        self._between = True
-        super().on_message_complete()
 
     def _is_ours(self, head: bytes) -> bool:
         """A request that generates; conversations that the service keeps are the owner's."""

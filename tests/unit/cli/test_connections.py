@@ -498,6 +498,30 @@ def test_a_connection_that_has_ended_leaves_no_timer():
     assert run(scene) is None
 
 
+async def test_whoever_takes_a_connection_over_is_not_cut_off_by_its_timer():
+    line = Line(Lane(answer))
+    await line.ask(request())
+    upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
+    line.say(
+        request(b"", "/ws", *upgrade, b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", method="GET", length=False)
+    )
+    assert line.wire.protocol is not line.connection
+    assert line.connection._timer is None
+    await line.rest()
+    assert [scope["type"] for scope in line.application.scopes] == ["websocket"]
+    line.wire.leave()
+    await line.rest()
+
+
+async def test_an_idle_connection_holds_nothing_of_its_last_request():
+    line = Line(Lane(answer))
+    for said in (request(), request(path="/else"), request(b"", "/else", method="GET")):
+        await line.ask(said)
+        connection = line.connection
+        held = (connection.cycle, connection.scope, connection.headers, connection._running, connection._coming)
+        assert held == (None, None, [], None, None)
+
+
 # The server stops.
 
 
