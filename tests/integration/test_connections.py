@@ -12,8 +12,7 @@ import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 
-from enginehouse.cli.connections import Connection
-from enginehouse.cli.offers import Offers
+from enginehouse.cli.http import Connection, Offers
 from enginehouse.cli.serve import Server, run_in_loop
 from enginehouse.settings.schema import Settings
 

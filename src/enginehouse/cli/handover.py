@@ -17,7 +17,7 @@ from typing import Any, Self
 import structlog
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from enginehouse.cli.connections import Connection
+from enginehouse.cli.http import Connection
 
 __all__ = ["HandedOver", "Handing", "Porter", "Reception"]
 

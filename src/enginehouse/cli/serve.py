@@ -21,11 +21,10 @@ from enginehouse.app import House, open_house
 from enginehouse.cli.addresses import address
 from enginehouse.cli.banner import show_banner
 from enginehouse.cli.catalogue import artifacts_of, configured, fetch
-from enginehouse.cli.connections import Connection
 from enginehouse.cli.console import remarks
 from enginehouse.cli.crew import run_crew
 from enginehouse.cli.effective import Effective
-from enginehouse.cli.offers import Offers
+from enginehouse.cli.http import Connection, Offers
 from enginehouse.cli.pull import is_optional
 from enginehouse.cli.sockets import BoundedSocket
 from enginehouse.errors import SettingsError, SourceError

@@ -6,8 +6,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from enginehouse.cli.connections import Connection
-from enginehouse.cli.offers import Offers
+from enginehouse.cli.http import Connection, Offers
 
 KEEP_ALIVE = 75
 

@@ -1,23 +1,22 @@
 """uvicorn's HTTP connections, which offer to a lane what they can, and tell who serves when a caller leaves.
 
-A request that a lane takes costs no scope, no events and no task (`cli.offers`). All else goes uvicorn's way, with
-a word that ASGI has not: who wants to know when a caller leaves would have to ask `receive()` all the time, in a
-task of its own for each request, which costs a quarter of what a bare answer takes.
+A request that a lane takes costs no scope, no events and no task (`cli.http.offers`). All else goes uvicorn's way,
+with a word that ASGI has not: who wants to know when a caller leaves would have to ask `receive()` all the time, in
+a task of its own for each request, which costs a quarter of what a bare answer takes.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from enginehouse.cli.gates import Gate
-from enginehouse.cli.heads import LONGEST, KnownHead, known_head
-from enginehouse.cli.offers import Offered, Offers
+from enginehouse.cli.http.heads import LONGEST, KnownHead, known_head
+from enginehouse.cli.http.leaving import Flow, Leaving
+from enginehouse.cli.http.offers import Offered, Offers
 
 __all__ = ["Connection"]
 
@@ -88,7 +87,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody is there."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = Flow(transport)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -277,7 +276,7 @@ class Connection(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, app))
             return
         self._running = cycle
-        cycle.scope["leaving"] = _Leaving(self.flow.resume_reading, cycle.disconnected)  # type: ignore[typeddict-unknown-key]
+        cycle.scope["leaving"] = Leaving(self.flow.resume_reading, cycle.disconnected)  # type: ignore[typeddict-unknown-key]
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -344,39 +343,3 @@ class Connection(HttpToolsProtocol):
             self._give_up_waiting()
         else:
             self.timeout_keep_alive_handler()
-
-
-class _Flow(FlowControl):
-    """uvicorn's, in less room."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__(transport)
-        self._is_writable_event = cast("Any", Gate())
-
-
-class _Leaving:
-    """Satisfies `api.attending.Leaving`.
-
-    Args:
-        listen: lets the connection be read, without which nobody notices its end.
-        gone: whether the caller has left already.
-    """
-
-    __slots__ = ("_listen", "_told", "gone")
-
-    def __init__(self, listen: Callable[[], None], gone: bool) -> None:
-        self.gone = gone
-        self._listen = listen
-        self._told: Callable[[], None] | None = None
-
-    def hear(self, told: Callable[[], None] | None) -> None:
-        self._told = told
-        if told is not None:
-            self._listen()
-            if self.gone:
-                told()
-
-    def tell(self) -> None:
-        self.gone = True
-        if self._told is not None:
-            self._told()

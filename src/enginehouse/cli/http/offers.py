@@ -39,7 +39,7 @@ class Offers:
 
 
 class Carrier(Protocol):
-    """The connection of a call: `cli.connections.Connection`."""
+    """The connection of a call: `cli.http.connections.Connection`."""
 
     @property
     def transport(self) -> asyncio.Transport:
