@@ -151,7 +151,8 @@ class Carried(Protocol):
 
     def leave(self) -> None:
         """Have done with it, once or again: its connection is free for the next request if the answer has ended as
-        it had announced, else it is cut, which tells the server to stop."""
+        it had announced, else it is cut, which tells the server to stop. Who is being told a piece and leaves has
+        heard all there is to hear: the end of the message may be on its way, and has a moment to come."""
         ...
 
 

@@ -1,11 +1,11 @@
 """What is sent at once, on a connection that is free, keeps the contract of the clients, on real sockets."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from enginehouse.engines.http import Unheard
+from enginehouse.engines.http import HttpServer, Unheard
 from enginehouse.engines.http.asking import Patience, Request
 from enginehouse.engines.http.library import Library
 from enginehouse.engines.http.pool import Pool
@@ -206,6 +206,44 @@ async def test_a_silent_server_is_not_waited_for_without_end(way, begun):
     async with carrying(server, silence=0.1) as (carrier, _):
         with pytest.raises(UpstreamTimeout):
             await way.asked(carrier)
+
+
+async def says_all_and_ends_later(_, writer):
+    """As most servers do: the end of the chunks is written by itself."""
+    writer.write(STREAM + b"6\r\n[DONE]\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.03)
+    writer.write(b"0\r\n\r\n")
+
+
+async def test_a_stream_whose_end_is_written_by_itself_leaves_the_connection_free():
+    def hear(_):
+        carried.leave()
+
+    server = Server(says_all_and_ends_later, FINE)
+    async with carrying(server) as (carrier, _):
+        carried = carrier.send_now(b"{}", ID, hear)
+        await carried.over()
+        carried.leave()
+        assert carrier.send_now(b"{}", ID) is None
+        await asyncio.sleep(0.06)
+        assert await Way(False).asked(carrier) == (200, b"ok")
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("well", [True, False])
+async def test_so_does_the_general_way_where_it_goes_well(well):
+    server = Server(says_all_and_ends_later, FINE)
+    async with server() as root, HttpServer(root, None, silence=5) as engine:
+        with suppress(ValueError):
+            async with engine.request("POST", "/v1/x", b"{}") as reply:
+                assert await anext(aiter(reply.frames())) == b"[DONE]"
+                if not well:
+                    raise ValueError("the caller has left")
+        await asyncio.sleep(0.06)
+        async with engine.request("POST", "/v1/x", b"{}") as reply:
+            assert await reply.read() == b"ok"
+    assert server.connections == (1 if well else 2)
 
 
 async def test_every_byte_begins_the_wait_anew(way):

@@ -5,9 +5,14 @@ from typing import ClassVar
 
 import pytest
 
+from enginehouse.engines.anthropic import AnthropicHttp
+from enginehouse.engines.base import Carries
 from enginehouse.engines.http import HttpReply
 from enginehouse.engines.http.server import is_plain
+from enginehouse.engines.llama_server.client import LlamaServer
+from enginehouse.engines.openai import OpenAIServer
 from enginehouse.errors import UpstreamDied
+from enginehouse.types.generation import Dialect
 
 CHUNK = bytes(16 * 1024 * 1024)
 
@@ -67,3 +72,16 @@ def test_plain_addresses_go_by_our_own_pool(root):
 )
 def test_others_by_the_library(root):
     assert not is_plain(root)
+
+
+def test_who_carries():
+    """Only what goes to the server as it is and comes back as it is, over connections that are kept."""
+    server = OpenAIServer("http://h", "key", silence=1)
+    assert isinstance(server, Carries)
+    assert server.carrier(Dialect.OPENAI_CHAT)
+    assert server.carrier(Dialect.OPENAI_COMPLETIONS)
+    assert server.carrier(Dialect.ANTHROPIC_MESSAGES) is None
+    assert OpenAIServer("http://h", None, silence=1, keep_alive=False).carrier(Dialect.OPENAI_CHAT) is None
+    assert OpenAIServer("https://h", None, silence=1).carrier(Dialect.OPENAI_CHAT) is None
+    assert LlamaServer("http://h", None, silence=1).carrier(Dialect.OPENAI_CHAT) is None
+    assert not isinstance(AnthropicHttp("http://h", None, silence=1), Carries)

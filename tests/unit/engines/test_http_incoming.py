@@ -180,12 +180,14 @@ async def test_a_stream_is_one_however_it_is_written(kind):
     assert heard == [b"data: x\n\n"]
 
 
-async def test_who_hears_may_leave_before_the_end():
-    connection, line, _, lost = connected()
+async def told_all():
+    """An answer whose hearer has left with its first piece, before its end."""
+    connection, line, clock, _ = connected(silence=10)
     heard = []
 
     def hear(piece):
         heard.append(piece)
+        answer.pause(True)
         answer.leave()
 
     answer = carried(connection, hear)
@@ -195,9 +197,68 @@ async def test_who_hears_may_leave_before_the_end():
         b"HTTP/1.1 200 OK\r\n" + TYPED + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n1\r\ny\r\n"
     )
     await ending
-    assert (heard, line.over, lost) == ([b"xy"], True, [connection])
+    answer.leave()
+    assert (heard, line.over, line.reading, line.freed) == ([b"xy"], False, True, [])
+    assert not connection.idle
     with pytest.raises(UpstreamDied, match="left"):
         await answer.whole()
+    return connection, line, clock
+
+
+@pytest.mark.parametrize("end", [[b"0\r\n\r\n"], [b"0\r\n", b"\r", b"\n"]])
+async def test_an_end_that_comes_a_moment_later_leaves_the_connection_free(end):
+    connection, line, clock = await told_all()
+    for part in end:
+        clock.now += 0.2
+        connection.look(clock.now)
+        connection.data_received(part)
+    assert (line.freed, line.over, connection.idle) == ([connection], False, True)
+    following = carried(connection)
+    connection.data_received(answer_of(measured, [b"next"]))
+    assert await following.whole() == b"next"
+
+
+@pytest.mark.parametrize("more", [b"1\r\nz\r\n", b"1\r\nz\r\n0\r\n\r\n", b"nonsense\r\n", b"0\r\n\r\nHTTP/1.1 200"])
+async def test_anything_else_cuts_it(more):
+    connection, line, _ = await told_all()
+    connection.data_received(more)
+    assert (line.over, line.freed) == (True, [])
+
+
+async def test_so_does_silence_and_the_end_of_the_client():
+    connection, line, clock = await told_all()
+    clock.now += 0.3
+    connection.look(clock.now)
+    assert (line.over, line.freed) == (True, [])
+    connection, line, clock = await told_all()
+    connection.end()
+    assert (line.over, line.freed) == (True, [])
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 9\r\n", b""])
+async def test_only_chunks_may_end_after_all_is_said(length):
+    connection, line, _, _ = connected()
+    answer = carried(connection, lambda _: answer.leave())
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + TYPED + length + b"\r\nx")
+    await answer.over()
+    assert line.over
+
+
+async def test_who_has_read_all_at_his_own_pace_need_not_wait_for_the_end():
+    connection, line, _, _ = connected()
+    for unread, freed in ((True, 0), (False, 1)):
+        connection, line, _, _ = connected()
+        answer = carried(connection)
+        begin = waiting(answer.begun())
+        await asyncio.sleep(0)
+        connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\nx\r\n")
+        await begin
+        if not unread:
+            assert await anext(aiter(answer.frames())) == b"x"
+        answer.done()
+        if not line.over:
+            connection.data_received(b"0\r\n\r\n")
+        assert len(line.freed) == freed
 
 
 async def test_who_leaves_with_the_last_piece_leaves_the_connection_free():

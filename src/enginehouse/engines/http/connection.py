@@ -15,6 +15,9 @@ from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
 __all__ = ["Connection"]
 
+_LINGER = 0.25
+"""Seconds within which an answer that has said all has to come to its end, for its connection to be used again."""
+
 _Told: TypeAlias = "Callable[[Connection], object]"
 
 
@@ -126,6 +129,10 @@ class Connection(asyncio.Protocol):
         else:
             self._due = self._clock() + self._silence
             transport.resume_reading()
+
+    def linger(self) -> None:
+        """Wait for an end that nobody else waits for."""
+        self._due = self._clock() + _LINGER
 
     def fail(self, flaw: Exception) -> None:
         """Cut it; who waits for the answer hears why."""

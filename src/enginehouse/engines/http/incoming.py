@@ -25,6 +25,7 @@ _WITHOUT_BODY = frozenset({204, 304})
 _END = b"\r\n\r\n"
 _ENCODING = b"\r\ncontent-encoding:"
 _TYPE = b"\r\ncontent-type:"
+_TRANSFER = b"\r\ntransfer-encoding:"
 
 
 class Unheard(UpstreamDied):
@@ -44,6 +45,10 @@ class Line(Protocol):
 
     def pause(self, full: bool) -> None:
         """Stop reading, or go on."""
+        ...
+
+    def linger(self) -> None:
+        """Wait for the answer's end for a moment more."""
         ...
 
 
@@ -68,7 +73,10 @@ class Incoming(HttpReply):
     _headers: CIMultiDict[str] | None = None
     _unread = 0
     _paced = False
+    _telling = False
     _reusable = False
+    _ending: Line | None = None
+    """The connection, where nobody waits any more for the end that is on its way."""
     _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, line: Line, hear: Callable[[bytes], None] | None = None, media_type: str = "") -> None:
@@ -151,11 +159,27 @@ class Incoming(HttpReply):
     def leave(self) -> None:
         """Have done with it: the connection may be used again if it ended as announced, else it is cut."""
         line = self._line
-        if line is not None:
-            self._line = self._parser = None  # which knows us as well
-            line.finish(reusable=self._reusable and self.flaw is None)
-            if self._waiter is not None:
-                self.wake()
+        if line is None:
+            return
+        if self._telling and not self.ended:
+            self.done()
+            return
+        self._line = self._parser = None  # which knows us as well
+        line.finish(reusable=self._reusable and self.flaw is None)
+        if self._waiter is not None:
+            self.wake()
+
+    def done(self) -> None:
+        """Have done with it, for it has said all: the end of its chunks is often the next thing to come."""
+        line = self._line
+        if line is None or self.ended or self.flaw is not None or self._pieces or not self._chunked():
+            self._telling = False
+            self.leave()
+            return
+        line.pause(False)
+        self._line, self._ending, self._hear = None, line, None
+        line.linger()
+        self.wake()
 
     def _news(self) -> asyncio.Future[None]:
         if self.flaw is not None:
@@ -190,6 +214,9 @@ class Incoming(HttpReply):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(f"What the engine sent is not HTTP/1.1 ({type(error).__name__}).")
+        if self._ending is not None:
+            self._end(self._ending)
+            return
         hear = self._hear
         if hear is not None and self._pieces and self.status:
             self._tell(hear)
@@ -204,6 +231,7 @@ class Incoming(HttpReply):
 
     def broke(self, *, clean: bool) -> None:
         """The connection has ended before it."""
+        self._parser = None
         if self.flaw is None:
             if clean and self.status and self._by_close():
                 self.ended = True
@@ -214,6 +242,7 @@ class Incoming(HttpReply):
         self.wake()
 
     def _tell(self, hear: Callable[[bytes], None]) -> None:
+        self._telling = True
         try:
             hear(self._joined())
         except Exception as error:  # noqa: BLE001 - it is raised again to whom waits for the end
@@ -221,6 +250,15 @@ class Incoming(HttpReply):
             self.flaw = error
             if self._line is not None:
                 self._line.fail(error)
+        self._telling = False
+
+    def _end(self, line: Line) -> None:
+        """Its end may have come, or more of it; what is anything else is not waited for."""
+        if self.ended or self.flaw is not None or self._pieces:
+            self._ending = self._parser = None
+            line.finish(reusable=self._reusable and self.flaw is None and not self._pieces)
+        else:
+            line.linger()
 
     def _kept(self) -> None:
         """More is here that nobody has taken: some may wait, all has an end."""
@@ -238,9 +276,13 @@ class Incoming(HttpReply):
         chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
         return not chunked and "Content-Length" not in self.headers and self.status not in _WITHOUT_BODY
 
+    def _chunked(self) -> bool:
+        return _said(self._raw.lower(), _TRANSFER) == b"chunked"
+
     def _fail(self, why: str) -> None:
+        self.flaw = self.flaw or UpstreamDied(why)
         if self._line is not None:
-            self._line.fail(UpstreamDied(why))
+            self._line.fail(self.flaw)
 
     # What the parser tells (httptools); pieces of the body go to `on_body` without a call of ours.
 

@@ -42,6 +42,10 @@ class HttpReply(ABC):
     def leave(self) -> None:
         """Have done with it: the connection may be used again if the body was read whole, else it is cut."""
 
+    def done(self) -> None:
+        """Have done with it, for it has said all that its dialect has to say."""
+        self.leave()
+
     async def read(self) -> bytes:
         """The whole body.
 

@@ -129,8 +129,8 @@ class _Asking:
         self._reply = await self._client.send(self._request)
         return self._reply
 
-    async def __aexit__(self, *_: object) -> None:
-        self._reply.leave()
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        self._reply.leave() if kind else self._reply.done()
 
 
 def _library(root: str, patience: Patience, *, keep_alive: bool) -> Client:
