@@ -99,21 +99,19 @@ class Grant:
         if self._tallies is None:
             return
         seats = self._bounds.seat_keys
-        windows = self._settled() if self._bounds.tokens else []
+        windows = self._settled()
         if seats or windows:
             await self._tallies.settle(Spent(id=self._id, windows=windows, seats=seats))
 
     def _settled(self) -> list[tuple[str, float, int, int, int]]:
-        """What was reserved comes back as what was really spent, in one step where there was one reservation."""
-        held = [(at, tokens, 0) for at, tokens in self._reserved]
-        if self._spent:
-            at, tokens = self._reserved[-1] if held else (0, 0)
-            held[-1:] = [(at, tokens, self._spent)]
-        return [
-            (rule.key, rule.seconds, at, tokens, really)
-            for rule in self._bounds.tokens
-            for at, tokens, really in held
-        ]
+        """What was reserved comes back; what was really spent counts in the step that takes the last of it back."""
+        if not self._reserved and not self._spent:
+            return []
+        *before, (at, tokens) = self._reserved or [(0, 0)]
+        windows = [(rule.key, rule.seconds, at, tokens, self._spent) for rule in self._bounds.tokens]
+        for at, tokens in before:
+            windows += [(rule.key, rule.seconds, at, tokens, 0) for rule in self._bounds.tokens]
+        return windows
 
 
 def refusal(rules: Sequence[Rule], taken: Taken, told: Sequence[tuple[str, str]] = ()) -> RateLimitExceeded:

@@ -41,9 +41,8 @@ class LocalGrant(Grant):
         """The request has ended, and so many tokens were read and written: `spent`, then `settle`."""
         if self._memory is None:
             return
-        self.spent(tokens)
-        windows = self._settled() if self._bounds.tokens else ()
-        self._memory.settle_now(self._id, windows, self._bounds.seat_keys)
+        self._spent += max(0, tokens)
+        self._memory.settle_now(self._id, self._settled(), self._bounds.seat_keys)
 
     def undo_now(self) -> None:
         """As though the request had never been."""

@@ -49,19 +49,26 @@ class MemoryTallies:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._sweep(now)
-        free, found = True, [self._parts(one.key, one.seconds, now) for one in windows]
-        for parts, one in zip(found, windows, strict=True):
+        free = True
+        found: list[_Parts] = []
+        held: list[set[str]] = []
+        for one in windows:
+            parts = self._windows.get(one.key)
+            if parts is None or now >= parts.over:
+                parts = self._parts(one.key, one.seconds, now)
             need = one.need if one.take or expected <= one.need else min(expected, one.limit)
             free = free and parts.used + need <= one.limit
-        held = [self._holders(one.key) for one in seats]
-        for holders, one in zip(held, seats, strict=True):
-            free = free and len(holders) < one.limit
+            found.append(parts)
+        for seat in seats:
+            holders = self._holders(seat.key)
+            free = free and len(holders) < seat.limit
+            held.append(holders)
         if not free:
             return _refused(found, windows, expected, held, now)
         for holders in held:
             holders.add(id_)
         told = [parts.take(one.take, expected, now) for parts, one in zip(found, windows, strict=True)]
-        return Taken(admitted=True, at=now, windows=tuple(told), seats=tuple([len(holders) for holders in held]))
+        return Taken(admitted=True, at=now, windows=tuple(told), seats=tuple(map(len, held)))
 
     def settle_now(
         self, id_: str, windows: Iterable[tuple[str, float, int, int, int]], seats: Iterable[str] = ()
@@ -75,7 +82,10 @@ class MemoryTallies:
         """
         now = self._clock()
         for key, seconds, at, taken, really in windows:
-            self._parts(key, seconds, now).settle(at, taken, really, now)
+            parts = self._windows.get(key)
+            if parts is None or now >= parts.over:
+                parts = self._parts(key, seconds, now)
+            parts.settle(at, taken, really, now)
         for key in seats:
             holders = self._seats.get(key)
             if holders is not None:
@@ -93,8 +103,7 @@ class MemoryTallies:
         parts = self._windows.get(key)
         if parts is None:
             parts = self._windows[key] = _Parts(seconds)
-        elif now >= parts.over:
-            parts.forget(now)
+        parts.forget(now)
         return parts
 
     def _sweep(self, now: int) -> None:
@@ -147,10 +156,13 @@ class _Parts:
 
     def take(self, amount: int, expected: int, now: int) -> Standing:
         """Add that much, or what is expected where that is nothing; tells how it stands without the latter."""
-        used, free = self.used + amount, self._free
-        self.add(amount or expected, now)
-        if amount:
-            free = self._free
+        used, free, adding, part = self.used + amount, self._free, amount or expected, now // self._width
+        if part in self._counts:
+            self._counts[part] += adding
+            self.used += adding
+        else:
+            self.add(adding, now)
+            free = self._free if amount else free
         return Standing(used=used, reset=free - now if free else 0, wait=0)
 
     def add(self, amount: int, now: int) -> None:
