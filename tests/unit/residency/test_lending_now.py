@@ -148,3 +148,16 @@ def test_what_cannot_be_lent_at_once_is_left_as_it_is(counted):
             assert house.figures("a").last_asked is not None or not counted
 
     simulate(main())
+
+
+def test_another_one_under_the_same_name_takes_its_place_once_somebody_asks_by_the_general_way():
+    async def main():
+        launcher = FakeLauncher()
+        async with Residency({EngineName.LLAMA_SERVER: launcher}, ResidencySettings(idle_timeout=0)) as house:
+            await house.load(PLACES[0])
+            async with asyncio.timeout(5), house.lease(PLACES[1]):
+                assert house.lend_now(PLACES[0]) is None
+                house.give_back(*house.lend_now(PLACES[1]))
+            assert launcher.loads == ["a", "a"]
+
+    simulate(main())

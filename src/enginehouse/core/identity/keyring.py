@@ -159,7 +159,6 @@ class Keyring:
         return made.digest()
 
     def _forget(self) -> None:
-        self._shown.clear()
         self._keys.clear()
         self._principals.clear()
         self._version = 0
