@@ -72,7 +72,7 @@ TIERS = st.sampled_from(
 )
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("take"), st.sampled_from(WHO), st.sampled_from([0, 1, 20, 60, 61, 100, 5000])),
+        st.tuples(st.just("take"), st.sampled_from(WHO), st.sampled_from([-5, 0, 1, 20, 60, 61, 100, 5000])),
         st.tuples(st.just("settle"), st.integers(0, 5), st.sampled_from([0, 1, 20, 70, 3000])),
         st.tuples(st.just("undo"), st.sampled_from(WHO), st.sampled_from([0, 30])),
         st.tuples(st.just("wait"), st.just(0), st.integers(0, 20 * SECOND)),
@@ -154,6 +154,17 @@ def test_lines_tell_of_the_state_before_what_is_expected():
         b"x-ratelimit-reset-tokens: 0ms",
         b"",
     ]
+
+
+def test_lines_tell_of_the_limit_of_which_the_least_is_left():
+    house = House("10/hour", endpoints={CHAT: "5/second"})
+    told = []
+    for _ in range(8):
+        told.append(house.take(ANN, 0).lines.split(b"\r\n")[:2])
+        house.now += 2 * SECOND
+    limits, remaining = zip(*[[int(line.split(b": ")[1]) for line in two] for two in told], strict=True)
+    assert limits == (5, 5, 5, 5, 5, 5, 10, 10)
+    assert remaining == (4, 4, 4, 4, 4, 4, 3, 2)
 
 
 async def test_a_grant_of_one_step_may_go_on_by_the_general_way():
