@@ -330,8 +330,10 @@ async def test_answers_are_exact_at_every_instant(database):
     chance, books, kept = random.Random(3), SqlBooks(database), []
     for step in range(12):
         new = [some_record(chance) for _ in range(chance.randrange(12))]
+        if step % 3 == 1:
+            new = alike(some_record(chance), 100)
         kept += new
-        await books.write([*new, *chance.sample(kept, min(3, len(kept)))])  # some come twice
+        await books.write([*new, *new[:2], *chance.sample(kept, min(3, len(kept)))])  # some come twice
         for _ in range(chance.randrange(3)):
             await database.write(partial(rollups.sum_up, most=chance.randrange(1, 20)))
         if step % 4 == 3:
@@ -359,6 +361,12 @@ def some_record(chance):
         cost=chance.choice([None, 7]),
         price=None,
     )
+
+
+def alike(one, times):
+    """So many of one caller and model, over some days."""
+    made = (record(day=number % 35, hour=number % 24) for number in range(times))
+    return [msgspec.structs.replace(one, id=other.id, time=other.time) for other in made]
 
 
 async def charged(database, one):
@@ -390,6 +398,31 @@ async def test_so_many_records_are_summed_up_at_a_time_the_oldest_first(database
         assert await database.write(partial(rollups.sum_up, most=2)) == summed
         waiting = await database.read(lambda c: c.execute(select(UNSUMMED.c.record_id)).scalars().all())
         assert sorted(waiting) == sorted(one.id for one in made[5 - left :])
+
+
+async def test_many_that_are_alike_are_counted_with_their_records_and_others_wait(database):
+    """Each once, whatever was written before, and whether it waits or is counted."""
+    books, one = SqlBooks(database), record(key_id="k1")
+    many, few = alike(one, 90), alike(one, 5)
+
+    async def waiting():
+        return set(await database.read(lambda c: c.execute(select(UNSUMMED.c.record_id)).scalars()))
+
+    ids = {one.id for one in few}
+    await books.write(few)
+    assert await waiting() == ids
+    await books.write([*many, *few, *many[:3]])
+    assert await waiting() == (ids if database.embedded else ids | {one.id for one in many})
+    assert await database.read(last_used) == {"k1": BEGIN + 34 * DAY + 21 * 3600}
+    summed = await cells(database)
+    await books.write([*few, *many])
+    assert await waiting() == set()
+    assert await cells(database) == summed
+    day_totals = [row for row in summed if row[:3] == ("day", "", "total")]
+    assert sum(row[6] for row in day_totals) == 95
+    different = [record(user_id=f"u{number}") for number in range(90)]
+    await books.write(different)
+    assert await waiting() == {one.id for one in different}
 
 
 async def test_repricing_changes_what_is_after_the_day_and_keeps_the_sums(database):

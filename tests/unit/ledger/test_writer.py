@@ -328,11 +328,32 @@ def test_a_journal_is_durable_at_once_and_in_the_books_a_moment_later():
             assert life.writer.put(record(input_tokens=number)) is None
         assert in_journal(spool, books) == (100, 0)
         assert life.writer.backlog == 0
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.19)
+        assert in_journal(spool, books) == (100, 0)
+        await asyncio.sleep(0.02)
         assert in_journal(spool, books) == (99, 1), "one part after the other"
-        await asyncio.sleep(10)
+        await asyncio.sleep(100)
         assert in_journal(spool, books) == (0, 100)
         assert [one.input_tokens for one in books.kept.values()] == list(range(100))
+        await life.crash()
+
+    simulate(main())
+
+
+def test_many_in_a_journal_wait_for_no_more():
+    async def main():
+        loop = asyncio.get_running_loop()
+        books, spool = FakeBooks(), FakeSpool()
+        life = Life(books, spool, ahead=True)
+        await asyncio.sleep(0.001)
+        began = loop.time()
+        for _ in range(499):
+            life.writer.put(record())
+        await asyncio.sleep(0.001)
+        assert not books.kept
+        life.writer.put(record())
+        await until(lambda: books.kept, every=0)
+        assert loop.time() - began < 0.01
         await life.crash()
 
     simulate(main())

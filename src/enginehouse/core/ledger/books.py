@@ -63,7 +63,7 @@ class SqlBooks:
 
 def _keep(records: Sequence[UsageRecord], prices: Mapping[str, PriceRow], connection: Connection) -> None:
     if records:
-        usage.insert_records(connection, [row_of(record) for record in records])
+        rollups.keep(connection, [row_of(record) for record in records])
     if held := [record.id for record in records if record.reserved]:
         budgets.release(connection, held)
     if prices:

@@ -22,8 +22,8 @@ T = TypeVar("T")
 _MOST_AT_ONCE = 500
 _FAR_BEHIND = 5000
 """Records that may be ahead of books that are in reach."""
-_GATHERING = 0.05
-"""Seconds for which records gather in a journal before they are carried over."""
+_GATHERING = 0.2
+"""Seconds for which records gather in a journal before they are carried over, unless they are many before."""
 _PATIENCE = 3.0
 """Seconds for which a question about usage waits for what is ahead of the books."""
 _FIRST_RETRY, _LONGEST_RETRY = 0.25, 5.0
@@ -122,6 +122,8 @@ class Carrying:
         self._appended += records
         self._late = self._late or not self._ahead
         self._work.set()
+        if self._ahead and self._spool.backlog == _MOST_AT_ONCE:
+            self._wanted.set()
 
     def found_away(self, error: Exception) -> None:
         """The books are out of reach."""
@@ -159,12 +161,12 @@ class Carrying:
                 await self._pause(0)
 
     async def _gathered(self) -> None:
-        """A moment later, so that records are carried together; at once when somebody asks for them."""
-        if self._ahead:
+        """A moment later, so that records are carried together; at once when somebody asks, or they are many."""
+        if self._ahead and self._spool.backlog < _MOST_AT_ONCE:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GATHERING):
                     await self._wanted.wait()
-            self._wanted.clear()
+        self._wanted.clear()
 
     def _stuck(self, error: Exception) -> None:
         if self._ahead:  # there is no other who finds out

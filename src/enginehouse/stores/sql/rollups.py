@@ -1,19 +1,21 @@
 """The tables of sums over usage, and every statement that changes them; `sums` asks them.
 
-A record and its place in the line of those that are not summed up yet are one transaction. Leaving the line and
-counting in the sums are another, of many records at once: a request alone would change twenty sums, a hundred of
-them hardly more.
+A request alone would change twenty sums, a hundred of them hardly more. So a record and its place in the line of
+those that are not summed up yet are one transaction; leaving the line and counting in the sums are another, of many
+records at once. Where many come together, on SQLite, they are counted in the transaction that keeps them.
 """
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Connection, Table, func, select, text
 
+from enginehouse.stores.sql import usage
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "ROLLUPS",
     "USES",
     "VALUES",
+    "keep",
     "recounted",
     "sum_up",
 ]
@@ -72,6 +75,24 @@ USES = Table(
 VALUES = MappingProxyType({"model": "model", "key": "key_id", "tenant": "tenant", "user": "user_id"})
 """Dimension → the column of a record in which its value is; a tag is one of many, a total has none."""
 _TURN = 0x726F6C6C757073  # "rollups": on one PostgreSQL server one at a time sums up
+_MANY = 20
+"""Records that are alike, from which on counting them at once takes less than standing in line does."""
+_likeness = itemgetter(*map(usage.COLUMNS.index, ("user_id", "key_id", "model", "tags", "operation")))
+
+
+def keep(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert records that are not there yet: each is counted in the sums now, or waits for it.
+
+    Args:
+        rows: values in the order of `usage.COLUMNS`.
+    """
+    if connection.dialect.name == "sqlite" and len(rows) >= _MANY * len(set(map(_likeness, rows))):
+        past = usage.insert_rows(connection, rows)
+        statements = _statements(connection.dialect.name)
+        connection.execute(statements.add_new, {"past": past, "sign": 1})
+        connection.execute(statements.uses_new, {"past": past})
+    else:
+        usage.insert_records(connection, rows)
 
 
 def sum_up(connection: Connection, most: int) -> int:
@@ -129,8 +150,12 @@ class _Statements:
         each = EACH[dialect].format
         ids, tags = each(":ids", "taken"), each("tags", "tag")
         self.taken = text(_TAKEN)
-        self.add = text(_ADD.format(ids=ids, placed=_placed(tags), periods=_periods(), **_lists()))
-        self.uses = text(_USED.format(ids=ids))
+        given = _OF_IDS.format(ids=ids)
+        self.add, self.add_new = (
+            text(_ADD.format(records=records, placed=_placed(tags), periods=_periods(), **_lists()))
+            for records in (given, _NEW)
+        )
+        self.uses, self.uses_new = (text(_USED.format(records=records)) for records in (given, _NEW))
         self.summed = text(_SUMMED.format(ids=ids))
 
 
@@ -145,10 +170,11 @@ _SUMMED = """
     SELECT taken.value FROM {ids}
     WHERE NOT EXISTS (SELECT 1 FROM usage_unsummed WHERE record_id = taken.value)
 """
+_OF_IDS = "{ids} JOIN usage_records AS r ON r.id = taken.value WHERE TRUE"
+_NEW = "usage_records AS r WHERE r.rowid > :past"
 _USED = """
     INSERT INTO api_key_uses (key_id, used)
-    SELECT r.key_id, max(r.time) / 1000000 FROM {ids} JOIN usage_records AS r ON r.id = taken.value
-    WHERE r.key_id <> '' GROUP BY r.key_id ORDER BY r.key_id
+    SELECT r.key_id, max(r.time) / 1000000 FROM {records} AND r.key_id <> '' GROUP BY r.key_id ORDER BY r.key_id
     ON CONFLICT (key_id) DO UPDATE SET used = excluded.used WHERE excluded.used > api_key_uses.used
 """
 # Alike records are one row first, then one for each sum of an hour they count in, then those of longer periods.
@@ -156,7 +182,7 @@ _ADD = """
     WITH alike AS (
         SELECT r.user_id, r.key_id, r.tenant, r.model, r.tags, r.operation,
                r.time / 3600000000 * 3600 AS start, {measured}
-        FROM {ids} JOIN usage_records AS r ON r.id = taken.value
+        FROM {records}
         GROUP BY 1, 2, 3, 4, 5, 6, 7
     ),
     hours AS (
