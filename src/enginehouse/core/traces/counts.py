@@ -11,8 +11,8 @@ __all__ = ["Counts", "ModelCounts"]
 _MOST_MODELS = 1000
 _OTHERS = "other"
 _MICRO = 1_000_000
-_AT_ONCE = 100
-"""Requests that are added up together where nobody asks: a part of a millisecond."""
+_AT_ONCE = 50
+"""Requests that are added up together where nobody asks: a tenth of a millisecond."""
 _NUMBERS = ("calls", "input", "read_again", "written", "reasoning", "cost", "unpriced")
 _HISTOGRAMS = ("queue", "load", "ttft", "total", "pace", "gateway", "speed")
 

@@ -1,19 +1,21 @@
 """One request on its way: what is learnt of it as it passes, from the door and from the ledger."""
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from msgspec import Struct
 
 from enginehouse.core.traces.link import Link
 from enginehouse.core.traces.trace import Trace, cause_of, trace_id, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
 from enginehouse.telemetry.redaction import scrubbed
-from enginehouse.types import Principal, Request, Timings, Usage
+from enginehouse.types import Principal, Request, Timings
 
-__all__ = ["Spent", "Way"]
+__all__ = ["Spent", "Way", "own_time"]
 
 _OTHERS = frozenset({"queue", "load", "upstream"})
 """Phases whose time is not the service's own doing."""
-
-
+_MICRO = 1_000_000
 _NOBODY = Principal(user="")
 
 
@@ -91,13 +93,12 @@ class Way:
             now: on the event loop's clock.
         """
         asked, records, timings, principal = self.asked, self.records, self.timings, self.principal
-        last = next((one for one in reversed(records) if one.model), records[-1] if records else None)
-        total = round((now - self.began) * 1_000_000)
-        spans = tuple(
-            (s.name, round((s.began - self.began) * 1_000_000), round(s.seconds * 1_000_000)) for s in timings.spans
-        )
+        last = _named(records)
+        came = self.began
+        total = round((now - came) * _MICRO)
+        spans = [(s.name, round((s.began - came) * _MICRO), round(s.seconds * _MICRO)) for s in timings.spans]
         code, message = self._failure(last)
-        spent, cost = _together(records)
+        spent = records[0] if len(records) == 1 else _together(records)
         return Trace(
             id=trace_id(self.time),
             time=self.time,
@@ -126,16 +127,16 @@ class Way:
             cache=timings.cache if asked else "",
             guard=timings.guard or "",
             calls=len(records),
-            input_tokens=spent.input,
-            cached_input_tokens=spent.cached_input,
-            output_tokens=spent.output,
-            reasoning_tokens=spent.reasoning,
+            input_tokens=spent.input_tokens,
+            cached_input_tokens=spent.cached_input_tokens,
+            output_tokens=spent.output_tokens,
+            reasoning_tokens=spent.reasoning_tokens,
             estimated=spent.estimated,
-            cost=cost,
+            cost=spent.cost,
             total_us=total,
-            ttft_us=None if timings.ttft is None else round(timings.ttft * 1_000_000),
-            gateway_us=_own(total, spans),
-            spans=spans,
+            ttft_us=None if timings.ttft is None else round(timings.ttft * _MICRO),
+            gateway_us=own_time(total, spans),
+            spans=tuple(spans),
         )
 
     def _failure(self, last: Spent | None) -> tuple[str, str]:
@@ -157,22 +158,49 @@ class Way:
         return "failed" if self.records else "refused"
 
 
-def _own(total: int, spans: tuple[tuple[str, int, int], ...]) -> int:
-    """What others did not take; the ledger has its turn while the engine's answer is still open."""
-    others = sum([took for name, _, took in spans if name in _OTHERS])
-    inside = sum([took for name, _, took in spans if name == "ledger"]) if others else 0
-    return max(0, total - others + inside)
+def own_time(total: int, spans: Sequence[tuple[str, int, int]]) -> int:
+    """What others did not take; the ledger has its turn while the engine's answer is still open.
+
+    Args:
+        total: microseconds of the whole.
+        spans: as `Trace` has them.
+    """
+    others = inside = 0
+    for name, _, took in spans:
+        if name in _OTHERS:
+            others += took
+        elif name == "ledger":
+            inside += took
+    return max(0, total - others + inside if others else total)
 
 
-def _together(records: list[Spent]) -> tuple[Usage, int | None]:
-    """Tokens and cost of all; an unknown price makes the whole unknown."""
-    read = again = written = thought = 0
-    estimated, cost = False, 0
-    unpriced = False
-    for one in records:
-        read, again = read + one.input_tokens, again + one.cached_input_tokens
-        written, thought = written + one.output_tokens, thought + one.reasoning_tokens
-        estimated, unpriced = estimated or one.estimated, unpriced or one.cost is None
-        cost += one.cost or 0
-    usage = Usage(input=read, cached_input=again, output=written, reasoning=thought, estimated=estimated)
-    return usage, None if unpriced else cost
+def _named(records: Sequence[Spent]) -> Spent | None:
+    """The last one of a model, or else the last one."""
+    for one in reversed(records):
+        if one.model:
+            return one
+    return records[-1] if records else None
+
+
+class _Sum(Struct, frozen=True, gc=False):
+    """What several records came to."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+    cost: int | None
+
+
+def _together(records: Sequence[Spent]) -> _Sum:
+    """An unknown price makes the whole unknown."""
+    costs = [one.cost for one in records if one.cost is not None]
+    return _Sum(
+        input_tokens=sum([one.input_tokens for one in records]),
+        cached_input_tokens=sum([one.cached_input_tokens for one in records]),
+        output_tokens=sum([one.output_tokens for one in records]),
+        reasoning_tokens=sum([one.reasoning_tokens for one in records]),
+        estimated=any(one.estimated for one in records),
+        cost=sum(costs) if len(costs) == len(records) else None,
+    )
