@@ -94,6 +94,15 @@ async def test_what_is_not_written_yet_is_told_as_well(database):
     assert [one.request_id for one in await keeper.newest(Question(), 10)] == ["r2", "r1"]
 
 
+async def test_words_that_are_written_wait_no_more(database):
+    keeper = Keeper(database, Keeping())
+    for turn in range(2):
+        async with keeper:
+            for number in range(600):
+                keeper.hear(trace(number + 1000 * turn, prompt="x" * 32_000))
+    assert keeper.dropped == 0
+
+
 async def test_what_is_too_old_is_forgotten(database):
     now = time.time_ns() // 1000  # of this moment: the module may have been read long ago
     old = [trace(n, time=now - 100_000_000 + n) for n in range(1, 1200)]

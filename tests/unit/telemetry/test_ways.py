@@ -1,10 +1,15 @@
 """One request's way, from the door and from the ledger: what adds up, who holds it, and whose requests count."""
 
+import logging
+
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from enginehouse.core.identity import SERVICE
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.traces import Listening, Trace, Traces
+from enginehouse.core.traces.lines import RequestLines
 from enginehouse.core.traces.link import Link
 from enginehouse.core.traces.trace import trace_id
 from enginehouse.errors import CallerGone, UpstreamDied
@@ -179,3 +184,23 @@ def test_names_of_traces_are_in_the_order_of_time_and_no_two_are_alike():
     assert len(set(names)) == len(names)
     assert [name[:14] for name in names[-3:]] == [f"{NOW:014x}", f"{NOW:014x}", f"{NOW + 1:014x}"]
     assert {len(name) for name in names} == {26}
+
+
+def test_lines_are_written_where_they_are_wanted_and_the_level_lets_them():
+    lines = RequestLines(wanted=False)
+    with capture_logs() as logs:
+        lines.hear(ONE)
+        lines.adopt(wanted=True)
+        lines.hear(ONE)
+        lines.adopt(wanted=False)
+        lines.hear(ONE)
+    assert [(line["event"], line["request_id"], line["outcome"]) for line in logs] == [
+        ("request", "one", "completed")
+    ]
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    try:
+        assert not RequestLines(wanted=True).on
+    finally:
+        structlog.configure(wrapper_class=before)
+    assert RequestLines(wanted=True).on
