@@ -122,9 +122,10 @@ class Connection(HttpToolsProtocol):
             self._coming = Offered(self, path, self.headers, self._heard, parser.should_keep_alive())
             return
         self.scope = self._new_scope(self.headers)
-        self.expect_100_continue = any(
-            value.lower() == b"100-continue" for name, value in self.headers if name == b"expect"
-        )
+        if b"expect" in dict(self.headers):
+            self.expect_100_continue = (b"expect", b"100-continue") in [
+                (name, value.lower()) for name, value in self.headers
+            ]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -150,8 +151,8 @@ class Connection(HttpToolsProtocol):
             return
         if self.cycle:
             super().on_message_complete()
-        if not cast("Any", self.parser).should_upgrade():
-            self.headers, self.scope = _NONE, cast("Any", None)
+        if not self.parser.should_upgrade():  # type: ignore[union-attr]
+            self.headers, self.scope = _NONE, None  # type: ignore[assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has left, or has what it wanted."""
@@ -263,7 +264,7 @@ class Connection(HttpToolsProtocol):
         """uvicorn's; what it keeps of the request that comes now stays as it is."""
         kept = self.url, self.headers, self.scope
         super().on_message_begin()
-        scope = cast("Any", self.scope)
+        scope: Any = self.scope
         scope["headers"] = headers
         self.url, self.headers, self.scope = kept
         return scope
@@ -283,7 +284,7 @@ class Connection(HttpToolsProtocol):
         """Whoever waits behind it is next."""
         self.server_state.total_requests += 1
         if self.cycle is self._running:
-            self.cycle = cast("Any", None)
+            self.cycle = None  # type: ignore[assignment]
         self._running = None
         if self.transport.is_closing():
             return
