@@ -215,6 +215,18 @@ async def test_a_request_behind_one_that_is_unanswered_waits_and_goes_to_asgi():
     assert [call.body for call in line.lane.calls] == [b"a", b"d"]
 
 
+async def test_a_connection_is_read_again_also_where_nobody_asks_for_a_body():
+    async def quick(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    line = Line(Lane(keep), quick)
+    await line.ask(request(b"a") + request(b"b"))
+    answer(line.lane.calls[0])
+    await line.rest()
+    assert line.wire.reading
+
+
 async def test_a_call_behind_asgi_goes_to_asgi():
     line = Line(Lane(answer))
     assert await line.ask(request(b"a", "/else") + request(b"b")) == answered(b"/else a") + answered(b"/lane b")
@@ -228,6 +240,45 @@ async def test_a_handed_over_call_is_before_those_behind_it():
     await line.rest()
     assert line.sent == answered(b"/lane a") + answered(b"/lane b") + answered(b"/lane c")
     assert await line.ask(request(b"d", "/else")) == answered(b"/else d")
+
+
+async def test_a_call_is_handed_over_while_the_body_of_the_next_is_coming():
+    line = Line(Lane(keep))
+    said = request(b"0123456789", "/else")
+    await line.ask(request(b"a") + said[:-5])
+    line.lane.calls[0].hand_over()
+    line.say(said[-5:])
+    await line.rest()
+    assert line.sent == answered(b"/lane a") + answered(b"/else 0123456789")
+
+
+async def test_a_known_head_does_not_overtake():
+    line = Line(Lane(lambda call: call.body == b"b" or answer(call)))
+    await line.ask(request(b"a"))
+    await line.ask(request(b"b"))
+    assert await line.ask(request(b"c")) == b""
+    answer(line.lane.calls[1])
+    await line.rest()
+    assert line.sent == answered(b"/lane a") + answered(b"/lane b") + answered(b"/lane c")
+    assert line.application.bodies == [b"c"]
+
+
+async def test_a_body_that_looks_like_a_known_request_is_a_body():
+    line, known = Line(Lane(answer)), request(b"abc")
+    await line.ask(known)
+    said = request(known)
+    await line.ask(said[: -len(known)])
+    await line.ask(known)
+    assert [call.body for call in line.lane.calls] == [b"abc", known]
+
+
+async def test_a_head_is_known_only_where_it_stood_alone():
+    line, odd = Line(Lane(answer)), b"POST " + request(b"abc")
+    said = request(b"it ends with POST ")
+    await line.ask(said[: -len(b"POST ")])
+    await line.ask(odd)
+    assert [call.body for call in line.lane.calls] == [b"it ends with POST ", b"abc"]
+    assert (await line.ask(odd)).startswith(b"HTTP/1.1 400")
 
 
 async def test_the_head_of_the_next_may_come_before_the_answer():

@@ -233,8 +233,7 @@ class Connection(HttpToolsProtocol):
         cycle.body += call.body
         cycle.more_body = not whole
         cycle.disconnected = call.gone
-        if whole or call.body:
-            cycle.message_event.set()
+        cycle.message_event.set()
         if not self.cycle:
             self.cycle = cycle
         self._start_asgi_task(cycle, cast("Any", self).app)
