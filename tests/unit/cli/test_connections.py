@@ -263,6 +263,26 @@ async def test_a_known_head_does_not_overtake():
     assert line.application.bodies == [b"c"]
 
 
+@pytest.mark.parametrize(
+    "length", [b"1_0", b"+10", b"10 ", b"010", b"", b"0x0a", b"\xb2", b"9", b"11", b"00000010"]
+)
+async def test_only_a_plain_length_is_known(length):
+    line, parsed = Line(Lane(answer)), Line(Lane(answer))
+    said = request(b"0123456789").replace(b"Length: 10", b"Length: " + length)
+    await line.ask(request(b"0123456789"))
+    known = await line.ask(said)
+    assert known == await parsed.ask(said)
+    assert [call.body for call in line.lane.calls[1:]] == [call.body for call in parsed.lane.calls]
+
+
+async def test_several_with_known_heads_may_come_at_once_or_in_pieces():
+    line, said = Line(Lane(answer)), request(b"a") + request(b"bc") + request(b"def")[:-2]
+    await line.ask(request(b"0"))
+    await line.ask(said)
+    await line.ask(b"ef")
+    assert [call.body for call in line.lane.calls] == [b"0", b"a", b"bc", b"def"]
+
+
 async def test_a_body_that_looks_like_a_known_request_is_a_body():
     line, known = Line(Lane(answer)), request(b"abc")
     await line.ask(known)
