@@ -314,3 +314,44 @@ async def test_who_says_the_same_twice_corroborates_nobody():
     anew = await outcome(cache, request, Principal(user="eve", tenant="t"), read=False)
     await cache.keep(anew, Answer(choices=(Choice(parts=(Text(text="poison"),), reason=Finish.STOP),)), Worth())
     assert await say(cache, "ann", "good") == "good"
+
+
+# What is remembered of bounds -----------------------------------------------------------------------------
+
+
+def key_of(cache, model, **more):
+    seeking = asyncio.run(seek(cache, model, **more))
+    return seeking.places.own.key
+
+
+async def seek(cache, model, **more):
+    body = json.dumps({"model": "m", "messages": [said("user", "hi")]}).encode()
+    request = Request(
+        operation=Operation.CHAT,
+        model="m",
+        principal=Principal(user="ann"),
+        request_id="r",
+        timings=Timings(),
+        caching=Caching(**more),
+    )
+    question = Written("openai.chat", body, lambda: codec.read_request(body).generation)
+    return await cache.seek(request, model, question)
+
+
+def test_a_model_that_was_changed_is_another_under_its_old_name():
+    cache = cache_of(Clock())
+    first = key_of(cache, MODEL)
+    assert key_of(cache, model(version="2")) != first
+    assert key_of(cache, MODEL) == first
+
+
+def test_callers_cannot_have_the_cache_remember_ever_more():
+    cache = cache_of(Clock())
+    first = key_of(cache, MODEL)
+
+    async def many():
+        return {(await seek(cache, MODEL, namespace=str(number))).places.own.key for number in range(5000)}
+
+    assert len(asyncio.run(many())) == 5000
+    assert len(cache._scopes._known) <= 4096
+    assert key_of(cache, MODEL) == first

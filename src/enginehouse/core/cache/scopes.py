@@ -20,6 +20,8 @@ __all__ = ["SIZE", "Place", "Places", "Scopes"]
 _PURPOSE = b"enginehouse: cache of answers"
 _VERSION = 1
 """Of all that makes up a digest: what an older version kept is not found by a newer one."""
+_MOST_KNOWN = 4096
+"""Bounds that are remembered; then all are forgotten, and made anew by who asks."""
 SIZE = 16
 """Bytes of a digest."""
 
@@ -56,12 +58,14 @@ class Scopes:
     def __init__(self, secret: bytes, settings: CacheSettings) -> None:
         self._key = hmac.digest(secret, _PURPOSE, "sha256")
         self._models: dict[str, tuple[Model, bytes]] = {}
+        self._known: dict[tuple[object, ...], _Bounds] = {}
         self.adopt(settings)
 
     def adopt(self, settings: CacheSettings) -> None:
         """Counts from the next request on."""
         self._settings = settings
         self._tenants = {tenant.id: tenant for tenant in settings.tenants}
+        self._known.clear()
 
     def places(self, request: Request, model: Model, question: Question) -> Places | None:
         """Where its answer may lie; None when it has no canonical form."""
@@ -74,7 +78,9 @@ class Scopes:
 
         def place(*whose: str) -> Place:
             bounds = self._bounds(principal, model, _asked(request, question.family), whose)
-            return Place(self._digest(b"exact", bounds, canonical), bounds, shared)
+            keys = bounds.keys.copy()
+            keys.update(canonical)
+            return Place(keys.digest()[:SIZE], bounds.written, shared)
 
         if not shared:
             return Places(own=place(*_whose(principal, sharing)))
@@ -92,8 +98,7 @@ class Scopes:
         sharing = self._sharing(principal)
         if sharing == "tenant":
             return None
-        bounds = self._bounds(principal, model, (family, operation.value, ""), _whose(principal, sharing))
-        return hmac.new(self._key, _marked(b"exact", bounds), "sha256")
+        return self._bounds(principal, model, (family, operation.value, ""), _whose(principal, sharing)).keys
 
     def apart(self, place: Place, question: Question) -> tuple[Scope, str] | None:
         """The scope within which others may mean the same, and the words to compare."""
@@ -108,16 +113,28 @@ class Scopes:
 
     def _bounds(
         self, principal: Principal, model: Model, asked: tuple[str, str, str], whose: tuple[str, ...]
-    ) -> bytes:
-        """All that has to be equal beside the question.
+    ) -> "_Bounds":
+        """All that has to be equal beside the question; most callers ask more than once.
 
         Args:
             asked: family, operation and namespace.
         """
+        name = (principal.tenant, whose, asked, model.id)
+        known = self._known.get(name)
+        if known is None or known.model is not model:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[name] = self._made(principal, model, asked, whose)
+        return known
+
+    def _made(
+        self, principal: Principal, model: Model, asked: tuple[str, str, str], whose: tuple[str, ...]
+    ) -> "_Bounds":
         settings = self._settings
         tenant = self._tenants.get(principal.tenant)
         epochs = (settings.epoch, settings.epochs.get(model.id, ""), "" if tenant is None else tenant.epoch)
-        return _written((_VERSION, principal.tenant, whose, *asked, epochs)) + self._print(model)
+        written = _written((_VERSION, principal.tenant, whose, *asked, epochs)) + self._print(model)
+        return _Bounds(model, written, hmac.new(self._key, _marked(b"exact", written), "sha256"))
 
     def _digest(self, kind: bytes, bounds: bytes, asked: bytes) -> bytes:
         return hmac.digest(self._key, _marked(kind, bounds) + asked, "sha256")[:SIZE]
@@ -128,6 +145,13 @@ class Scopes:
         if known is None or known[0] is not model:
             known = self._models[model.id] = (model, self._digest(b"model", b"", _written(_essence(model))))
         return known[1]
+
+
+class _Bounds(Struct, frozen=True):
+    model: Model
+    written: bytes
+    keys: hmac.HMAC
+    """Copies of it that are told canonical forms make keys."""
 
 
 def _marked(kind: bytes, bounds: bytes) -> bytes:
