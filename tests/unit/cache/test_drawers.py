@@ -193,6 +193,7 @@ OUTCOMES = [
     told("I'm sorry, but I can't help."),
     told("sk-" + "a" * 30),
     told("two", number=2),
+    told("much", usage={"prompt_tokens": 2**70}),
     UpstreamDied("gone"),
     asyncio.CancelledError(),
 ]

@@ -301,7 +301,7 @@ def told_the_same(body, codec):
     meter.complete = True
     general = fold(joined(events))
     assert plain.answer() == general
-    assert msgspec.msgpack.encode(plain.answer()) == msgspec.msgpack.encode(general)
+    assert repr(plain.answer()) == repr(general)
     assert plain.usage == general.usage
     assert plain.taken(11) == meter.usage(lambda: 11)
     assert plain.text == general.choices[0].text()

@@ -159,7 +159,11 @@ class Cache:
         if (kind := self._unfit(seeking, answer)) is not None:
             self.stats.unfit(kind)
             return None
-        entry = self._entry(seeking, places.own, answer, worth)
+        try:
+            entry = self._entry(seeking, places.own, answer, worth)
+        except OverflowError:  # tokens beyond 64 bits, which some engine counted
+            self.stats.unfit("miscounted")
+            return None
         if entry.size > self.settings.max_entry_bytes:
             self.stats.unfit("too_large")
             return None

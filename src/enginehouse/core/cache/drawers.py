@@ -171,7 +171,11 @@ class Drawer:
         if kind is not None:
             stats.unfit(kind)
             return None
-        entry = self._entry(look, answer, worth)
+        try:
+            entry = self._entry(look, answer, worth)
+        except OverflowError:  # tokens beyond 64 bits, which some engine counted
+            stats.unfit("miscounted")
+            return None
         if entry.size > settings.max_entry_bytes:
             stats.unfit("too_large")
             return None
