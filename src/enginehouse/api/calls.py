@@ -31,7 +31,7 @@ class Call(Protocol):
     for byte but for the length of its body; else None. What it thinks of headers need not be thought again; whether
     it still holds, as of a key, it has to ask itself."""
 
-    def hear(self, told: Callable[[], None] | None) -> None:
+    def hear(self, told: Callable[[], object] | None) -> None:
         """Tell this one when the caller leaves, at once if it has left already; None is told nothing any more."""
         ...
 
@@ -69,8 +69,10 @@ class Call(Protocol):
 class Lane(Protocol):
     """Answers some requests without ASGI."""
 
-    paths: Collection[str]
-    """Those whose POST requests it looks at."""
+    @property
+    def paths(self) -> Collection[str]:
+        """Those whose POST requests it looks at."""
+        ...
 
     def offer(self, call: Call, /) -> bool:
         """True: it answers, now or later. False: nothing has happened, and the ASGI application does.

@@ -140,4 +140,5 @@ def request_of(
         timings=exchange.timings,
         grant=exchange.grant,
         caching=caching_of(exchange.scope["headers"]),
+        tried=exchange.tried,
     )

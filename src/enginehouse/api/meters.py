@@ -160,6 +160,7 @@ def house_metrics(
     chats: Sized,
     vectors: Mapping[str, int],
     dropped: Callable[[], int],
+    fast: Callable[[], int],
 ) -> Reader:
     """The rest of the house.
 
@@ -168,6 +169,7 @@ def house_metrics(
         chats: answers in conversations that are being given.
         vectors: how many points were written, found and deleted.
         dropped: how many requests the database does not know of.
+        fast: how many requests have taken the fast path.
     """
 
     def read() -> Iterator[Metric]:
@@ -195,6 +197,7 @@ def house_metrics(
             points.add_metric([what], count)
         yield points
         yield counter("enginehouse_telemetry_dropped_total", "Requests the database does not know of", dropped())
+        yield counter("enginehouse_fast_path_requests_total", "Requests that have taken the fast path", fast())
 
     return read
 

@@ -13,10 +13,21 @@ from urllib.parse import quote
 from enginehouse import errors
 from enginehouse.core.limits import Grant
 from enginehouse.errors import CallerGone, EnginehouseError, InvalidRequest, RequestTooLarge
-from enginehouse.types import Principal, Priority, Timings
+from enginehouse.types import Principal, Priority, Timings, Tried
 from enginehouse.types.ids import ordered_hex
 
-__all__ = ["Exchange", "RawHeaders", "Receive", "Scope", "Send", "come_again", "read_request_id", "status_of"]
+__all__ = [
+    "PING",
+    "Exchange",
+    "RawHeaders",
+    "Receive",
+    "Scope",
+    "Send",
+    "come_again",
+    "quoted",
+    "read_request_id",
+    "status_of",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -89,7 +100,7 @@ def read_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 @lru_cache(1024)
-def _quoted(model: str) -> bytes:
+def quoted(model: str) -> bytes:
     """A model's name as a header can hold it."""
     return quote(model, safe="/:@.").encode()
 
@@ -141,7 +152,9 @@ class Exchange:
         self._max_body = max_body
         self.clock = asyncio.get_running_loop().time
         """Seconds, on the clock that every timing of this request is taken from."""
-        self.began = self.clock()
+        self.tried: Tried | None = scope.get("extensions", {}).get("enginehouse", {}).get("tried")
+        """What was tried for it before it came this way."""
+        self.began = self.clock() if self.tried is None else self.tried.began
         """When it came in, on that clock."""
         self.last_write = self.began
         """When a piece of a stream last went out, on that clock."""
@@ -249,7 +262,7 @@ class Exchange:
         timings = self.timings
         told: RawHeaders = [(b"x-enginehouse-cache", timings.cache.encode())]
         if timings.model is not None:
-            told.append((b"x-enginehouse-model", _quoted(timings.model)))
+            told.append((b"x-enginehouse-model", quoted(timings.model)))
         if timings.guard is not None:
             told.append((b"x-enginehouse-guard", timings.guard.encode("ascii", "replace")))
         if timings.age is not None:

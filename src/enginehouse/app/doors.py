@@ -129,7 +129,15 @@ def _metrics(rooms: Rooms, sockets: Sockets, pulse: Pulse) -> Metrics:
     metrics.add(queue_metrics(on.catalogue, on.admission, rooms.routes))
     metrics.add(model_metrics(on.catalogue, rooms.holdings))
     metrics.add(
-        house_metrics(on.ledger, pulse, sockets, rooms.answers, rooms.vectors.points, lambda: on.keeper.dropped)
+        house_metrics(
+            on.ledger,
+            pulse,
+            sockets,
+            rooms.answers,
+            rooms.vectors.points,
+            dropped=lambda: on.keeper.dropped,
+            fast=lambda: rooms.tracks.taken,
+        )
     )
     if on.fleet is not None:
         metrics.add(fleet_metrics(on.fleet))

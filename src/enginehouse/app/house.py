@@ -6,10 +6,10 @@ from pathlib import Path
 
 import structlog
 
-from enginehouse.api.calls import Lane
 from enginehouse.api.metrics import open_paths
 from enginehouse.api.sockets import Sockets
 from enginehouse.app.doors import front_door
+from enginehouse.app.fast import fast_path
 from enginehouse.app.ground import Ground, open_ground
 from enginehouse.app.replicas import replicas_of
 from enginehouse.app.rooms import Rooms
@@ -47,7 +47,7 @@ class House:
         self.replicas = replicas_of(self.rooms, self.pulse)
         views = Views(self.replicas)
         self.asgi = front_door(self.rooms, self.sockets, self.pulse, views, settings.server, self.stopping)
-        self.lane: Lane | None = None
+        self.lane = fast_path(self.rooms, settings)
         """Answers what needs no ASGI; the server offers it requests before it offers them to the door."""
 
     async def adopt(self, settings: Settings) -> None:
@@ -66,6 +66,7 @@ class House:
         self._lines.adopt(wanted=settings.telemetry.log_requests)
         self.rooms.adopt(settings)
         self.sockets.adopt(settings.chat)
+        self.lane.adopt(self.ground.access.identity, settings.server)
         self.asgi.adopt(self.ground.access.identity, settings.server, open_paths(settings))
         self.show("settings", models)
         await self.rooms.registry.adopt(settings)

@@ -9,6 +9,7 @@ from enginehouse.core.chat import Answers
 from enginehouse.core.copies import Copies
 from enginehouse.core.embedding import Embedder
 from enginehouse.core.gateway import Gateway, Guarding, Recall, Seats, Spending
+from enginehouse.core.gateway.fast import Tracks
 from enginehouse.core.holdings import Holdings
 from enginehouse.core.identity.secret import key_secret
 from enginehouse.core.ledger.budgets import Budgets
@@ -67,6 +68,16 @@ class Rooms:
         self.gateway = Gateway(
             seats, self.routes, ground.ledger, self.spending, self.digests, recall, self.guarding
         )
+        self.tracks = Tracks(
+            seats,
+            self.routes,
+            ground.ledger,
+            self.spending,
+            self.digests,
+            ground.cache,
+            self.guarding,
+            ground.traces,
+        )
         self.predictions = Predictions(self.gateway, remembered)
         self.warm_ups = WarmUps(self.gateway, ground.residency)
         self.cleanup = Cleanup(ground.residency, ground.machine)
@@ -106,6 +117,7 @@ class Rooms:
         ground.keeper.adopt(keeping(settings.telemetry))
         self.sessions.adopt(settings.sessions)
         self.answers.adopt(settings.chat, settings.limits)
+        self.tracks.forget()
 
     def _rulers(self, settings: Callable[[], Settings]) -> ModelRulers:
         on = self.ground

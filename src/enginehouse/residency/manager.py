@@ -134,6 +134,11 @@ class Residency:
         self._room.note(deployment.id)
         return resident, loaded
 
+    def ready_now(self, deployment: Deployment) -> Loaded | None:
+        """What is loaded of it, where it is ready."""
+        resident = self._residents.get(deployment.id)
+        return resident.loaded if resident is not None and resident.state is ResidentState.READY else None
+
     def lend_now(
         self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True
     ) -> tuple[Resident, Loaded] | None:

@@ -22,6 +22,7 @@ from enginehouse.types.requests import (
     Request,
     Spends,
     Timings,
+    Tried,
     Usage,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "Source",
     "Spends",
     "Timings",
+    "Tried",
     "Usage",
 ]

@@ -4,7 +4,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from enginehouse.types.models import Operation, Priority
+from enginehouse.errors import EnginehouseError
+from enginehouse.types.models import Deployment, Operation, Priority
 from enginehouse.types.phases import Phase, Said, Span
 from enginehouse.types.rates import Allowance, Rates
 
@@ -17,6 +18,7 @@ __all__ = [
     "Request",
     "Spends",
     "Timings",
+    "Tried",
     "Usage",
 ]
 
@@ -163,6 +165,15 @@ class Caching(Struct, frozen=True, kw_only=True):
     """Under which what is kept can be cleared."""
 
 
+class Tried(Struct, frozen=True, kw_only=True):
+    """One try of a request that has failed before it came by the general way."""
+
+    deployment: Deployment
+    error: EnginehouseError
+    began: float
+    """When the request came, on the loop's clock."""
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """What a face has understood of a call: enough to decide who answers and when."""
 
@@ -186,3 +197,5 @@ class Request(Struct, frozen=True, kw_only=True):
     """What it was given of its caller's limits; None when nothing limits it."""
     caching: Caching = Caching()
     """What its caller wants of the cache."""
+    tried: Tried | None = None
+    """What was tried for it already, in vain."""

@@ -207,7 +207,7 @@ async def open_door(
         metrics.add(request_metrics(traces))
         metrics.add(queue_metrics(catalogue, gates, routes))
         metrics.add(model_metrics(catalogue, holdings))
-        metrics.add(house_metrics(ledger, pulse, (), (), {"written": 1}, lambda: 0))
+        metrics.add(house_metrics(ledger, pulse, (), (), {"written": 1}, lambda: 0, lambda: 0))
         rest = framework_app(
             [
                 metrics_router(metrics, here),

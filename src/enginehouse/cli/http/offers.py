@@ -85,7 +85,7 @@ class Offered:
     _over = False
     _written = False
     _more: bytearray | None = None
-    _told: Callable[[], None] | None = None
+    _told: Callable[[], object] | None = None
     _full: Callable[[bool], None] | None = None
 
     def __init__(
@@ -99,7 +99,7 @@ class Offered:
 
     # What a lane does with it.
 
-    def hear(self, told: Callable[[], None] | None) -> None:
+    def hear(self, told: Callable[[], object] | None) -> None:
         """Tell when the caller leaves."""
         self._told = told
         if told is not None:

@@ -417,7 +417,12 @@ def prepared(deployment: Deployment, request: Request, dialect: Dialect) -> byte
     name = request.model if deployment.engine.here else deployment.name_there
     if name == request.model and not deployment.defaults:
         return request.body
-    fields = msgspec.json.decode(request.body, type=dict[str, msgspec.Raw])
+    return named(deployment, name, request.body, dialect)
+
+
+def named(deployment: Deployment, name: str, body: bytes, dialect: Dialect) -> bytes:
+    """The body under another name of the model, and with the parameters that nobody gave."""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     fields["model"] = msgspec.Raw(msgspec.json.encode(name))
     defaults = {name: msgspec.Raw(value.encode()) for name, value in deployment.defaults}
     return msgspec.json.encode(with_defaults(fields, dialect, defaults))

@@ -247,7 +247,7 @@ class Gateway:
     async def _answered(self, request: Request, flow: Flow[T], entry: Entry) -> AsyncGenerator[Answering[T]]:
         """By an engine; until its first piece is there a failure may be mended by asking again."""
         tries = Tries(request, self._seats, self._routes, partial(_head_of, flow))
-        model, deployment = tries.next()
+        model, deployment = await tries.first()
         entry.resolved(model, deployment)
         begun = False
         expected = flow.expected() if self._spending.limits(request) else None

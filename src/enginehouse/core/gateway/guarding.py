@@ -20,7 +20,7 @@ from enginehouse.core.prediction_cache import PredictionCache, Remembered
 from enginehouse.engines.base import Classifies
 from enginehouse.errors import EnginehouseError, GuardUnavailable, InvalidRequest, PromptBlocked
 from enginehouse.settings.schema import GuardMode, GuardSettings
-from enginehouse.types import Model, Operation, Request, Timings
+from enginehouse.types import Model, Operation, Principal, Request, Timings
 
 __all__ = ["Guarding", "Says", "Verdict", "Watch"]
 
@@ -97,21 +97,21 @@ class Guarding:
         """Other settings count from the next request on."""
         self._settings = settings
 
-    def mode(self, request: Request, model: Model) -> GuardMode:
-        """How this request is guarded: the strictest of what holds for all, for its model and for its key."""
+    def mode(self, principal: Principal, model: Model) -> GuardMode:
+        """How requests are guarded: by the strictest of what holds for all, for their model and for their key."""
         settings = self._settings
         if settings.mode is GuardMode.OFF and not settings.by_model and not settings.by_key:
             return GuardMode.OFF
         modes = (
             settings.mode,
             settings.by_model.get(model.id, GuardMode.OFF),
-            settings.by_key.get(request.principal.key, GuardMode.OFF),
+            settings.by_key.get(principal.key, GuardMode.OFF),
         )
         return max(modes, key=list(GuardMode).index)
 
     def watching(self, request: Request, model: Model, flow: object) -> AbstractAsyncContextManager[Watch | None]:
         """Score beside whatever happens inside; leaving stops it. None where nobody is guarded."""
-        mode = self.mode(request, model)
+        mode = self.mode(request.principal, model)
         if mode is GuardMode.OFF or request.principal == SERVICE or not isinstance(flow, Says):
             return _UNGUARDED
         return self._watching(Watch(self, request, model, mode), flow)

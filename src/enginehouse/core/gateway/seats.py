@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from enginehouse.core.admission import Admission
+from enginehouse.core.admission.gate import Gate
 from enginehouse.core.admission.ticket import Ticket
 from enginehouse.core.catalogue import Catalogue
 from enginehouse.core.copies import Copies
@@ -93,6 +94,10 @@ class Seats(Naming):
             tenant=principal.tenant or principal.user if queueing is None else queueing.tenant,
             limit=None if queueing is None else queueing.limit,
         )
+
+    def gate_now(self, deployment: Deployment) -> Gate | None:
+        """Where a slot there may be had without waiting; None where others have a word in it."""
+        return self._admission.gate_now(deployment)
 
     def place(self, model: Model, deployment: Deployment) -> tuple[Model, Deployment, Terms] | None:
         """The copy that takes the next request, as things are by now; None when the model went away."""

@@ -6,11 +6,11 @@ from msgspec import Struct
 
 from enginehouse.core.ledger.budgets import Budgets
 from enginehouse.core.ledger.ledger import Entry
-from enginehouse.types import Deployment, Model, Request, Usage
+from enginehouse.types import Deployment, Model, Principal, Request, Usage
 
-__all__ = ["Expected", "Hold", "Spending"]
+__all__ = ["UNSAID", "Expected", "Hold", "Spending"]
 
-_ANSWER = 1024
+UNSAID = 1024
 """Tokens that are held for an answer whose caller does not say how long it may be."""
 
 
@@ -23,7 +23,7 @@ class Expected(Struct, frozen=True, kw_only=True):
 
     def usage(self) -> Usage:
         """The same as tokens used."""
-        return Usage(input=self.prompt, output=_ANSWER if self.answer is None else self.answer, estimated=True)
+        return Usage(input=self.prompt, output=UNSAID if self.answer is None else self.answer, estimated=True)
 
 
 class Hold:
@@ -101,8 +101,11 @@ class Spending:
     def limits(self, request: Request) -> bool:
         """Whether anything limits this caller: then it is worth knowing what to expect."""
         grant = request.grant
-        counted = grant is not None and grant.counts_tokens
-        return counted or bool(self._budgets and self._budgets.accounts(request.principal))
+        return (grant is not None and grant.counts_tokens) or self.has_budgets(request.principal)
+
+    def has_budgets(self, principal: Principal) -> bool:
+        """Whether dollars of this caller are limited."""
+        return bool(self._budgets and self._budgets.accounts(principal))
 
     def held(self, request: Request, entry: Entry, expected: Expected | None) -> Hold:
         """As much as that, while the context lasts.

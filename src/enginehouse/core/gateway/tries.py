@@ -35,6 +35,17 @@ class Tries:
         self._revived = False
         self._error: EnginehouseError | None = None
 
+    async def first(self) -> tuple[Model, Deployment]:
+        """Where to ask first; after what was tried before, where and when that helps.
+
+        Raises:
+            EnginehouseError: as `next`, or as that try has failed.
+        """
+        tried = self._request.tried
+        if tried is not None and not await self.again(tried.deployment, tried.error):
+            raise tried.error
+        return self.next()
+
     def next(self) -> tuple[Model, Deployment]:
         """Where to ask now; names are resolved anew each time, since they may mean another model by then.
 

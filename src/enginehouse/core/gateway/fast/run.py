@@ -1,0 +1,332 @@
+"""One request on the fast path: looked at without any effect, begun in one step, told of when it has ended."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from enginehouse.core.admission.gate import Gate
+from enginehouse.core.cache.answers import joined
+from enginehouse.core.cache.cache import Worth
+from enginehouse.core.cache.drawers import Look
+from enginehouse.core.cache.types import Entry
+from enginehouse.core.gateway.fast.telling import Outcome, record_of, trace_of
+from enginehouse.core.gateway.fast.tracks import Track
+from enginehouse.core.gateway.flows import named
+from enginehouse.core.gateway.meter import Meter
+from enginehouse.core.gateway.spending import UNSAID
+from enginehouse.core.ledger.record import UsageRecord
+from enginehouse.core.limits import LocalGrant
+from enginehouse.core.routes.routes import Visit
+from enginehouse.dialects.errors import read_error
+from enginehouse.dialects.openai.plain import PlainAnswer, PlainRequest, read_plain_answer
+from enginehouse.engines.base import Carried, Carrier
+from enginehouse.engines.http import Unheard
+from enginehouse.errors import EnginehouseError
+from enginehouse.residency.base import Loaded
+from enginehouse.residency.resident import Resident
+from enginehouse.types import Tried, Usage
+from enginehouse.types.answer import Answer, fold
+from enginehouse.types.ids import random_hex
+
+__all__ = ["COMPLETED", "GoGenerally", "Run"]
+
+COMPLETED = Outcome("completed", "", "", 200)
+
+
+_REFUSED = 400
+
+
+class GoGenerally(Exception):
+    """Nothing was said, and all that was taken is given back: the general way goes on with the request.
+
+    Args:
+        tried: what was tried for it in vain; None where nothing was.
+    """
+
+    def __init__(self, tried: Tried | None) -> None:
+        super().__init__()
+        self.tried = tried
+
+
+class Run:
+    """One request that wants a whole answer.
+
+    Args:
+        track: what is known of such requests.
+        asked: what is asked.
+        body: the same as the caller wrote it.
+        request_id: the caller's, or ours.
+        began: when it came, on the loop's clock.
+        clock: the loop's.
+    """
+
+    carried: Carried | None
+    """The engine's answer; None as long as there is no connection."""
+    resident: Resident
+    loaded: Loaded
+    look: Look
+    _gate: Gate
+    _carrier: Carrier
+    _visit: Visit
+
+    def __init__(
+        self,
+        track: Track,
+        asked: PlainRequest,
+        body: bytes,
+        request_id: str,
+        began: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.track = track
+        self.asked = asked
+        self.body = body
+        self.request_id = request_id
+        self.clock = clock
+        self.at = time.time()
+        self.began = self.begun = self.sought = self.sat = self.sent = self.over = began
+        """When it came, was known, was looked for in the cache, had its place, was sent, was answered."""
+        self.grant: LocalGrant | None = None
+        self.ttft: float | None = None
+        self.upstream: float | None = None
+        self.wrote = 0.0
+        """Seconds that its record took."""
+        self.usage: Usage | None = None
+        self.kept: bytes | None = None
+        """The kept answer, as the caller gets it."""
+        self.answer: Answer | PlainAnswer | None = None
+        self.record: UsageRecord | None = None
+
+    # Without any effect.
+
+    def is_clear(self) -> bool:
+        """Whether it can be answered without waiting for anything but the engine, as far as can be seen."""
+        track = self.track
+        if not track.rooms.ledger.ready:
+            return False
+        self.begun = self.clock()
+        look = self.look = track.kept.look(self.asked, self.at)
+        self.sought = self.clock()
+        if look.waits:
+            return False
+        if look.entry is None:
+            return self._has_room()
+        if self.asked.stream:
+            return False
+        self.kept = look.retold(id=random_hex(), created=self.at)
+        return self.kept is not None
+
+    def _has_room(self) -> bool:
+        track, rooms = self.track, self.track.rooms
+        gate, carrier = rooms.seats.gate_now(track.deployment), track.carrier()
+        if gate is None or carrier is None or rooms.routes.only(track.model) is None:
+            return False
+        self._gate, self._carrier = gate, carrier
+        return gate.free
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether its answer is kept."""
+        return self.look.entry is not None
+
+    def expected(self) -> int:
+        """Tokens that it may take; none where nothing has to be read or written."""
+        if self.look.entry is not None:
+            return 0
+        most = self.asked.max_tokens
+        return self.asked.prompt_tokens + (UNSAID if most is None else most)
+
+    # In one step.
+
+    def begin(self, grant: LocalGrant | None) -> bool:
+        """Take all it needs, and ask the engine; False when something was in the way: then nothing is taken.
+
+        Args:
+            grant: what it was given of its caller's limits.
+        """
+        if self.look.entry is None and not self._sit():
+            return False
+        self.grant = grant
+        self.track.rooms.taken += 1
+        self.track.rooms.traces.come()
+        return True
+
+    def _sit(self) -> bool:
+        """A slot, a lease and a flight, and a connection if one is free; False when they are not to be had."""
+        track = self.track
+        rooms = track.rooms
+        lent = rooms.residency.lend_now(track.deployment, track.terms)
+        if lent is None:
+            return False
+        self.resident, self.loaded = lent
+        self._gate.enter_now()
+        self.look.lead()
+        self._visit = rooms.routes.visit(track.deployment)
+        self._visit.__enter__()
+        self.sat = self.clock()
+        self.carried = self._carrier.send_now(self._message(), self.request_id, self._hearing())
+        self.sent = self.clock()
+        return True
+
+    def _message(self) -> bytes:
+        """The body as the engine gets it."""
+        track = self.track
+        return self.body if track.is_untouched else named(track.deployment, track.there, self.body, track.dialect)
+
+    def _hearing(self) -> Callable[[bytes], None] | None:
+        """Who hears the pieces of the answer; nobody where it is wanted whole."""
+        return None
+
+    # Its answer.
+
+    async def hit(self) -> bytes:
+        """The kept answer, once its record is durable.
+
+        Raises:
+            LedgerUnavailable: it can be kept nowhere.
+        """
+        assert self.kept is not None, "a hit has an answer"
+        await self._durable(COMPLETED)
+        return self.kept
+
+    async def whole(self) -> bytes:
+        """What the engine answered, once its record is durable.
+
+        Raises:
+            GoGenerally: it did not.
+            LedgerUnavailable: the record can be kept nowhere.
+        """
+        try:
+            carried = await self._sent()
+            body = await carried.whole()
+            check_taken(carried, body)
+            self._read(body)
+        except EnginehouseError as error:
+            raise self._given_up(error) from error
+        await self._durable(COMPLETED)
+        return body
+
+    async def _sent(self) -> Carried:
+        """What is under way to the engine, if need be on a new connection.
+
+        Raises:
+            UpstreamDied, UpstreamTimeout: there is none to be had.
+        """
+        if self.carried is None:
+            self.carried = await self._carrier.send(self._message(), self.request_id, self._hearing())
+        return self.carried
+
+    def _read(self, body: bytes) -> None:
+        """What the answer says, and what it took."""
+        plain = read_plain_answer(body)
+        if plain is not None:
+            self.answer, self.usage = plain, plain.taken(self.asked.prompt_tokens)
+            return
+        meter = Meter()
+        events = self.track.codec.read_answer(body)
+        meter.note_all(events)
+        meter.complete = True
+        self.answer, self.usage = fold(joined(events)), meter.usage(self._guess)
+
+    def _guess(self) -> int:
+        return self.asked.prompt_tokens
+
+    async def _durable(self, outcome: Outcome) -> None:
+        """Until its record is; who is cancelled meanwhile leaves the record as it is.
+
+        Raises:
+            LedgerUnavailable: it can be kept nowhere.
+        """
+        keeping = self._recorded(outcome)
+        if keeping is not None:
+            await asyncio.shield(keeping)
+            self.wrote = self.clock() - self.over
+
+    def _recorded(self, outcome: Outcome) -> "asyncio.Future[None] | None":
+        """Hand in the record; None where it is durable by now."""
+        self.over = self.clock()
+        if self.look.entry is None:
+            self.upstream = self.over - self.sent
+        record = self.record = record_of(self, outcome)
+        keeping = self.track.rooms.ledger.note_now(record)
+        self.wrote = self.clock() - self.over
+        return keeping
+
+    # Its end.
+
+    def done(self) -> None:
+        """The answer is on its way to the caller: keep it, give back what was taken, and let telemetry know."""
+        track, rooms, look = self.track, self.track.rooms, self.look
+        look.note(self.request_id)
+        if look.entry is None:
+            look.land(self._kept())
+            self._visit.__exit__(None, None, None)
+            rooms.residency.answered(track.deployment.id, self.over - self.sent)
+            self._stand()
+        self._tell(COMPLETED)
+
+    def failed(self, outcome: Outcome, error: BaseException) -> "asyncio.Future[None] | None":
+        """It has ended in another way than by its answer; returns what to wait for until that is recorded."""
+        look, keeping = self.look, None
+        if self.record is None:
+            self.usage = self._taken(error)
+            keeping = self._recorded(outcome)
+        look.note(self.request_id)
+        if look.entry is None:
+            if isinstance(error, Exception):
+                look.land(None)
+            else:
+                look.leave()
+            self._visit.__exit__(type(error), error, None)
+            self._stand()
+        self._tell(outcome)
+        return keeping
+
+    def _kept(self) -> Entry | None:
+        """The answer as those find it who ask the same."""
+        answer, record = self.answer, self.record
+        assert answer is not None, "what is kept was answered"
+        assert record is not None and self.upstream is not None  # noqa: PT018 - as it is told in one step
+        tokens = record.input_tokens + record.cached_input_tokens + record.output_tokens + record.reasoning_tokens
+        return self.look.keep(answer, Worth(tokens=tokens, cost=record.cost, seconds=self.upstream))
+
+    def _taken(self, error: BaseException) -> Usage | None:
+        """What it took until it was cut short: where it was read, nobody knows how much of it was."""
+        del error
+        return None if self.look.entry is not None else Meter().usage(self._guess)
+
+    def _given_up(self, error: EnginehouseError) -> GoGenerally:
+        """Give everything back, for the general way to take it anew."""
+        track, rooms = self.track, self.track.rooms
+        unheard = isinstance(error, Unheard)  # the connection was stale, which says nothing of the server
+        gone = GoGenerally(None if unheard else Tried(deployment=track.deployment, error=error, began=self.began))
+        self.look.leave()
+        self._visit.__exit__(type(error), gone if unheard else error, None)
+        self._stand()
+        if self.grant is not None:
+            self.grant.undo_now()
+        rooms.traces.gone()
+        return gone
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Limits and telemetry learn what it came to."""
+        if self.grant is not None:
+            self.grant.settle_now(0 if self.usage is None else self.usage.total)
+        self.track.rooms.traces.went(trace_of(self, outcome))
+
+    def _stand(self) -> None:
+        """Connection, slot and lease are others' now."""
+        if self.carried is not None:
+            self.carried.leave()
+        self.track.rooms.residency.give_back(self.resident, self.loaded)
+        self._gate.leave_now(self.clock() - self.sat)
+
+
+def check_taken(answer: Carried, body: bytes) -> None:
+    """See whether the engine has taken the request.
+
+    Raises:
+        InvalidRequest, EngineError: it has refused it.
+    """
+    if answer.status >= _REFUSED:
+        raise read_error(answer.status, answer.headers, body)

@@ -1,0 +1,180 @@
+"""Tracks of the fast path: what is the same for all requests of one caller, by one route, to one model."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from enginehouse.core.cache.cache import Cache
+from enginehouse.core.cache.drawers import Drawer, drawer_of
+from enginehouse.core.gateway.guarding import Guarding
+from enginehouse.core.gateway.seats import Seats
+from enginehouse.core.gateway.spending import Spending
+from enginehouse.core.ledger.digests import Digests
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import provider_of
+from enginehouse.core.ledger.record import clean, clean_tags
+from enginehouse.core.routes import Routes
+from enginehouse.core.traces import Traces
+from enginehouse.core.usable import resolved_for
+from enginehouse.dialects.base import Codec
+from enginehouse.dialects.openai.plain import PlainRequest
+from enginehouse.engines.base import Carrier, Carries
+from enginehouse.errors import EnginehouseError
+from enginehouse.residency.base import Loaded, terms_of
+from enginehouse.settings.schema import GuardMode
+from enginehouse.types import Kind, Model, Operation, Principal
+from enginehouse.types.generation import Dialect
+
+__all__ = ["Route", "Track", "Tracks"]
+
+_MOST = 4096
+"""Tracks that are remembered."""
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """One route of plain requests."""
+
+    path: str
+    dialect: Dialect
+    operation: Operation
+    codec: Codec
+    read: Callable[[bytes], PlainRequest | None]
+    """What is asked; None when it is not plain."""
+
+
+class Track:
+    """What is the same for all requests of one caller, by one route, to one model under one of its names.
+
+    Args:
+        rooms: what it leads through.
+        kept: the caller's kept answers.
+    """
+
+    def __init__(
+        self, rooms: "Tracks", route: Route, principal: Principal, name: str, model: Model, kept: Drawer
+    ) -> None:
+        deployment = model.deployments[0]
+        self.rooms = rooms
+        self.kept = kept
+        self.digests = rooms.digests
+        self.principal = principal
+        self.user = clean(principal.user)
+        self.key = clean(principal.key)
+        self.tenant = clean(principal.tenant)
+        self.tier = clean(principal.tier)
+        self.tags = clean_tags(principal.tags)
+        self.name = name
+        self.model = model
+        self.deployment = deployment
+        self.terms = terms_of(model)
+        self.path = route.path
+        self.dialect = route.dialect
+        self.codec = route.codec
+        self.face = route.dialect.value
+        self.operation = route.operation.value
+        self.version = model.version or ""
+        self.engine = deployment.engine.value
+        self.provider = provider_of(deployment)
+        self.upstream_model = deployment.upstream_model or ""
+        self.there = name if deployment.engine.here else deployment.name_there
+        self.is_untouched = self.there == name and not deployment.defaults
+        """Whether bodies go on to the byte."""
+        self._carrier: Carrier | None = None
+        self._loaded: Loaded | None = None
+
+    def carrier(self) -> Carrier | None:
+        """How the engine is asked that is ready now; None when it is not, or cannot be asked at once."""
+        loaded = self.rooms.residency.ready_now(self.deployment)
+        if loaded is not self._loaded:
+            self._loaded, engine = loaded, None if loaded is None else loaded.engine
+            self._carrier = engine.carrier(self.dialect) if isinstance(engine, Carries) else None
+        return self._carrier
+
+
+class Tracks:
+    """All of them, and the rooms they lead through.
+
+    Args:
+        seats: slots and leases.
+        routes: how servers are.
+        ledger: keeps what every request took.
+        spending: whose budgets are none of the fast path's business.
+        digests: makes those by which the ledger tells repeats.
+        cache: the kept answers.
+        guarding: who is guarded goes the general way.
+        traces: telemetry.
+    """
+
+    def __init__(
+        self,
+        seats: Seats,
+        routes: Routes,
+        ledger: Ledger,
+        spending: Spending,
+        digests: Digests,
+        cache: Cache,
+        guarding: Guarding,
+        traces: Traces,
+    ) -> None:
+        self.seats = seats
+        self.residency = seats.residency
+        self.routes = routes
+        self.ledger = ledger
+        self.digests = digests
+        self.cache = cache
+        self.traces = traces
+        self.taken = 0
+        """Requests that have come this way since the start."""
+        self._catalogue = seats.catalogue
+        self._spending = spending
+        self._guarding = guarding
+        self._known: dict[tuple[int, str, str], Track | None] = {}
+        self._principals: list[Principal] = []
+        self._models: tuple[Model, ...] = ()
+
+    def forget(self) -> None:
+        """Settings have changed: everything is looked at anew."""
+        self._known.clear()
+        self._principals.clear()
+
+    def find(self, route: Route, principal: Principal, name: str) -> Track | None:
+        """The track of such requests; None where they go the general way."""
+        if self._models is not self._catalogue.everything:
+            self._models = self._catalogue.everything
+            self.forget()
+        key = (id(principal), route.path, name)
+        try:
+            return self._known[key]
+        except KeyError:
+            return self._made(key, route, principal, name)
+
+    def _made(self, key: tuple[int, str, str], route: Route, principal: Principal, name: str) -> Track | None:
+        if len(self._known) >= _MOST:
+            self.forget()
+        track = self._laid(route, principal, name)
+        self._known[key] = track
+        self._principals.append(principal)  # which keeps its id from becoming another's
+        return track
+
+    def _laid(self, route: Route, principal: Principal, name: str) -> Track | None:
+        try:
+            model = resolved_for(principal, self._catalogue, name)
+        except EnginehouseError:
+            return None
+        if not self._is_simple(principal, model):
+            return None
+        kept = drawer_of(self.cache, principal, model, route.dialect, route.operation)
+        return None if kept is None else Track(self, route, principal, name, model, kept)
+
+    def _is_simple(self, principal: Principal, model: Model) -> bool:
+        """Whether there is one place to be asked, and nobody who has a word in it."""
+        deployment = model.deployments[0]
+        return (
+            model.kind is Kind.CHAT
+            and len(model.deployments) == 1
+            and model.instances.max == 1
+            and deployment.first_token_timeout is None
+            and deployment.total_timeout is None
+            and not self._spending.has_budgets(principal)
+            and self._guarding.mode(principal, model) is GuardMode.OFF
+        )
