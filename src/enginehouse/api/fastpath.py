@@ -46,7 +46,8 @@ _CLIENTS = b"x-stainless-"
 _MOST_ID = 128
 _OK = 200
 _SECURITY = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
-_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\ntransfer-encoding: chunked\r\n"
+_STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+_CHUNKED = b"transfer-encoding: chunked\r\n"
 _END = b"0\r\n\r\n"
 _GONE = Outcome("cancelled", CallerGone.code, "The caller went away.", 499)
 
@@ -230,7 +231,8 @@ class _Serving:
 
     def _begin_stream(self) -> bytes:
         self._started = True
-        return self._head(b"content-type: %b\r\n" % self._run.track.codec.media_type.encode() + _STREAM)
+        kind = b"content-type: %b\r\n" % self._run.track.codec.media_type.encode()
+        return self._head(kind + _STREAM, framing=_CHUNKED)
 
     def _wait_in_silence(self, run: Streamed) -> None:
         """Be called when nothing has been written for as long as a ping is apart."""
@@ -279,11 +281,12 @@ class _Serving:
 
     # Heads
 
-    def _head(self, kind: bytes, status: int = 200) -> bytes:
+    def _head(self, kind: bytes, status: int = 200, framing: bytes = b"") -> bytes:
         """The answer's head.
 
         Args:
             kind: the lines that say what its body is.
+            framing: those that say how it is cut, where it comes in pieces.
         """
         run = self._run
         grant = run.grant
@@ -304,6 +307,7 @@ class _Serving:
                 b"\r\n",
                 _SECURITY,
                 b"" if grant is None else grant.lines,
+                framing,
                 b"\r\n",
             )
         )
@@ -318,7 +322,7 @@ class _Serving:
         engine = run.upstream if run.upstream is not None else run.ttft or 0.0
         own = max(total - engine, 0.0) * 1000
         ttft = b"" if run.ttft is None else b"ttft;dur=%.2f, " % (run.ttft * 1000)
-        whole = b"" if run.upstream is None else b"upstream;dur=%.2f, " % (run.upstream * 1000)
+        whole = b"" if run.upstream is None or run.asked.stream else b"upstream;dur=%.2f, " % (run.upstream * 1000)
         return b"%b%b%bgateway;dur=%.2f\r\n" % (waited, ttft, whole, own)
 
 

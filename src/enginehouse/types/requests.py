@@ -5,7 +5,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from enginehouse.errors import EnginehouseError
-from enginehouse.types.models import Deployment, Operation, Priority
+from enginehouse.types.models import Deployment, Model, Operation, Priority
 from enginehouse.types.phases import Phase, Said, Span
 from enginehouse.types.rates import Allowance, Rates
 
@@ -168,6 +168,7 @@ class Caching(Struct, frozen=True, kw_only=True):
 class Tried(Struct, frozen=True, kw_only=True):
     """One try of a request that has failed before it came by the general way."""
 
+    model: Model
     deployment: Deployment
     error: EnginehouseError
     began: float

@@ -32,7 +32,7 @@ from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.routes import Routes
 from enginehouse.engines.base import Classification, Embedding, Ranking
 from enginehouse.errors import EnginehouseError
-from enginehouse.types import Deployment, Model, Request
+from enginehouse.types import Deployment, Model, Request, Tried
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Generation
 
@@ -247,6 +247,8 @@ class Gateway:
     async def _answered(self, request: Request, flow: Flow[T], entry: Entry) -> AsyncGenerator[Answering[T]]:
         """By an engine; until its first piece is there a failure may be mended by asking again."""
         tries = Tries(request, self._seats, self._routes, partial(_head_of, flow))
+        if request.tried is not None:
+            _note(request.tried, request, entry)
         model, deployment = await tries.first()
         entry.resolved(model, deployment)
         begun = False
@@ -281,6 +283,14 @@ class Gateway:
 
 _NOTHING_KEPT: AbstractAsyncContextManager[None] = nullcontext()
 _UNGUARDED: AbstractAsyncContextManager[None] = nullcontext()
+
+
+def _note(tried: Tried, request: Request, entry: Entry) -> None:
+    """What went before counts as a try of the request's own."""
+    timings = request.timings
+    timings.model, timings.deployment, timings.queue, timings.load = tried.model.id, tried.deployment.id, 0.0, 0.0
+    entry.resolved(tried.model, tried.deployment)
+    entry.running()
 
 
 def _head_of(flow: object) -> bytes:

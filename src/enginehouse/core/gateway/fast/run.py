@@ -299,7 +299,8 @@ class Run:
         """Give everything back, for the general way to take it anew."""
         track, rooms = self.track, self.track.rooms
         unheard = isinstance(error, Unheard)  # the connection was stale, which says nothing of the server
-        gone = GoGenerally(None if unheard else Tried(deployment=track.deployment, error=error, began=self.began))
+        tried = Tried(model=track.model, deployment=track.deployment, error=error, began=self.began)
+        gone = GoGenerally(None if unheard else tried)
         self.look.leave()
         self._visit.__exit__(type(error), gone if unheard else error, None)
         self._stand()
