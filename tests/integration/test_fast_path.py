@@ -174,7 +174,7 @@ def _timeless(trace):
 def test_both_ways_count_alike(house):
     def usage():
         time.sleep(0.3)
-        rows = house.call("/v1/usage?group_by=model", headers=KEY)[1]
+        rows = house.call("/v1/llm/usage?group_by=model", headers=KEY)[1]
         return {row["model"]: row for row in rows["groups"]}
 
     before = usage()

@@ -23,7 +23,7 @@ from enginehouse.core.identity import Identity, check_page
 from enginehouse.core.limits import NO_BOUNDS, Limits
 from enginehouse.errors import CallerGone, EnginehouseError, PermissionDenied, ShuttingDown
 from enginehouse.settings.schema import ServerSettings
-from enginehouse.types.ids import random_hex
+from enginehouse.types.ids import ordered_hex
 
 __all__ = ["FastPath"]
 
@@ -151,7 +151,7 @@ class FastPath:
         authorization, api_key, given, host = said
         if self._identity.open and not self._is_ours(host):
             return None
-        request_id = random_hex() if given is None else given.decode("latin-1")
+        request_id = ordered_hex() if given is None else given.decode("latin-1")
         if not (0 < len(request_id) <= _MOST_ID and request_id.isascii() and request_id.isprintable()):
             return None
         return _Heading(authorization, api_key, request_id)
@@ -201,7 +201,7 @@ class _Serving:
             call.hear(None)
             await self._cut()
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
             call.hear(None)
             await self._failed(error)
         else:
