@@ -181,6 +181,8 @@ class _Serving:
         self._started = False
         self._last_write = run.began
         self._timer: asyncio.TimerHandle | None = None
+        if isinstance(run, Streamed):
+            run.tell = self._tell
 
     async def serve(self) -> None:
         """Answer, or hand it over; whatever happens, what was taken is given back."""
@@ -206,16 +208,28 @@ class _Serving:
             await self._failed(error)
         else:
             call.hear(None)
-            run.done()
+            self._told()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._rest()
         call.end()
+
+    def _rest(self) -> None:
+        """Nothing holds what is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if isinstance(self._run, Streamed):
+            self._run.tell = _unheard
+
+    def _told(self) -> None:
+        """The caller has its answer, whatever comes of the rest."""
+        try:
+            self._run.done()
+        except Exception:
+            log.exception("request_broke", request_id=self._run.request_id, path=self._run.track.path)
 
     # Streams
 
     async def _stream(self, run: Streamed) -> None:
-        run.tell = self._tell
         self._call.full(run.pause)
         self._wait_in_silence(run)
         last = await run.streamed()
@@ -324,6 +338,11 @@ class _Serving:
         ttft = b"" if run.ttft is None else b"ttft;dur=%.2f, " % (run.ttft * 1000)
         whole = b"" if run.upstream is None or run.asked.stream else b"upstream;dur=%.2f, " % (run.upstream * 1000)
         return b"%b%b%bgateway;dur=%.2f\r\n" % (waited, ttft, whole, own)
+
+
+def _unheard(frames: bytes) -> None:
+    """Nobody listens any more."""
+    del frames
 
 
 def _chunk(data: bytes) -> bytes:

@@ -319,6 +319,7 @@ class Run:
         """Connection, slot and lease are others' now."""
         if self.carried is not None:
             self.carried.leave()
+            self.carried = None  # it holds who hears of it
         self.track.rooms.residency.give_back(self.resident, self.loaded)
         self._gate.leave_now(self.clock() - self.sat)
 

@@ -17,6 +17,7 @@ class Streamed(Run):
     """One request that wants a stream; `tell` is told of its frames."""
 
     tell: Callable[[bytes], None]
+    """Who passes frames on."""
     spoken = False
     """Whether the caller has heard anything: then nobody else can answer any more."""
     _passage: Passage

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from enginehouse.core.ledger.digests import canonical_plain
 from enginehouse.core.ledger.record import FREE, UsageRecord, id_at, sane_usage
 from enginehouse.core.traces.trace import Trace, cause_of, trace_id, words_of
 from enginehouse.types import Usage
@@ -60,7 +61,7 @@ def record_of(run: "Run", outcome: Outcome) -> UsageRecord:
         outcome=outcome.name,
         error=outcome.error,
         cache="exact" if upstream is None else "",
-        digest=track.digests.of_canonical(track.principal, run.asked.anonymous),
+        digest=track.digests.of_canonical(track.principal, canonical_plain(run.body, run.asked.anonymous)),
         input_tokens=fresh,
         cached_input_tokens=cached,
         output_tokens=output,
