@@ -71,11 +71,10 @@ class Routes:
         """
         return Visit(self, deployment)
 
-    def began(self, deployment: Deployment) -> bool:
-        """Somebody goes there; returns whether it is the one that tries a deployment that was left alone."""
+    def began(self, deployment: Deployment) -> None:
+        """Somebody goes there."""
         self._count += 1
         self._asked[deployment.id] = self._count
-        return self.breaker(deployment).began()
 
     def pick(
         self, model: Model, tried: Collection[str] = (), head: Callable[[], bytes] = bytes
@@ -170,12 +169,14 @@ class Visit:
     def __init__(self, routes: Routes, deployment: Deployment) -> None:
         self._routes = routes
         self._deployment = deployment
+        self._breaker = routes.breaker(deployment)
 
     def __enter__(self) -> None:
-        self._trying = self._routes.began(self._deployment)
+        self._routes.began(self._deployment)
+        self._trying = self._breaker.began()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        routes, breaker = self._routes, self._routes.breaker(self._deployment)
+        routes, breaker = self._routes, self._breaker
         if error is None:
             breaker.went_well()
             routes.lookout.answered(self._deployment)
