@@ -101,8 +101,8 @@ class Run:
 
     def is_clear(self) -> bool:
         """Whether it can be answered without waiting for anything but the engine, as far as can be seen."""
-        track = self.track
-        if not track.rooms.ledger.ready:
+        track, traces = self.track, self.track.rooms.traces
+        if traces.listens or traces.exports or not track.rooms.ledger.ready:
             return False
         self.begun = self.clock()
         look = self.look = track.kept.look(self.asked, self.at)
