@@ -17,6 +17,7 @@ from enginehouse.core.identity.management import Wanted
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.settings.schema import PriceSettings, Settings
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import database_url, open_database, prepare
@@ -78,7 +79,7 @@ async def _house() -> AsyncGenerator[_House]:
         prices = Prices({"m": PriceSettings(input_per_1k="0.001", output_per_1k="0.002")})
         async with open_database(database_url("", Path(folder))) as database:
             await prepare(database)
-            with closing(Spool(Path(folder) / "spool", 1 << 30)) as spool:
+            with closing(Spool[UsageRecord](Path(folder) / "spool", 1 << 30)) as spool:
                 ledger = Ledger(SqlBooks(database), spool, prices, ahead=True)
                 async with Access(settings, database) as access, ledger:
                     yield _House(access, ledger)
