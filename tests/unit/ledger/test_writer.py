@@ -302,9 +302,10 @@ def test_an_outage_that_comes_and_goes_is_caught_up_each_time():
     simulate(main())
 
 
-def test_who_comes_after_the_end_is_told_and_does_not_wait():
+@pytest.mark.parametrize("ahead", [True, False])
+def test_who_comes_after_the_end_is_told_and_does_not_wait(ahead):
     async def scenario():
-        writer = Writer(FakeBooks(), FakeSpool())
+        writer = Writer(FakeBooks(), FakeSpool(), ahead=ahead)
         task = asyncio.ensure_future(writer.run())
         await asyncio.sleep(0)
         task.cancel()
