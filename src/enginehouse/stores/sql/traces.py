@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import count, islice, repeat
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Index, Integer, Table, delete, or_, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, Table, delete, or_, select
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
 
@@ -89,7 +89,9 @@ def newest(
         failed: only those that went wrong.
     """
     of = TRACES.c
-    wanted: list[ColumnElement[bool]] = [of[name] == value for name, value in equal.items()]
+    # Few have one name. SQLite would rather look through all of the user's, unless an index does not fit that.
+    user = of.user_id if named is None else of.user_id.concat("")
+    wanted = [(user if name == "user_id" else of[name]) == value for name, value in equal.items()]
     if named is not None:
         wanted.append(or_(of.id == named, of.request_id == named))
     if since is not None:
