@@ -41,12 +41,16 @@ SHAPES = [
     b'{"choices":[{"delta":{"content":%b}}],"error":{"message":"no"}}',
     b'{"choices":[{"delta":{"content":%b',
 ]
+PLAIN = b'data: {"choices":[{"text":"a"}]}\n\n'
+FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+UNENDED = b'data: {"choices":[{"delta":{"content":"unended"}}]}\n'
+DONE = b"data: [DONE]\n\n"
 FIXED = [
-    b"data: [DONE]\n\n",
+    DONE,
+    FINISH,
     b": ping\n\n",
     b"\n\n",
     b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n',
-    b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
     b'data: {"choices":[{"delta":{"content":null}}]}\n\n',
     b'data: {"choices":[{"delta":{"content":"\x01"}}]}\n\n',
     b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n',
@@ -55,7 +59,8 @@ FIXED = [
     b'data: {"choices":[\ndata: {"delta":{"content":"lines"}}]}\n\n',
     b'event: error\ndata: {"choices":[{"delta":{"content":"named"}}]}\n\n',
     b'event: words\ndata: {"choices":[{"delta":{"content":"named"}}]}\n\n',
-    b'data: {"choices":[{"delta":{"content":"unended"}}]}\n',
+    UNENDED,
+    b"event: error\n",
 ]
 
 
@@ -87,7 +92,9 @@ def bytewise(data):
 
 
 @given(frames=frames_of(), sizes=st.lists(st.integers(1, 4), min_size=12, max_size=12))
-@example(frames=[b'data: {"choices":[{"text":"a"}]}\n\n'] * 3 + [b"data: [DONE]\n\n"] * 2, sizes=[1] * 12)
+@example(frames=[PLAIN, PLAIN, FINISH, DONE, PLAIN], sizes=[1, 3] + [1] * 10)  # learnt and ended at once
+@example(frames=[PLAIN, PLAIN, PLAIN, UNENDED, PLAIN], sizes=[1] * 12)  # two lines of one event
+@example(frames=[PLAIN, PLAIN, PLAIN, b"event: error\n", PLAIN], sizes=[1] * 12)  # an error, by its name
 def test_frames_in_groups_tell_what_their_bytes_tell(frames, sizes):
     chunks = []
     rest = list(frames)

@@ -434,6 +434,24 @@ async def test_what_was_not_asked_for_is_nobodys(told, surplus, later):
     assert not line.freed
 
 
+async def test_not_even_an_empty_line_may_follow_later():
+    connection, line, _, _ = connected()
+    answer = carried(connection)
+    connection.data_received(answer_of(measured, [b"mine"]))
+    connection.data_received(b"\r\n")
+    assert (line.over, await answer.whole()) == (True, b"mine")
+
+
+async def test_an_answer_to_a_request_that_is_not_wholly_sent_frees_nothing():
+    connection, line, _, _ = connected()
+    answer = carried(connection)
+    line.unsent = 1
+    connection.data_received(answer_of(measured, [b"no"], 413))
+    assert await answer.whole() == b"no"
+    answer.leave()
+    assert (line.over, line.freed) == (True, [])
+
+
 @pytest.mark.parametrize("told", [False, True])
 async def test_silence_and_the_whole_are_bounded(told):
     for total, after, over in [(None, 9.9, False), (None, 10, True), (3, 2.9, False), (3, 3, True)]:

@@ -16,6 +16,7 @@ class Line(asyncio.Transport):
         self.over = False
         self.protocol = None
         self.freed = []
+        self.unsent = 0
 
     def writelines(self, list_of_data):
         self.sent += b"".join(list_of_data)
@@ -29,7 +30,7 @@ class Line(asyncio.Transport):
         return self.over
 
     def get_write_buffer_size(self):
-        return 0
+        return self.unsent
 
     def pause_reading(self):
         self.reading = False

@@ -154,7 +154,7 @@ class ChatReader:
         if len(told) != 1 or not self._lessons or self._pattern is not None:
             return
         event = told[0]
-        if type(event) is TextDelta and not frame.name:
+        if type(event) is TextDelta:
             self._lessons -= 1
             self._pattern = Pattern.of(frame.data, event.choice, _alone)
 
