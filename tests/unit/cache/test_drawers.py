@@ -352,9 +352,14 @@ async def test_who_waits_for_a_leader_has_its_answer():
     assert again.waits
     assert not again.lead()
     assert not looked(asks, priority=Priority.HIGH).waits
+    again.leave()
+    again.land(None)
+    await asyncio.sleep(0)
+    assert not waiting.done()
     look.land(look.keep(read_plain_answer(told("mine")), WORTH))
     tier, _, body = await waiting
     assert (tier, json.loads(body)["choices"][0]["message"]["content"]) == ("exact", "mine")
+    look.leave()
     assert not looked(asks).waits
 
 

@@ -154,11 +154,13 @@ class Drawer:
         if flight is None or flights.asked(flight):
             return flight is None
         flights.lead(flight)
+        look.leads = True
         return True
 
     def landed(self, look: "Look", lead: Lead) -> None:
         """`Look.land` and `Look.leave`."""
-        if look.flight is not None:
+        if look.leads:
+            look.leads = False
             self._cache.flights.land(look.flight, lead)
 
     def kept(self, look: "Look", answer: PlainAnswer | Answer, worth: Worth) -> Entry | None:
@@ -256,9 +258,11 @@ class Look(Struct):
     """Whether the general way has to see to it: somebody asks the same just now, or another question may mean the
     same. Then there is nothing to note here."""
     flight: tuple[bytes, Priority] | None = None
-    """Which it leads, once it does."""
+    """Of all who ask the same; None where there is nothing to ask."""
     seconds: float = 0.0
     """That the look took."""
+    leads: bool = False
+    """Whether it asks for them."""
 
     @property
     def age(self) -> float:
@@ -272,7 +276,8 @@ class Look(Struct):
     def lead(self) -> bool:
         """Ask for all who ask the same from now on; False when somebody does so already, and nothing has happened.
 
-        Who leads says in the end how it went: `land`, or `leave`. Where there is nothing to lead, nothing happens.
+        Who leads says in the end how it went, once: `land`, or `leave`. Who does not lead has nothing to say, and
+        where there is nothing to lead, nothing happens.
         """
         return self.drawer.led(self)
 
