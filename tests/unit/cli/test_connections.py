@@ -283,6 +283,21 @@ async def test_several_with_known_heads_may_come_at_once_or_in_pieces():
     assert [call.body for call in line.lane.calls] == [b"0", b"a", b"bc", b"def"]
 
 
+async def test_heads_that_come_at_once_are_not_taken_for_each_other():
+    line, first, second = Line(Lane(answer)), request(b"a", "/lane", b"X-A: 1"), request(b"b", "/lane", b"X-A: 2")
+    await line.ask(first + second)
+    await line.ask(first)
+    assert [dict(call.headers)[b"x-a"] for call in line.lane.calls] == [b"1", b"2", b"1"]
+
+
+async def test_too_much_is_too_much_also_below_a_known_head():
+    line = Line(Lane(answer))
+    await line.ask(request())
+    await line.ask(request(b"x" * (MIB + 1)))
+    assert len(line.lane.calls) == 1
+    assert [len(body) for body in line.application.bodies] == [MIB + 1]
+
+
 async def test_a_body_that_looks_like_a_known_request_is_a_body():
     line, known = Line(Lane(answer)), request(b"abc")
     await line.ask(known)
