@@ -67,6 +67,12 @@ def test_a_price_before_there_is_a_record_is_that_of_the_record(tokens, took, sl
         assert 0 <= max(money.input, money.output) <= money.total <= 10**18
 
 
+def test_nothing_costs_more_than_a_database_can_hold():
+    prices = Prices({"m": PriceSettings(input_per_1k="1500000", output_per_1k="1")})
+    money = prices.money(used(input_tokens=1000, output_tokens=1000))
+    assert (money.input, money.output, money.total) == (10**18, 10**12, 10**18)
+
+
 def test_dated_prices_come_first_and_begin_on_their_day():
     dated = [
         DatedPriceSettings(model="m", since=date(2026, 3, 1), input_per_1k="3"),
