@@ -61,8 +61,8 @@ async def test_an_answer_is_stopped_at_any_moment(talker, tmp_path):
                 assert await asyncio.to_thread(slots, service) == 0
                 assert end.text == "".join(f"w{word} " for word in range(end.tokens))
                 rows = await asyncio.to_thread(records, tmp_path, f"stop-{number}")
-                if end.tokens and not rows:  # who has stopped does not wait for the ledger
-                    await asyncio.sleep(0.3)
+                while end.tokens and not rows and time.monotonic() - began < 3:  # it is in the journal first
+                    await asyncio.sleep(0.05)
                     rows = await asyncio.to_thread(records, tmp_path, f"stop-{number}")
                 if not end.stopped:
                     assert (rows, end.tokens) == ([("completed", 30)], 30)
