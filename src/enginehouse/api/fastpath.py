@@ -99,7 +99,9 @@ class FastPath:
         run = self._ready(call)
         if run is None:
             return False
-        task = asyncio.get_running_loop().create_task(_Serving(call, run, self._server.ping_interval).serve())
+        serving = _Serving(call, run, self._server.ping_interval)
+        task = asyncio.get_running_loop().create_task(serving.serve())
+        task.add_done_callback(serving.see)
         call.adopt(task)
         call.hear(task.cancel)
         return True
@@ -178,6 +180,7 @@ class _Serving:
         self._call = call
         self._run = run
         self._ping_interval = ping_interval
+        self._entered = False
         self._started = False
         self._last_write = run.began
         self._timer: asyncio.TimerHandle | None = None
@@ -186,6 +189,7 @@ class _Serving:
 
     async def serve(self) -> None:
         """Answer, or hand it over; whatever happens, what was taken is given back."""
+        self._entered = True
         call, run = self._call, self._run
         try:
             if isinstance(run, Streamed):
@@ -212,6 +216,14 @@ class _Serving:
         finally:
             self._rest()
         call.end()
+
+    def see(self, task: "asyncio.Task[None]") -> None:
+        """Who is cancelled before the first step never comes in: what was taken is given back all the same."""
+        del task
+        if not self._entered:
+            self._call.hear(None)
+            self._run.failed(_GONE, asyncio.CancelledError())
+            self._rest()
 
     def _rest(self) -> None:
         """Nothing holds what is over."""

@@ -1,5 +1,8 @@
 """The fast path over this service's rooms."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from enginehouse.api.fastpath import FastPath
 from enginehouse.app.rooms import Rooms
 from enginehouse.core.gateway.fast import Route
@@ -10,31 +13,31 @@ from enginehouse.settings.schema import Settings
 from enginehouse.types import Operation
 from enginehouse.types.generation import Dialect
 
-__all__ = ["fast_path"]
+__all__ = ["ROUTES", "fast_path"]
 
-_ROUTES = (
-    Route(
-        path="/v1/chat/completions",
-        dialect=Dialect.OPENAI_CHAT,
-        operation=Operation.CHAT,
-        codec=OpenAIChat(),
-        read=read_plain_chat,
-    ),
-    Route(
-        path="/v1/completions",
-        dialect=Dialect.OPENAI_COMPLETIONS,
-        operation=Operation.COMPLETION,
-        codec=OpenAICompletions(),
-        read=read_plain_completion,
-    ),
+_CHAT = Route(
+    path="/v1/chat/completions",
+    dialect=Dialect.OPENAI_CHAT,
+    operation=Operation.CHAT,
+    codec=OpenAIChat(),
+    read=read_plain_chat,
 )
+_TEXT = Route(
+    path="/v1/completions",
+    dialect=Dialect.OPENAI_COMPLETIONS,
+    operation=Operation.COMPLETION,
+    codec=OpenAICompletions(),
+    read=read_plain_completion,
+)
+ROUTES: Mapping[str, Route] = MappingProxyType({route.path: route for route in (_CHAT, _TEXT)})
+"""Those of plain requests, by path."""
 
 
 def fast_path(rooms: Rooms, settings: Settings) -> FastPath:
     """For requests that come over HTTP/1.1 to this very process."""
     ground = rooms.ground
     return FastPath(
-        {route.path: route for route in _ROUTES},
+        ROUTES,
         rooms.tracks,
         ground.access.identity,
         ground.access.limits,

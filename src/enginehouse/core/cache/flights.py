@@ -54,6 +54,11 @@ class Flights:
         self.joined = 0
         """How many have waited for another's answer, since the start."""
 
+    @property
+    def under_way(self) -> int:
+        """How many questions are being answered."""
+        return len(self._open)
+
     async def turn(self, key: Hashable) -> Landed | Turn:
         """What to do about this question: at once when nobody else asks it, else when the one who does is done."""
         waiting = self._open.get(key)

@@ -1,0 +1,382 @@
+"""The fast path: what may take it, and that whatever becomes of a request, nothing of what it took is left behind."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from enginehouse.api.fastpath import FastPath
+from enginehouse.app.fast import ROUTES
+from enginehouse.core.admission import Admission
+from enginehouse.core.catalogue import Catalogue, from_settings
+from enginehouse.core.copies import Copies
+from enginehouse.core.gateway import Guarding, Seats, Spending
+from enginehouse.core.gateway.fast import Tracks
+from enginehouse.core.identity import Identity
+from enginehouse.core.ledger.digests import Digests
+from enginehouse.core.ledger.ledger import Ledger
+from enginehouse.core.ledger.prices import Prices
+from enginehouse.core.limits import Limits
+from enginehouse.core.prediction_cache import PredictionCache
+from enginehouse.core.routes import Routes
+from enginehouse.core.traces import Traces
+from enginehouse.errors import UpstreamDied
+from enginehouse.residency.manager import Residency
+from enginehouse.settings.schema import Settings
+from enginehouse.stores.kv import MemoryTallies
+from enginehouse.testing import WHOLE, FakeBooks, FakeEngine, FakeLauncher, FakeSpool
+from enginehouse.types import EngineName
+from tests.unit.cache.made import cache_of
+
+CHAT = "/v1/chat/completions"
+BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"temperature":0.9}'
+STREAM = BODY.replace(b"{", b'{"stream":true,', 1)
+HEADERS = [(b"host", b"localhost"), (b"authorization", b"Bearer sesame"), (b"x-request-id", b"r")]
+FRAMES = [
+    b'data: {"id":"x","choices":[{"index":0,"delta":{"role":"assistant","content":"Good"}}]}\n\n',
+    b'data: {"id":"x","choices":[{"index":0,"delta":{"content":" day"},"finish_reason":"stop"}]}\n\n',
+    b"data: [DONE]\n\n",
+]
+SETTINGS = {
+    "default_models": False,
+    "auth": {"api_keys": ["sesame"]},
+    "limits": {"tiers": {"admin": "3/hour, 5000 tokens/hour, 2 at once"}},
+    "models": {"m": {"base_url": "http://127.0.0.1:9", "slots": 2}},
+}
+
+
+class Call:
+    """A request on no connection; `happened` is what became of it."""
+
+    def __init__(self, body=BODY, headers=HEADERS, path=CHAT):
+        self.path, self.headers, self.body = path, headers, body
+        self.began = asyncio.get_running_loop().time()
+        self.gone = False
+        self.told = self.task = None
+        self.written = b""
+        self.happened = []
+
+    def hear(self, told):
+        self.told = told
+
+    def opening(self):
+        return b"HTTP/1.1 200 OK\r\n"
+
+    def write(self, data):
+        self.written += data
+
+    def full(self, told):
+        pass
+
+    def end(self):
+        self.happened.append("ended")
+
+    def hand_over(self, **extra):
+        self.happened.append(extra["tried"])
+
+    def adopt(self, task):
+        self.task = task
+
+    def leave(self):
+        self.gone = True
+        self.told()
+
+    async def over(self):
+        await asyncio.wait([self.task])
+
+
+class Answer:
+    """What an engine says: pieces, pauses, and perhaps a flaw in the end."""
+
+    headers = {"Content-Type": "text/event-stream"}
+
+    def __init__(self, says, status, hear):
+        self._says, self.status, self._hear = says, status, hear
+        self.left = 0
+
+    async def whole(self):
+        return b"".join([piece async for piece in self._pieces()])
+
+    async def over(self):
+        async for piece in self._pieces():
+            self._hear(piece)
+
+    async def _pieces(self):
+        for said in self._says:
+            if isinstance(said, Exception):
+                raise said
+            if isinstance(said, float):
+                await asyncio.sleep(said)
+            else:
+                yield said
+
+    def pause(self, full):
+        pass
+
+    def leave(self):
+        self.left += 1
+
+
+class Engine(FakeEngine):
+    """One that can be asked at once."""
+
+    def __init__(self, says, status=200):
+        super().__init__([WHOLE])
+        self.says, self.answer_status = says, status
+        self.sent = []
+        self.free = True
+
+    def carrier(self, dialect):
+        del dialect
+        return self
+
+    def send_now(self, body, request_id, hear=None):
+        if not self.free:
+            return None
+        self.sent.append(Answer(self.says, self.answer_status, hear))
+        return self.sent[-1]
+
+    async def send(self, body, request_id, hear=None):
+        self.sent.append(Answer(self.says, self.answer_status, hear))
+        return self.sent[-1]
+
+
+class House:
+    """The fast path and the rooms behind it."""
+
+    def __init__(self, settings, engine, residency, ledger, books):
+        self.engine, self.residency, self.ledger, self.books = engine, residency, ledger, books
+        clock = asyncio.get_running_loop().time
+        self.catalogue = Catalogue(from_settings(settings))
+        self.deployment = self.catalogue.resolve("m").deployments[0]
+        self.admission = Admission(settings.admission)
+        seats = Seats(
+            self.catalogue, self.admission, residency, Copies(self.admission, residency, settings.residency)
+        )
+        self.routes = Routes(self.catalogue, settings.routing, clock)
+        self.cache = cache_of(clock, semantic_ttl=0)
+        self.tallies = MemoryTallies(lambda: int(clock() * 1_000_000))
+        self.traces = Traces()
+        guarding = Guarding(seats, settings.guard, PredictionCache(settings.predictions, clock))
+        self.tracks = Tracks(
+            seats, self.routes, ledger, Spending(), Digests(b"s", enabled=True), self.cache, guarding, self.traces
+        )
+        self.leaving = False
+        self.lane = FastPath(
+            ROUTES,
+            self.tracks,
+            Identity(settings.auth),
+            Limits(settings.limits, self.tallies),
+            settings.server,
+            lambda: self.leaving,
+        )
+
+    def held(self):
+        """All that requests hold while they run."""
+        gate = self.admission.gate_now(self.deployment)
+        return (
+            gate.running,
+            self.residency.status(self.deployment).leases,
+            self.routes.breaker(self.deployment).running,
+            self.traces.on_the_way,
+            self.cache.flights.under_way,
+            {key: len(holders) for key, holders in self.tallies._seats.items() if holders},
+        )
+
+
+@asynccontextmanager
+async def open_house(says=(WHOLE,), status=200, **more):
+    settings = Settings.model_validate({**SETTINGS, **more})
+    engine, books = Engine(says, status), FakeBooks()
+    async with (
+        Residency({EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}, settings.residency) as residency,
+        Ledger(books, FakeSpool(), Prices({}, ())) as ledger,
+    ):
+        house = House(settings, engine, residency, ledger, books)
+        async with house.admission.slot(house.deployment), residency.lease(house.deployment):
+            pass  # the first request to a model brings it in
+        yield house
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+@pytest.mark.parametrize("free", [True, False])
+async def test_an_answer_leaves_nothing_held(body, free):
+    async with open_house(FRAMES if body is STREAM else [WHOLE]) as house:
+        house.engine.free = free
+        before, call = house.held(), Call(body)
+        assert house.lane.offer(call)
+        assert house.held() != before
+        await call.over()
+        assert call.happened == ["ended"]
+        assert house.held() == before
+    (record,) = house.books.kept.values()
+    assert (record.outcome, record.stream) == ("completed", body is STREAM)
+
+
+async def test_what_was_said_is_passed_on():
+    async with open_house(FRAMES) as house:
+        call = Call(STREAM)
+        assert house.lane.offer(call)
+        await call.over()
+    head, _, rest = call.written.partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head
+    assert rest == b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in FRAMES) + b"0\r\n\r\n"
+
+
+async def test_a_kept_answer_asks_nobody():
+    async with open_house() as house:
+        for _ in range(2):
+            call = Call()
+            assert house.lane.offer(call)
+            await call.over()
+    assert b"x-enginehouse-cache: exact" in call.written
+    assert len(house.engine.sent) == 1
+    assert sorted(record.cache for record in house.books.kept.values()) == ["", "exact"]
+
+
+@pytest.mark.parametrize(
+    ("says", "status"), [([UpstreamDied("gone")], 200), ([b'{"error":{}}'], 500), ([b"<p>"], 200)]
+)
+async def test_who_got_no_answer_is_handed_over_with_what_was_tried(says, status):
+    async with open_house(says, status) as house:
+        before, call = house.held(), Call()
+        assert house.lane.offer(call)
+        await call.over()
+        assert house.held() == before
+        assert house.admission.gate_now(house.deployment).running == 0
+        (tried,) = call.happened
+        assert tried.deployment is house.deployment
+    assert not house.books.kept
+    assert not call.written
+    # It counts against no limit: the general way will count it.
+    assert all(not parts.used for parts in house.tallies._windows.values())
+
+
+async def test_who_has_heard_something_hears_of_the_end():
+    async with open_house([FRAMES[0], UpstreamDied("gone")]) as house:
+        before, call = house.held(), Call(STREAM)
+        assert house.lane.offer(call)
+        await call.over()
+        assert house.held() == before
+        assert call.happened == ["ended"]
+    assert b'"error"' in call.written
+    assert b"[DONE]" not in call.written
+    (record,) = house.books.kept.values()
+    assert (record.outcome, record.error, record.output_tokens) == ("failed", UpstreamDied.code, 1)
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_who_leaves_leaves_nothing_held(body, begun):
+    says = [FRAMES[0], 3.0] if begun else [3.0]
+    async with open_house(says) as house:
+        before, call = house.held(), Call(body)
+        assert house.lane.offer(call)
+        await asyncio.sleep(0)
+        call.leave()
+        await call.over()
+        assert house.held() == before
+        assert house.engine.sent[0].left
+        (trace,) = house.traces.recent
+    assert (trace.status, trace.outcome) == (499, "cancelled")
+    (record,) = house.books.kept.values()
+    assert (record.outcome, record.estimated) == ("cancelled", True)
+
+
+async def test_who_leaves_at_once_leaves_nothing_held():
+    async with open_house([3.0]) as house:
+        before, call = house.held(), Call()
+        assert house.lane.offer(call)
+        call.leave()
+        await call.over()
+        await asyncio.sleep(0)
+        assert house.held() == before
+    (record,) = house.books.kept.values()
+    assert record.outcome == "cancelled"
+
+
+async def test_who_is_cut_off_by_the_service_is_told_so():
+    async with open_house([3.0]) as house:
+        before, call = house.held(), Call()
+        assert house.lane.offer(call)
+        await asyncio.sleep(0)
+        call.task.cancel()
+        await call.over()
+        assert house.held() == before
+    assert call.written.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert call.happened == ["ended"]
+    (record,) = house.books.kept.values()
+    assert (record.outcome, record.error) == ("failed", "shutting_down")
+
+
+STRANGE = {
+    "an unknown header": lambda: Call(headers=[*HEADERS, (b"x-anything", b"1")]),
+    "a page": lambda: Call(headers=[*HEADERS, (b"origin", b"http://localhost")]),
+    "two keys": lambda: Call(headers=[*HEADERS, (b"authorization", b"Bearer other")]),
+    "a wrong key": lambda: Call(headers=[(b"authorization", b"Bearer other")]),
+    "an id that is none": lambda: Call(headers=[*HEADERS[:2], (b"x-request-id", b"\xff")]),
+    "tools": lambda: Call(BODY.replace(b"{", b'{"tools":[],', 1)),
+    "no JSON": lambda: Call(BODY[:-1]),
+    "an unknown model": lambda: Call(BODY.replace(b'"m"', b'"n"')),
+    "more tokens than are left": lambda: Call(BODY.replace(b"{", b'{"max_tokens":6000,', 1)),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+async def test_what_is_not_plain_goes_the_general_way_without_a_trace(what):
+    async with open_house() as house:
+        first = Call()
+        assert house.lane.offer(first)  # takes some of the tokens
+        await first.over()
+        held, stats = house.held(), dict(house.cache.stats.outcomes)
+        windows = {key: parts.used for key, parts in house.tallies._windows.items()}
+        call = STRANGE[what]()
+        assert not house.lane.offer(call)
+        assert not call.happened
+        assert house.held() == held
+        assert dict(house.cache.stats.outcomes) == stats
+        assert {key: parts.used for key, parts in house.tallies._windows.items()} == windows
+
+
+async def test_who_finds_no_slot_or_the_same_question_under_way_goes_the_general_way():
+    async with open_house([3.0]) as house:
+        calls = [Call(), Call(BODY.replace(b"hi", b"ho"))]
+        assert house.lane.offer(calls[0])
+        held = house.held()
+        assert not house.lane.offer(Call())
+        assert house.held() == held
+        assert house.lane.offer(calls[1])
+        held = house.held()
+        assert not house.lane.offer(Call(BODY.replace(b"hi", b"he")))
+        assert house.held() == held
+        await asyncio.sleep(0)
+        for call in calls:
+            call.leave()
+            await call.over()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"guard": {"mode": "shadow"}},
+        {"models": {"m": {**SETTINGS["models"]["m"], "timeouts": {"total": 5}}}},
+        {"models": {"m": {**SETTINGS["models"]["m"], "deployments": [{"base_url": "http://127.0.0.1:8"}]}}},
+    ],
+)
+async def test_models_that_somebody_has_a_word_in_are_asked_generally(more):
+    async with open_house(**more) as house:
+        assert not house.lane.offer(Call())
+
+
+async def test_while_the_service_leaves_answers_are_given_generally():
+    async with open_house() as house:
+        house.leaving = True
+        assert not house.lane.offer(Call())
+
+
+async def test_a_breaker_that_is_open_is_the_general_ways_to_tell():
+    async with open_house([b"no"], 500, routing={"breaker_failures": 1}) as house:
+        first = Call()
+        assert house.lane.offer(first)
+        await first.over()
+        assert not house.lane.offer(Call())
