@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import pytest
 
@@ -88,7 +89,7 @@ class Call:
 class Answer:
     """What an engine says: pieces, pauses, and perhaps a flaw in the end."""
 
-    headers = {"Content-Type": "text/event-stream"}
+    headers: ClassVar = {"Content-Type": "text/event-stream"}
 
     def __init__(self, says, status, hear):
         self._says, self.status, self._hear = says, status, hear
