@@ -1,4 +1,4 @@
-"""The fast path: what may take it, and that whatever becomes of a request, nothing of what it took is left behind."""
+"""The fast path: what may take it; whatever becomes of a request, nothing of what it took is left behind."""
 
 import asyncio
 from contextlib import asynccontextmanager
