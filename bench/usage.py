@@ -122,7 +122,7 @@ def _record(chance: random.Random, moment: int) -> UsageRecord:
 @asynccontextmanager
 async def _ledger(database: Database, folder: Path, *, fsync: bool) -> AsyncGenerator[Ledger]:
     prices = Prices({"m": PriceSettings(input_per_1k="0.001", output_per_1k="0.002")})
-    with closing(Spool(folder / "spool", 1 << 30)) as spool:
+    with closing(Spool[UsageRecord](folder / "spool", 1 << 30)) as spool:
         async with Ledger(SqlBooks(database), spool, prices, ahead=database.embedded and not fsync) as ledger:
             yield ledger
 

@@ -5,7 +5,7 @@ nothing is overlooked that a header or a field may mean.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from types import MappingProxyType
@@ -53,11 +53,14 @@ _GONE = Outcome("cancelled", CallerGone.code, "The caller went away.", 499)
 
 
 class _Heading(NamedTuple):
-    """What the head of a request says."""
+    """What the head of a request says; the next one on its connection most often says the same."""
 
+    server: ServerSettings
+    """By which it was read."""
     authorization: bytes | None
     api_key: bytes | None
     request_id: str
+    """The caller's own; empty where it has none."""
 
 
 class FastPath:
@@ -111,6 +114,7 @@ class FastPath:
         heading = None if self._leaving() else self._heading(call)
         if heading is None:
             return None
+        request_id = heading.request_id or ordered_hex()
         principal = self._identity.known(heading.authorization, heading.api_key)
         if principal is None:
             return None
@@ -122,7 +126,7 @@ class FastPath:
         if track is None:
             return None
         kind = Streamed if asked.stream else Run
-        run = kind(track, asked, call.body, heading.request_id, call.began, self._clock)
+        run = kind(track, asked, call.body, request_id, call.began, self._clock)
         return run if run.is_clear() and self._begun(run) else None
 
     def _begun(self, run: Run) -> bool:
@@ -141,22 +145,21 @@ class FastPath:
 
     def _heading(self, call: Call) -> _Heading | None:
         """None when it says something that is not understood here."""
-        said: list[bytes | None] = [None, None, None, None]
-        for name, value in call.headers:
-            if name in _SAYING_NOTHING:
-                continue
-            place = _SAYING.get(name)
-            if place is not None and said[place] is None:
-                said[place] = value
-            elif not name.startswith(_CLIENTS):
-                return None
+        known = call.kept
+        if isinstance(known, _Heading) and known.server is self._server:
+            return known
+        said = _said(call.headers)
+        if said is None:
+            return None
         authorization, api_key, given, host = said
         if self._identity.open and not self._is_ours(host):
             return None
-        request_id = ordered_hex() if given is None else given.decode("latin-1")
-        if not (0 < len(request_id) <= _MOST_ID and request_id.isascii() and request_id.isprintable()):
+        request_id = "" if given is None else given.decode("latin-1")
+        sane = len(request_id) <= _MOST_ID and request_id.isascii() and request_id.isprintable()
+        if not sane or given == b"":
             return None
-        return _Heading(authorization, api_key, request_id)
+        heading = call.kept = _Heading(self._server, authorization, api_key, request_id)
+        return heading
 
     def _is_ours(self, host: bytes | None) -> bool:
         """Whether no page of somebody else's can have sent it, where nobody is asked for a key."""
@@ -350,6 +353,20 @@ class _Serving:
         ttft = b"" if run.ttft is None else b"ttft;dur=%.2f, " % (run.ttft * 1000)
         whole = b"" if run.upstream is None or run.asked.stream else b"upstream;dur=%.2f, " % (run.upstream * 1000)
         return b"%b%b%bgateway;dur=%.2f\r\n" % (waited, ttft, whole, own)
+
+
+def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | None:
+    """What says something, in the order of `_SAYING`; None when it is not understood here."""
+    said: list[bytes | None] = [None, None, None, None]
+    for name, value in headers:
+        if name in _SAYING_NOTHING:
+            continue
+        place = _SAYING.get(name)
+        if place is not None and said[place] is None:
+            said[place] = value
+        elif not name.startswith(_CLIENTS):
+            return None
+    return said
 
 
 def _unheard(frames: bytes) -> None:

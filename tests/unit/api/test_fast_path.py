@@ -53,7 +53,7 @@ class Call:
         self.path, self.headers, self.body = path, headers, body
         self.began = asyncio.get_running_loop().time()
         self.gone = False
-        self.told = self.task = None
+        self.told = self.task = self.kept = None
         self.written = b""
         self.happened = []
 
