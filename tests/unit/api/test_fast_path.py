@@ -1,18 +1,23 @@
 """The fast path: what may take it; whatever becomes of a request, nothing of what it took is left behind."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginehouse.api.fastpath import FastPath
 from enginehouse.app.fast import ROUTES
 from enginehouse.core.admission import Admission
+from enginehouse.core.cache.answers import joined
 from enginehouse.core.catalogue import Catalogue, from_settings
 from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Guarding, Seats, Spending
 from enginehouse.core.gateway.fast import Tracks
+from enginehouse.core.gateway.fast.stream import plain_of
 from enginehouse.core.identity import Identity
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
@@ -26,7 +31,8 @@ from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.kv import MemoryTallies
 from enginehouse.testing import WHOLE, FakeBooks, FakeEngine, FakeLauncher, FakeSpool
-from enginehouse.types import EngineName
+from enginehouse.types import EngineName, Usage
+from enginehouse.types.answer import Began, Counted, Finish, Finished, RefusalDelta, TextDelta, fold
 from tests.unit.cache.made import cache_of
 
 CHAT = "/v1/chat/completions"
@@ -224,6 +230,17 @@ async def test_what_was_said_is_passed_on():
     assert rest == b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in FRAMES) + b"0\r\n\r\n"
 
 
+async def test_what_was_told_as_a_stream_is_told_again_whole():
+    async with open_house(FRAMES) as house:
+        for body in (STREAM, BODY):
+            call = Call(body)
+            assert house.lane.offer(call)
+            await call.over()
+    assert len(house.engine.sent) == 1
+    (choice,) = json.loads(call.written.partition(b"\r\n\r\n")[2])["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Good day", "stop")
+
+
 async def test_a_kept_answer_asks_nobody():
     async with open_house() as house:
         for _ in range(2):
@@ -381,3 +398,17 @@ async def test_a_breaker_that_is_open_is_the_general_ways_to_tell():
         assert house.lane.offer(first)
         await first.over()
         assert not house.lane.offer(Call())
+
+
+WORDS = st.builds(TextDelta, text=st.text(max_size=3), choice=st.sampled_from([0, 0, 0, 1]))
+ENDS = st.builds(Finished, reason=st.sampled_from(list(Finish)), choice=st.sampled_from([0, 0, 1]))
+COUNTS = st.builds(Counted, usage=st.builds(Usage, input=st.integers(0, 9), output=st.integers(0, 9)))
+EVENTS = st.lists(st.one_of(WORDS, WORDS, WORDS, ENDS, COUNTS, st.just(RefusalDelta(text="no"))), max_size=6)
+
+
+@given(EVENTS)
+def test_events_of_words_are_the_answer_that_they_fold_to(events):
+    events = [Began(id="x", model="m"), *events]
+    plain = plain_of(events)
+    if plain is not None:
+        assert plain.answer() == fold(joined(events))

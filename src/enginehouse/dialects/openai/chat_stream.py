@@ -139,19 +139,27 @@ class ChatReader:
             if same is not None:
                 self._lessons = _LESSONS
                 return same
-        self._pattern = None
         events: list[Event] = []
         for frame in self._frames.feed(chunk):
             if self.ended:
                 break
-            told = self._frame(frame)
-            events += told
-            self._learn(frame, told)
+            events += self._read(frame)
         return events
+
+    def _read(self, frame: Sent) -> list[Event]:
+        pattern = self._pattern
+        if pattern is not None and not frame.name:
+            same = pattern.words(frame.data)
+            if same is not None:
+                self._lessons = _LESSONS
+                return same
+        told = self._frame(frame)
+        self._learn(frame, told)
+        return told
 
     def _learn(self, frame: Sent, told: list[Event]) -> None:
         """Words are likely to be followed by words in the same frame, until that has not come true for a while."""
-        if len(told) != 1 or not self._lessons or self._pattern is not None:
+        if len(told) != 1 or not self._lessons:
             return
         event = told[0]
         if type(event) is TextDelta:

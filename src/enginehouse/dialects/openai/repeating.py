@@ -19,6 +19,8 @@ __all__ = ["Pattern"]
 _LONG = 64 * 1024
 """Bytes of frames that are looked at in this way; longer ones are seldom, and have bounds of their own."""
 _WORDS = re.compile(rb'"(?:content|text)":\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+_LINE, _END = b"data: ", b"\n\n"
+"""Around the data of a frame."""
 _PROBE = token_hex(8)
 """Words that no engine says."""
 _string = msgspec.json.Decoder(str).decode
@@ -37,6 +39,7 @@ class Pattern:
         self._before = before
         self._size = len(before)
         self._after = after
+        self._head, self._tail = before[len(_LINE) :], after[: -len(_END)]
         self._choice = choice
 
     @classmethod
@@ -54,7 +57,21 @@ class Pattern:
         before, after = data[: found.start(1)], data[found.end(1) :]
         if read(b'%b"%b"%b' % (before, _PROBE.encode(), after)) != [TextDelta(text=_PROBE, choice=choice)]:
             return None
-        return cls(b"data: " + before, after + b"\n\n", choice)
+        return cls(_LINE + before, after + _END, choice)
+
+    def words(self, data: bytes) -> list[Event] | None:
+        """The words of one frame of this pattern; None where it is another.
+
+        Args:
+            data: of the frame.
+        """
+        if not (data.startswith(self._head) and data.endswith(self._tail) and len(data) <= _LONG):
+            return None
+        try:
+            text = _string(data[len(self._head) : len(data) - len(self._tail)])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        return [TextDelta(text=text, choice=self._choice)] if text else []
 
     def events(self, chunk: bytes) -> list[Event] | None:
         """The words of whole frames of this pattern; None where one of them is another."""

@@ -1,16 +1,17 @@
 """A request on the fast path whose answer is a stream: its frames pass on in the moment in which they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from enginehouse.core.cache.answers import joined
 from enginehouse.core.gateway.fast.run import COMPLETED, Run, check_taken
 from enginehouse.core.gateway.meter import Meter
+from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.dialects.passing import Passage, asking_for_usage
 from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest
 from enginehouse.types import Usage
-from enginehouse.types.answer import Event, fold
+from enginehouse.types.answer import Began, Counted, Event, Finish, Finished, TextDelta, fold
 
-__all__ = ["Streamed"]
+__all__ = ["Streamed", "plain_of"]
 
 
 class Streamed(Run):
@@ -79,7 +80,8 @@ class Streamed(Run):
         if self.ttft is None:
             self._first()
         self._meter.complete = True
-        self.usage, self.answer = self._meter.usage(self._guess), fold(joined(self._events))
+        self.usage = self._meter.usage(self._guess)
+        self.answer = plain_of(self._events) or fold(joined(self._events))
         await self._durable(COMPLETED)
         return self._last
 
@@ -88,3 +90,26 @@ class Streamed(Run):
         if self._meter.heard or not isinstance(error, EngineError | InvalidRequest):
             return self._meter.usage(self._guess)
         return None
+
+
+def plain_of(events: Iterable[Event]) -> PlainAnswer | None:
+    """The answer that they tell, where it is one choice of words: what `fold` makes of them, at less cost."""
+    said, began = list[str](), Began(id="", model="")
+    reason: Finish | None = None
+    usage: Usage | None = None
+    for event in events:
+        if isinstance(event, TextDelta):
+            if event.choice or event.scores or reason is not None:
+                return None
+            said.append(event.text)
+        elif isinstance(event, Counted):
+            usage = event.usage
+        elif isinstance(event, Finished):
+            if event.choice or event.stop_sequence is not None or reason is not None:
+                return None
+            reason = event.reason
+        elif isinstance(event, Began):
+            began = event
+        else:
+            return None
+    return None if reason is None else PlainAnswer(began.id, began.model, "".join(said), reason, usage)
