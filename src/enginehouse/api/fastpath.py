@@ -25,7 +25,7 @@ from enginehouse.errors import CallerGone, EnginehouseError, PermissionDenied, S
 from enginehouse.settings.schema import ServerSettings
 from enginehouse.types.ids import ordered_hex
 
-__all__ = ["FastPath"]
+__all__ = ["SAYING_NOTHING", "FastPath"]
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ _AUTHORIZATION, _API_KEY, _ID, _HOST = range(4)
 _SAYING: Mapping[bytes, int] = MappingProxyType(
     {b"authorization": _AUTHORIZATION, b"x-api-key": _API_KEY, b"x-request-id": _ID, b"host": _HOST}
 )
-_SAYING_NOTHING = frozenset(
+SAYING_NOTHING = frozenset(
     {
         *(b"accept", b"accept-encoding", b"accept-language", b"connection", b"content-length", b"content-type"),
         *(b"user-agent", b"keep-alive", b"openai-organization", b"openai-project", b"openai-beta", b"http-referer"),
@@ -41,8 +41,9 @@ _SAYING_NOTHING = frozenset(
         *(b"forwarded", b"x-title"),
     }
 )
-"""Headers that change nothing in an answer; so do those of `_CLIENTS`."""
-_CLIENTS = b"x-stainless-"
+"""Headers that change nothing in an answer; so do those of `_OTHERS`."""
+_OTHERS = (b"x-stainless-", b"x-amzn-", b"x-b3-", b"x-envoy-", b"cf-")
+"""What headers of clients and proxies begin with that nobody here reads."""
 _MOST_ID = 128
 _OK = 200
 _SECURITY = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
@@ -111,7 +112,9 @@ class FastPath:
 
     def _ready(self, call: Call) -> Run | None:
         """The request with all that it needs; None, and nothing taken, where it goes the general way."""
-        heading = None if self._leaving() else self._heading(call)
+        server = self._server
+        shut = self._leaving() or not server.fast_path or len(call.body) > server.max_body_bytes
+        heading = None if shut else self._heading(call)
         if heading is None:
             return None
         request_id = heading.request_id or ordered_hex()
@@ -359,12 +362,12 @@ def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | No
     """What says something, in the order of `_SAYING`; None when it is not understood here."""
     said: list[bytes | None] = [None, None, None, None]
     for name, value in headers:
-        if name in _SAYING_NOTHING:
+        if name in SAYING_NOTHING:
             continue
         place = _SAYING.get(name)
         if place is not None and said[place] is None:
             said[place] = value
-        elif not name.startswith(_CLIENTS):
+        elif not name.startswith(_OTHERS):
             return None
     return said
 

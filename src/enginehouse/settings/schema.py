@@ -119,6 +119,9 @@ class ServerSettings(Section):
     """Origins of web pages that may call from a browser, such as `https://chat.example`; `*` is every page."""
     ping_interval: PositiveSeconds = 15.0
     """Seconds of silence after which a stream gets a comment ping."""
+    fast_path: bool = True
+    """Whether plain requests to OpenAI's chat and text completions take a shorter way with the same effects;
+    without it all take the general one."""
     drain_delay: Seconds = 0.0
     """Seconds after a stop signal for which new requests are still served while `/ready` says 503 already: as long
     as a load balancer takes to notice, and to send its requests elsewhere."""

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginehouse.api.fastpath import FastPath
+import enginehouse.api
+from enginehouse.api.fastpath import SAYING_NOTHING, FastPath
 from enginehouse.app.fast import ROUTES
 from enginehouse.core.admission import Admission
 from enginehouse.core.cache.answers import joined
@@ -46,6 +49,7 @@ FRAMES = [
 ]
 SETTINGS = {
     "default_models": False,
+    "server": {"max_body_bytes": 4096},
     "auth": {"api_keys": ["sesame"]},
     "limits": {"tiers": {"admin": "3/hour, 5000 tokens/hour, 2 at once"}},
     "models": {"m": {"base_url": "http://127.0.0.1:9", "slots": 2}},
@@ -336,6 +340,7 @@ STRANGE = {
     "tools": lambda: Call(BODY.replace(b"{", b'{"tools":[],', 1)),
     "no JSON": lambda: Call(BODY[:-1]),
     "an unknown model": lambda: Call(BODY.replace(b'"m"', b'"n"')),
+    "a body that is too large": lambda: Call(BODY + b" " * 5000),
     "more tokens than are left": lambda: Call(BODY.replace(b"{", b'{"max_tokens":6000,', 1)),
 }
 
@@ -384,6 +389,20 @@ async def test_who_finds_no_slot_or_the_same_question_under_way_goes_the_general
 async def test_models_that_somebody_has_a_word_in_are_asked_generally(more):
     async with open_house(**more) as house:
         assert not house.lane.offer(Call())
+
+
+async def test_the_fast_path_can_be_shut():
+    async with open_house(server={"fast_path": False}) as house:
+        assert not house.lane.offer(Call())
+
+
+def test_what_says_nothing_is_read_by_no_face():
+    """Who gives a header a meaning has to take it out of the list of those that have none."""
+    faces = Path(enginehouse.api.__file__).parent
+    source = "".join(path.read_text() for path in faces.glob("*.py") if path.name != "fastpath.py")
+    read = re.findall(r'(?:header\(|== |in \(|get\(|_[A-Z]+ = )b"([a-z-]+)"', source)
+    assert "x-request-id" in read
+    assert not {name.encode() for name in read} & SAYING_NOTHING
 
 
 async def test_while_the_service_leaves_answers_are_given_generally():
