@@ -182,6 +182,8 @@ class _Serving:
         ping_interval: seconds of silence after which a stream gets a comment.
     """
 
+    __slots__ = ("_call", "_entered", "_last_write", "_ping_interval", "_run", "_started", "_timer")
+
     def __init__(self, call: Call, run: Run, ping_interval: float) -> None:
         self._call = call
         self._run = run

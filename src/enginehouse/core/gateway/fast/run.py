@@ -60,6 +60,12 @@ class Run:
         clock: the loop's.
     """
 
+    __slots__ = (
+        *("_carrier", "_gate", "_visit", "answer", "asked", "at", "began", "begun", "body", "carried", "clock"),
+        *("grant", "kept", "loaded", "look", "over", "record", "request_id", "resident", "sat", "sent", "sought"),
+        *("track", "ttft", "upstream", "usage", "wrote"),
+    )
+
     carried: Carried | None
     """The engine's answer; None as long as there is no connection."""
     resident: Resident

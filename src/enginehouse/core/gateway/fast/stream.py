@@ -17,11 +17,12 @@ __all__ = ["Streamed", "plain_of"]
 class Streamed(Run):
     """One request that wants a stream; `tell` is told of its frames."""
 
+    __slots__ = ("_events", "_last", "_meter", "_passage", "spoken", "tell")
+
     tell: Callable[[bytes], None]
     """Who passes frames on."""
-    spoken = False
+    spoken: bool
     """Whether the caller has heard anything: then nobody else can answer any more."""
-    _passage: Passage
 
     def _message(self) -> bytes:
         body = super()._message()
@@ -31,7 +32,7 @@ class Streamed(Run):
         self._passage = Passage(self.track.dialect, self.track.codec, wants_usage=self.asked.wants_usage)
         self._meter = Meter()
         self._events: list[Event] = []
-        self._last = b""
+        self._last, self.spoken = b"", False
         return self._hear
 
     def _hear(self, chunk: bytes) -> None:
