@@ -20,7 +20,7 @@ from enginehouse.core.catalogue import Catalogue, from_settings
 from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Guarding, Seats, Spending
 from enginehouse.core.gateway.fast import Tracks
-from enginehouse.core.gateway.fast.stream import plain_of
+from enginehouse.core.gateway.fast.stream import Said
 from enginehouse.core.identity import Identity
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
@@ -29,6 +29,7 @@ from enginehouse.core.limits import Limits
 from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.core.routes import Routes
 from enginehouse.core.traces import Traces
+from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.errors import UpstreamDied
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings
@@ -425,9 +426,12 @@ COUNTS = st.builds(Counted, usage=st.builds(Usage, input=st.integers(0, 9), outp
 EVENTS = st.lists(st.one_of(WORDS, WORDS, WORDS, ENDS, COUNTS, st.just(RefusalDelta(text="no"))), max_size=6)
 
 
-@given(EVENTS)
-def test_events_of_words_are_the_answer_that_they_fold_to(events):
-    events = [Began(id="x", model="m"), *events]
-    plain = plain_of(events)
-    if plain is not None:
-        assert plain.answer() == fold(joined(events))
+@given(st.lists(EVENTS, max_size=3))
+def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces):
+    said, events = Said(), [Began(id="x", model="m")]
+    said.note(events)
+    for piece in pieces:
+        said.note(piece)
+        events += piece
+    answer = said.answer()
+    assert (answer.answer() if isinstance(answer, PlainAnswer) else answer) == fold(joined(events))

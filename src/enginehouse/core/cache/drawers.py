@@ -269,6 +269,11 @@ class Look(Struct):
         """Seconds of what was found."""
         return 0.0 if self.entry is None else max(0.0, self.at - self.entry.asked)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer may be kept."""
+        return self.tier == "miss"
+
     def note(self, request_id: str) -> None:
         """Count how it went, and remember it for who asks."""
         self.drawer.noted(self, request_id)

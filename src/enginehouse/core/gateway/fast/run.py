@@ -291,7 +291,8 @@ class Run:
     def _kept(self) -> Entry | None:
         """The answer as those find it who ask the same."""
         answer, record = self.answer, self.record
-        assert answer is not None, "what is kept was answered"
+        if answer is None:
+            return None
         assert record is not None and self.upstream is not None  # noqa: PT018 - as it is told in one step
         tokens = record.input_tokens + record.cached_input_tokens + record.output_tokens + record.reasoning_tokens
         return self.look.keep(answer, Worth(tokens=tokens, cost=record.cost, seconds=self.upstream))

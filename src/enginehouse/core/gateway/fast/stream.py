@@ -9,15 +9,15 @@ from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.dialects.passing import Passage, asking_for_usage
 from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest
 from enginehouse.types import Usage
-from enginehouse.types.answer import Began, Counted, Event, Finish, Finished, TextDelta, fold
+from enginehouse.types.answer import Answer, Began, Counted, Event, Finish, Finished, TextDelta, fold
 
-__all__ = ["Streamed", "plain_of"]
+__all__ = ["Said", "Streamed"]
 
 
 class Streamed(Run):
     """One request that wants a stream; `tell` is told of its frames."""
 
-    __slots__ = ("_events", "_last", "_meter", "_passage", "spoken", "tell")
+    __slots__ = ("_last", "_meter", "_passage", "_said", "spoken", "tell")
 
     tell: Callable[[bytes], None]
     """Who passes frames on."""
@@ -31,7 +31,7 @@ class Streamed(Run):
     def _hearing(self) -> Callable[[bytes], None]:
         self._passage = Passage(self.track.dialect, self.track.codec, wants_usage=self.asked.wants_usage)
         self._meter = Meter()
-        self._events: list[Event] = []
+        self._said = Said() if self.look.is_open else None
         self._last, self.spoken = b"", False
         return self._hear
 
@@ -40,7 +40,8 @@ class Streamed(Run):
         passage = self._passage
         piece, events = passage.feed(chunk)
         self._meter.note_all(events)
-        self._events.extend(events)
+        if self._said is not None:
+            self._said.note(events)
         if passage.ended:
             self._last = piece
             if self.carried is not None:
@@ -73,7 +74,8 @@ class Streamed(Run):
             if not self._passage.ended:
                 self._last, events = self._passage.close()
                 self._meter.note_all(events)
-                self._events.extend(events)
+                if self._said is not None:
+                    self._said.note(events)
         except EnginehouseError as error:
             if self.spoken:
                 raise
@@ -82,7 +84,7 @@ class Streamed(Run):
             self._first()
         self._meter.complete = True
         self.usage = self._meter.usage(self._guess)
-        self.answer = plain_of(self._events) or fold(joined(self._events))
+        self.answer = None if self._said is None else self._said.answer()
         await self._durable(COMPLETED)
         return self._last
 
@@ -93,24 +95,57 @@ class Streamed(Run):
         return None
 
 
-def plain_of(events: Iterable[Event]) -> PlainAnswer | None:
-    """The answer that they tell, where it is one choice of words: what `fold` makes of them, at less cost."""
-    said, began = list[str](), Began(id="", model="")
-    reason: Finish | None = None
-    usage: Usage | None = None
-    for event in events:
+class Said:
+    """What a stream says, for who wants to keep it: only its words, as long as they are all there is."""
+
+    __slots__ = ("_began", "_events", "_reason", "_usage", "_words")
+
+    def __init__(self) -> None:
+        self._began = Began(id="", model="")
+        self._words: list[str] = []
+        self._reason: Finish | None = None
+        self._usage: Usage | None = None
+        self._events: list[Event] | None = None
+
+    def note(self, events: Iterable[Event]) -> None:
+        """What it says next."""
+        for event in events:
+            if self._events is not None:
+                self._events.append(event)
+            elif not self._is_plain(event):
+                self._events = [*self._told(), event]
+
+    def answer(self) -> Answer | PlainAnswer:
+        """All of it."""
+        if self._events is not None or self._reason is None:
+            return fold(joined(self._told() if self._events is None else self._events))
+        return PlainAnswer(self._began.id, self._began.model, "".join(self._words), self._reason, self._usage)
+
+    def _is_plain(self, event: Event) -> bool:
+        """Whether it is one of those that a plain answer has; then it is noted."""
         if isinstance(event, TextDelta):
-            if event.choice or event.scores or reason is not None:
-                return None
-            said.append(event.text)
+            if event.choice or event.scores or self._reason is not None:
+                return False
+            self._words.append(event.text)
         elif isinstance(event, Counted):
-            usage = event.usage
+            self._usage = event.usage
         elif isinstance(event, Finished):
-            if event.choice or event.stop_sequence is not None or reason is not None:
-                return None
-            reason = event.reason
-        elif isinstance(event, Began):
-            began = event
+            if event.choice or event.stop_sequence is not None or self._reason is not None:
+                return False
+            self._reason = event.reason
+        elif isinstance(event, Began) and not self._words:
+            self._began = event
         else:
-            return None
-    return None if reason is None else PlainAnswer(began.id, began.model, "".join(said), reason, usage)
+            return False
+        return True
+
+    def _told(self) -> list[Event]:
+        """The events of what was noted as words."""
+        told: list[Event] = [self._began]
+        if self._words:
+            told.append(TextDelta(text="".join(self._words)))
+        if self._reason is not None:
+            told.append(Finished(reason=self._reason))
+        if self._usage is not None:
+            told.append(Counted(usage=self._usage))
+        return told
