@@ -306,6 +306,9 @@ DIALECTS = {
 class Upstream:
     """Use as a context.
 
+    Args:
+        tls: what it speaks TLS with; None: it does not.
+
     Attributes:
         asked: when each question arrived last, by its text.
         arrivals: when each one arrived every time it was asked, by its text.
@@ -314,7 +317,7 @@ class Upstream:
         heard: set when the asker of each has heard the first words, for what happens after them, by its text.
     """
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.asked: dict[str, float] = {}
         self.arrivals: defaultdict[str, list[float]] = defaultdict(list)
         self.departures: Counter[str] = Counter()
@@ -323,8 +326,12 @@ class Upstream:
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.upstream = self
+        if tls is not None:  # whoever reads first, in the thread of his connection, shakes hands
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self):
         self._thread.start()

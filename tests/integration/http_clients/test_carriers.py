@@ -13,9 +13,11 @@ from enginehouse.errors import UpstreamDied, UpstreamTimeout
 from tests.integration.http_clients.server import (
     CHUNKED,
     OK,
+    TRUST,
     Server,
     closes,
     stays_silent,
+    talks_for_ever,
     then_closes,
 )
 
@@ -70,14 +72,17 @@ async def once(pool):
 async def carrying(server, *, silence=5.0):
     """A carrier with one free connection, which the server has answered before."""
     server.acts.insert(0, FINE)
-    async with server() as root, Pool(root, Patience(connect=5, silence=silence), keep_alive=True) as pool:
+    async with (
+        server() as root,
+        Pool(root, Patience(connect=5, silence=silence), keep_alive=True, trust=TRUST) as pool,
+    ):
         await once(pool)
         yield pool.carrier("/v1/x", HEADERS, TYPE), pool
 
 
 async def test_nothing_is_sent_where_no_connection_is_free(way):
     server = Server(OK)
-    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True) as pool:
+    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True, trust=TRUST) as pool:
         assert way.send(pool.carrier("/v1/x", HEADERS, TYPE)) is None
         await asyncio.sleep(0.02)
     assert server.connections == 0
@@ -234,7 +239,7 @@ async def test_a_stream_whose_end_is_written_by_itself_leaves_the_connection_fre
 @pytest.mark.parametrize("well", [True, False])
 async def test_so_does_the_general_way_where_it_goes_well(well):
     server = Server(says_all_and_ends_later, FINE)
-    async with server() as root, HttpServer(root, None, silence=5) as engine:
+    async with server() as root, HttpServer(root, None, silence=5, trust=TRUST) as engine:
         with suppress(ValueError):
             async with engine.request("POST", "/v1/x", b"{}") as reply:
                 assert await anext(aiter(reply.frames())) == b"[DONE]"
@@ -259,13 +264,7 @@ async def test_every_byte_begins_the_wait_anew(way):
 
 
 async def test_who_leaves_early_is_noticed(way):
-    async def talks(_, writer):
-        writer.write(STREAM)
-        while True:
-            writer.write(b"10000\r\n" + bytes(65536) + b"\r\n")
-            await writer.drain()
-
-    server = Server(talks)
+    server = Server(talks_for_ever(STREAM))
     async with carrying(server) as (carrier, _):
         server.heard.clear()
         carried = way.send(carrier)
@@ -380,7 +379,7 @@ async def test_nothing_can_be_slipped_into_a_head(way, name):
 @pytest.mark.parametrize("first", [closes, then_closes(b"HTTP/1.1 2"), FINE], ids=["silently", "mid-word", "well"])
 async def test_a_new_connection_may_be_waited_for_and_is_asked_once(way, first):
     server = Server(first, FINE)
-    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True) as pool:
+    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True, trust=TRUST) as pool:
         carried = await pool.carrier("/v1/x", HEADERS, TYPE).send(b"{}", ID, way.heard.append if way.told else None)
         if first is FINE:
             assert await way.end(carried) == b"ok"
@@ -393,7 +392,9 @@ async def test_a_new_connection_may_be_waited_for_and_is_asked_once(way, first):
 
 
 async def test_nobody_there(unused_tcp_port):
-    async with Pool(f"http://127.0.0.1:{unused_tcp_port}", Patience(connect=1, silence=1), keep_alive=True) as pool:
+    async with Pool(
+        f"http://127.0.0.1:{unused_tcp_port}", Patience(connect=1, silence=1), keep_alive=True, trust=TRUST
+    ) as pool:
         with pytest.raises(UpstreamDied, match="refused the connection"):
             await pool.carrier("/v1/x", HEADERS, TYPE).send(b"{}", ID)
 

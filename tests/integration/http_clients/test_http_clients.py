@@ -13,6 +13,7 @@ from enginehouse.errors import UpstreamDied, UpstreamTimeout
 from tests.integration.http_clients.server import (
     CHUNKED,
     OK,
+    TRUST,
     Server,
     closes,
     stays_silent,
@@ -24,7 +25,7 @@ from tests.integration.http_clients.server import (
 @pytest.fixture(params=[Pool, Library], ids=["pool", "library"])
 def client_of(request):
     def make(root, *, silence=5.0, connect=5.0, keep_alive=True):
-        return request.param(root, Patience(connect=connect, silence=silence), keep_alive=keep_alive)
+        return request.param(root, Patience(connect=connect, silence=silence), keep_alive=keep_alive, trust=TRUST)
 
     return make
 
@@ -124,7 +125,7 @@ async def test_it_is_not_sent_again_on_a_new_connection(client_of, first):
 async def test_nor_once_a_byte_has_come_back():
     """The library cannot tell a byte from none, one more reason for our own."""
     server = Server(OK, then_closes(b"HTTP/1.1 2"), OK)
-    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True) as client:
+    async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True, trust=TRUST) as client:
         await whole(client, get())
         with pytest.raises(UpstreamDied):
             await whole(client, post(b"{}"))
@@ -262,7 +263,7 @@ async def test_nobody_there(client_of, unused_tcp_port):
 
 
 async def test_who_leaves_early_is_noticed(client_of):
-    server = Server(talks_for_ever)
+    server = Server(talks_for_ever())
     async with server() as root, client_of(root) as client:
         reply = await client.send(get())
         await anext(aiter(reply.frames()))

@@ -1,14 +1,19 @@
 """A request to a server and whatever can carry it there."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, Self
+from urllib.parse import SplitResult
 
 from msgspec import Struct
 
 from enginehouse.engines.base import Carrier
 from enginehouse.engines.http.reply import HttpReply
 
-__all__ = ["Client", "Patience", "Request", "head_of", "message_of"]
+__all__ = ["PORTS", "Client", "Patience", "Request", "head_of", "host_of", "message_of"]
+
+PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+"""Where servers are of whose addresses no port is said."""
 
 _SMALL = 16 * 1024
 """Bytes of a body that are cheaper to copy behind the head than to send by themselves."""
@@ -61,6 +66,11 @@ class Client(Protocol):
             media_type: of a streamed answer; nothing else is told piece by piece.
         """
         ...
+
+
+def host_of(url: SplitResult) -> str:
+    """What the header `Host` says; a port only where it is not the usual one."""
+    return url.netloc.removesuffix(f":{PORTS[url.scheme]}").removesuffix(":")
 
 
 def head_of(lines: Sequence[str]) -> bytes:

@@ -4,9 +4,15 @@ httptools parses; `Incoming` holds what came. Above a mark the socket is not rea
 talks faster than the caller listens fills neither side's memory. Nobody may be answered with what was meant for
 another: a connection is used again only after an answer that ended as it had announced, with not a byte more, and
 every answer has a parser of its own.
+
+Over TLS the loop's own layer lies between: it is written to, and gives what it has read. All else (to stop reading,
+to end, to know what is unsent) is done with the socket's transport below it, where it works as it does without TLS:
+uvloop's layer forgets what it holds when the server closes while nobody reads, and that of neither loop knows how
+much of a request still waits for the socket.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
@@ -37,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._freed = freed
         self._lost = lost
         self._transport: asyncio.Transport | None = None
+        self._outlet: asyncio.Transport | None = None
         self._owed: Incoming | None = None
         self._paused = False
         self._due = 0.0
@@ -49,6 +56,28 @@ class Connection(asyncio.Protocol):
         """Whether it has carried an answer before, and of the next one it broke before any byte."""
 
     # What the pool does with it.
+
+    async def secure(self, context: ssl.SSLContext, host: str, patience: float) -> None:
+        """Speak TLS from now on; whoever gives up waiting, or is refused, has to cut it.
+
+        Args:
+            context: whom to trust.
+            host: whose certificate it has to be.
+            patience: seconds for the handshake.
+
+        Raises:
+            ssl.SSLError: no TLS, or a certificate that is not to be trusted.
+            OSError: the connection broke.
+        """
+        below = self._transport
+        over: asyncio.Transport | None = None
+        if below is not None and not below.is_closing():
+            over = await asyncio.get_running_loop().start_tls(
+                below, self, context, server_hostname=host, ssl_handshake_timeout=patience
+            )
+        if over is None or not self.idle:
+            raise ConnectionResetError("The server closed the connection.")
+        self._outlet = over
 
     @property
     def idle(self) -> bool:
@@ -71,15 +100,15 @@ class Connection(asyncio.Protocol):
             media_type: as `Incoming` has it.
         """
         answer = Incoming(self, hear, media_type)
-        transport = self._transport
-        if transport is None:
+        outlet = self._outlet
+        if outlet is None:
             answer.flaw = Unheard("The engine closed the connection.")
             return answer
         now = self._clock()
         self._due = now + self._silence
         self._expires = now + total if total else None
         self._owed = answer
-        transport.writelines(message)
+        outlet.writelines(message)
         return answer
 
     def finish(self, *, reusable: bool) -> None:
@@ -148,7 +177,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by descent
+        self._transport = self._outlet = cast("asyncio.Transport", transport)  # uvloop's are none by descent
 
     def data_received(self, data: bytes) -> None:
         """Bytes; those that nobody has asked for end the connection."""
@@ -162,7 +191,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over, by the server's doing or by ours."""
         owed = self._owed
-        self._transport = self._owed = None
+        self._transport = self._outlet = self._owed = None
         if owed is not None and not owed.ended:
             owed.broke(clean=exc is None)
             self.stale = self.used and isinstance(owed.flaw, Unheard)

@@ -1,8 +1,11 @@
-"""Requests by aiohttp: for TLS, and for addresses with credentials or names that are not plain."""
+"""Requests by aiohttp: for addresses with credentials, or names that are not plain."""
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import aiohttp
@@ -10,6 +13,7 @@ from aiohttp.connector import Connection
 
 from enginehouse.engines.http.asking import Patience, Request
 from enginehouse.engines.http.reply import HttpReply
+from enginehouse.engines.http.tls import refusal_of, trusted
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
 __all__ = ["Library"]
@@ -22,10 +26,15 @@ class Library:
         root: the server's address.
         patience: how long it is waited for.
         keep_alive: whether connections are used again.
+        trust: whose certificates are believed; None: whom this machine trusts.
     """
 
-    def __init__(self, root: str, patience: Patience, *, keep_alive: bool) -> None:
+    def __init__(
+        self, root: str, patience: Patience, *, keep_alive: bool, trust: ssl.SSLContext | None = None
+    ) -> None:
         self._root = root
+        self._trust = trust
+        self._secure = urlsplit(root).scheme == "https"
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.silence)
         self._keep_alive = keep_alive
         self._session: aiohttp.ClientSession | None = None
@@ -33,8 +42,9 @@ class Library:
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
+        trust = self._trust or await asyncio.to_thread(trusted) if self._secure else True
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, force_close=not self._keep_alive),
+            connector=_Connector(limit=0, force_close=not self._keep_alive, ssl=trust),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
         )
@@ -131,8 +141,10 @@ class _Translated:
                 raise UpstreamTimeout(
                     "The engine was silent for too long; raise admission.request_timeout."
                 ) from error
-            case aiohttp.ClientConnectorError():
-                raise UpstreamDied("The engine refused the connection.") from error
+            case aiohttp.ClientConnectorCertificateError(certificate_error=OSError() as flaw):
+                raise refusal_of(flaw) from error
+            case aiohttp.ClientConnectorError(os_error=flaw):
+                raise refusal_of(flaw) from error
             case aiohttp.ClientError() | ConnectionError():
                 raise UpstreamDied(f"The connection to the engine broke ({type(error).__name__}).") from error
             case _:

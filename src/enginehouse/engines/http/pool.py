@@ -1,21 +1,27 @@
 """Connections of our own to one server: what became free last is used first, and one sweeper minds them all.
 
 A request costs a fraction of what it costs with a library (ADR 7), for it needs no session, no request object, no
-timer and no task. What is not plain HTTP to a plain address goes by the library instead.
+timer and no task. What wants more than a host, a port and a path, by HTTP or HTTPS, goes by the library instead.
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 from functools import partial
+from ipaddress import ip_address
 from math import inf
+from socket import SOCK_STREAM
 from typing import Self
 from urllib.parse import urlsplit
 
-from enginehouse.engines.http.asking import Patience, Request, head_of, message_of
+from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] - of its own tuples
+
+from enginehouse.engines.http.asking import PORTS, Patience, Request, head_of, host_of, message_of
 from enginehouse.engines.http.carrier import PooledCarrier
 from enginehouse.engines.http.connection import Connection
 from enginehouse.engines.http.incoming import Incoming, Unheard
-from enginehouse.errors import UpstreamDied, UpstreamTimeout
+from enginehouse.engines.http.tls import refusal_of, trusted
+from enginehouse.errors import UpstreamTimeout
 
 __all__ = ["Pool"]
 
@@ -23,23 +29,31 @@ _IDLE = 15.0
 """Seconds for which a free connection is kept; servers keep them longer."""
 _SWEEP = 0.25
 """Seconds between two looks of the sweeper, at most."""
+_NEXT = 0.25
+"""Seconds after which the next address of a name is tried beside the one that has not answered yet."""
 
 
 class Pool:
     """A client for one plain address; satisfies `Client`. Limits are admission's business, not the pool's.
 
     Args:
-        root: `http://host[:port][/path]`.
+        root: `http[s]://host[:port][/path]`.
         patience: how long the server is waited for.
         keep_alive: whether connections are used again.
+        trust: whose certificates are believed; None: whom this machine trusts.
     """
 
-    def __init__(self, root: str, patience: Patience, *, keep_alive: bool) -> None:
+    def __init__(
+        self, root: str, patience: Patience, *, keep_alive: bool, trust: ssl.SSLContext | None = None
+    ) -> None:
         url = urlsplit(root)
         self._host = url.hostname or ""
-        self._port = url.port or 80
+        self._port = url.port or PORTS[url.scheme]
         self._path = url.path
-        self._fixed = [f"Host: {url.netloc}", "Accept-Encoding: identity"]
+        self._is_name = _is_name(self._host)
+        self._secure = url.scheme == "https"
+        self._trust = trust
+        self._fixed = [f"Host: {host_of(url)}", "Accept-Encoding: identity"]
         if not keep_alive:
             self._fixed.append("Connection: close")
         self._patience = patience
@@ -52,6 +66,8 @@ class Pool:
     async def __aenter__(self) -> Self:
         """Nothing is opened before it is needed."""
         self._loop = asyncio.get_running_loop()
+        if self._secure and self._trust is None:
+            self._trust = await asyncio.to_thread(trusted)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -62,6 +78,8 @@ class Pool:
             self._sweeping.cancel()
             self._sweeping = None
         await asyncio.sleep(0)
+        if self._secure:  # whose layer tells of an end one step later
+            await asyncio.sleep(0)
 
     async def send(self, request: Request) -> Incoming:
         """As `Client` says."""
@@ -98,18 +116,33 @@ class Pool:
         connection = self._fresh()
         try:
             async with asyncio.timeout(min(self._patience.connect, total or inf)):
-                await self._loop.create_connection(lambda: connection, self._host, self._port)
-        except asyncio.CancelledError:
-            connection.cut()  # it may stand since this very tick
-            raise
+                await self._reach(connection)
         except TimeoutError as error:
             raise UpstreamTimeout("The engine did not take the connection in time.") from error
         except OSError as error:
-            raise UpstreamDied("The engine refused the connection.") from error
+            raise refusal_of(error) from error
         if connection.idle:  # and not lost again already
             self._all.add(connection)
             self._sweeping = self._sweeping or self._loop.call_later(self._pause, self._sweep)
         return connection
+
+    async def _reach(self, connection: Connection) -> None:
+        try:
+            await self._call(connection)
+            if self._secure and self._trust is not None:
+                await connection.secure(self._trust, self._host, self._patience.connect)
+        except BaseException:
+            connection.cut()  # it may stand since this very tick, or nothing but TLS be missing
+            raise
+
+    async def _call(self, connection: Connection) -> None:
+        """Have it connected, to whichever of the server's addresses answers first."""
+        if self._is_name:
+            places = await self._loop.getaddrinfo(self._host, self._port, type=SOCK_STREAM)
+            sock = await start_connection(places, happy_eyeballs_delay=_NEXT, loop=self._loop)
+            await self._loop.create_connection(lambda: connection, sock=sock)
+        else:
+            await self._loop.create_connection(lambda: connection, self._host, self._port)
 
     def _fresh(self) -> Connection:
         freed = self._free.setdefault if self._keep_alive else Connection.cut
@@ -143,3 +176,12 @@ async def _asked(connection: Connection, message: Sequence[bytes], total: float 
         answer.leave()
         raise
     return answer
+
+
+def _is_name(host: str) -> bool:
+    """Whether it is no address, and may stand for several."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False

@@ -1,5 +1,6 @@
 """A server that is asked over HTTP, here or far away, whatever dialect it speaks."""
 
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
@@ -17,6 +18,8 @@ __all__ = ["HttpServer", "address_of", "is_plain"]
 
 _ANONYMOUS: Mapping[str, str] = {"Content-Type": "application/json"}
 _CONNECT = 10.0
+_LABEL = 64
+"""Characters that a part of a host's name cannot have."""
 
 
 def address_of(deployment: Deployment) -> str:
@@ -44,6 +47,7 @@ class HttpServer:
         connect: seconds until a connection has to be there.
         keep_alive: whether connections are used again. Not worth it on loopback, where a new one costs less than
             finding out that llama-server has closed the old one.
+        trust: whose certificates are believed; None: whom this machine trusts.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class HttpServer:
         connect: float | None = None,
         keep_alive: bool = True,
         headers: Mapping[str, str] | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self._headers = {**_ANONYMOUS, **(headers or {})}
         if api_key:
@@ -62,7 +67,7 @@ class HttpServer:
         root = base_url.rstrip("/").removesuffix("/v1")
         patience = Patience(connect=connect or _CONNECT, silence=silence)
         client = Pool if is_plain(root) else _library
-        self._client: Client = client(root, patience, keep_alive=keep_alive)
+        self._client: Client = client(root, patience, keep_alive=keep_alive, trust=trust)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool. Limits are admission's business, not the pool's."""
@@ -133,18 +138,28 @@ class _Asking:
         self._reply.leave() if kind else self._reply.done()
 
 
-def _library(root: str, patience: Patience, *, keep_alive: bool) -> Client:
+def _library(root: str, patience: Patience, *, keep_alive: bool, trust: ssl.SSLContext | None) -> Client:
     from enginehouse.engines.http.library import Library  # it takes 6 MB and a fifth of a second
 
-    return Library(root, patience, keep_alive=keep_alive)
+    return Library(root, patience, keep_alive=keep_alive, trust=trust)
 
 
 def is_plain(root: str) -> bool:
-    """Whether the address is no more than a host, a port and a path, so that our own pool may go there."""
+    """Whether the address is no more than a host, a port and a path, so that our own pool may go there.
+
+    Over TLS the host has to be one that a certificate can name: no dot at its end, no zone of an IPv6 address.
+    """
     url = urlsplit(root)
     try:
         place = bool(url.hostname) and url.port != 0
     except ValueError:  # a port that is no number: the library knows how to say so
         return False
     extras = "@" in url.netloc or url.query or url.fragment or not root.isascii() or any(map(str.isspace, root))
-    return url.scheme == "http" and place and not extras
+    match url.scheme:
+        case "http":
+            return place and not extras
+        case "https":
+            labels = (url.hostname or "").split(".")
+            return place and not extras and "%" not in url.netloc and all(0 < len(one) < _LABEL for one in labels)
+        case _:
+            return False
