@@ -325,7 +325,7 @@ async def test_many_at_a_time_do_not_mix(client_of):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     server = Server(*[echo] * 300)
-    async with server() as root, client_of(root) as client:
+    async with server() as root, client_of(root, silence=60, connect=60) as client:  # 300 handshakes at both ends
         assert all(await asyncio.gather(*[echoes(number) for number in range(300)]))
 
 
