@@ -32,7 +32,8 @@ class Call(Protocol):
     it still holds, as of a key, it has to ask itself."""
 
     def hear(self, told: Callable[[], object] | None) -> None:
-        """Tell this one when the caller leaves, at once if it has left already; None is told nothing any more."""
+        """Tell this one when the caller leaves, at once if it has left already, and when the service waits no
+        longer: then the caller is there, and is owed an answer. None is told nothing any more."""
         ...
 
     def opening(self) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from enginehouse.api.fastpath import FastPath
+from enginehouse.api.fast import FastPath
 from enginehouse.app.rooms import Rooms
 from enginehouse.core.gateway.fast import Route
 from enginehouse.dialects.openai.chat import OpenAIChat

@@ -238,6 +238,9 @@ class Server(uvicorn.Server):
 
     async def _cut_off(self) -> None:
         """What still runs ends while there is a ledger to keep what it took."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.cut_off()
         if left := list(self.server_state.tasks):
             for task in left:
                 task.cancel()

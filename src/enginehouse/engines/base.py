@@ -136,6 +136,17 @@ class Carried(Protocol):
         """
         ...
 
+    def then(self, told: Callable[[], None]) -> None:
+        """Tell this one, once, when a whole answer has come to its end or none will come; at once if that is so.
+
+        It is told in the loop's own callback, unless the answer is left before.
+        """
+        ...
+
+    def taken(self) -> bytes:
+        """What `whole` returns or raises, of an answer that has come to its end or will not come."""
+        ...
+
     async def over(self) -> None:
         """A streamed answer has come to its end, or was left; a refusal is then read by `whole`.
 

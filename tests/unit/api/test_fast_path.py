@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import enginehouse.api
-from enginehouse.api.fastpath import SAYING_NOTHING, FastPath
+from enginehouse.api.fast import SAYING_NOTHING, FastPath
 from enginehouse.app.fast import ROUTES
 from enginehouse.core.admission import Admission
 from enginehouse.core.cache.answers import joined
@@ -65,6 +65,7 @@ class Call:
         self.began = asyncio.get_running_loop().time()
         self.gone = False
         self.told = self.task = self.kept = None
+        self.ended = asyncio.Event()
         self.written = b""
         self.happened = []
 
@@ -82,9 +83,11 @@ class Call:
 
     def end(self):
         self.happened.append("ended")
+        self.ended.set()
 
     def hand_over(self, **extra):
         self.happened.append(extra["tried"])
+        self.ended.set()
 
     def adopt(self, task):
         self.task = task
@@ -94,7 +97,9 @@ class Call:
         self.told()
 
     async def over(self):
-        await asyncio.wait([self.task])
+        await self.ended.wait()
+        if self.task is not None:
+            await asyncio.wait([self.task])
 
 
 class Answer:
@@ -105,9 +110,17 @@ class Answer:
     def __init__(self, says, status, hear):
         self._says, self.status, self._hear = says, status, hear
         self.left = 0
+        self.coming = None
 
     async def whole(self):
         return b"".join([piece async for piece in self._pieces()])
+
+    def then(self, told):
+        self.coming = asyncio.ensure_future(self.whole())
+        self.coming.add_done_callback(lambda coming: coming.cancelled() or told())
+
+    def taken(self):
+        return self.coming.result()
 
     async def over(self):
         async for piece in self._pieces():
@@ -127,6 +140,8 @@ class Answer:
 
     def leave(self):
         self.left += 1
+        if self.coming is not None:
+            self.coming.cancel()
 
 
 class Engine(FakeEngine):
@@ -197,14 +212,15 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(says=(WHOLE,), status=200, **more):
+async def open_house(says=(WHOLE,), status=200, *, ahead=False, **more):
     settings = Settings.model_validate({**SETTINGS, **more})
-    engine, books = Engine(says, status), FakeBooks()
+    engine, books, spool = Engine(says, status), FakeBooks(), FakeSpool()
     async with (
         Residency({EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}, settings.residency) as residency,
-        Ledger(books, FakeSpool(), Prices({}, ())) as ledger,
+        Ledger(books, spool, Prices({}, ()), ahead=ahead) as ledger,
     ):
         house = House(settings, engine, residency, ledger, books)
+        house.spool = spool
         async with house.admission.slot(house.deployment), residency.lease(house.deployment):
             pass  # the first request to a model brings it in
         yield house
@@ -223,6 +239,50 @@ async def test_an_answer_leaves_nothing_held(body, free):
         assert house.held() == before
     (record,) = house.books.kept.values()
     assert (record.outcome, record.stream) == ("completed", body is STREAM)
+
+
+@pytest.mark.parametrize("free", [True, False])
+async def test_what_is_durable_at_once_is_told_at_once(free):
+    async with open_house(ahead=True) as house:
+        house.engine.free = free
+        before = house.held()
+        for _ in range(2):
+            call = Call()
+            assert house.lane.offer(call)
+            await call.over()
+            assert (call.happened, house.held()) == (["ended"], before)
+        # The second is answered before the offer returns.
+        call = Call()
+        house.lane.offer(call)
+        assert (call.happened, house.held()) == (["ended"], before)
+        assert house.spool.backlog + len(house.books.kept) == 3
+
+
+async def test_who_leaves_while_the_record_is_written_has_one_record():
+    async with open_house() as house:
+        before, call = house.held(), Call()
+        assert house.lane.offer(call)
+        for _ in range(100):
+            if house.ledger.stats().waiting:
+                break
+            await asyncio.sleep(0)
+        call.leave()
+        await call.over()
+        assert house.held() == before
+        assert not call.written
+    (record,) = house.books.kept.values()
+    assert record.outcome == "completed"
+
+
+async def test_what_can_be_recorded_nowhere_is_not_told():
+    async with open_house() as house:
+        house.books.fate, house.spool.broken = (lambda: "away"), True
+        before, call = house.held(), Call()
+        assert house.lane.offer(call)
+        await call.over()
+        assert house.held() == before
+        assert call.written.startswith(b"HTTP/1.1 503 ")
+        house.books.fate, house.spool.broken = (lambda: "ok"), False
 
 
 async def test_what_was_said_is_passed_on():
@@ -323,7 +383,7 @@ async def test_who_is_cut_off_by_the_service_is_told_so():
         before, call = house.held(), Call()
         assert house.lane.offer(call)
         await asyncio.sleep(0)
-        call.task.cancel()
+        call.told()
         await call.over()
         assert house.held() == before
     assert call.written.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")

@@ -201,6 +201,25 @@ async def test_requests_that_come_at_once_are_all_offered_where_answers_come_at_
     assert [call.body for call in line.lane.calls] == [b"a", b"b", b"c"]
 
 
+async def test_of_very_many_that_come_at_once_some_are_left_to_asgi():
+    line = Line(Lane(answer))
+    words = [b"%d" % number for number in range(24)]
+    said = await line.ask(b"".join(map(request, words)))
+    assert [call.body for call in line.lane.calls] == words[:16]
+    assert said.count(b"HTTP/1.1 200 OK") == 24
+    await line.ask(request(b"later"))
+    assert line.lane.calls[-1].body == b"later"
+
+
+async def test_nothing_is_offered_for_one_who_does_not_read():
+    line = Line(Lane(answer))
+    await line.ask(request())
+    line.connection.pause_writing()
+    await line.ask(request())
+    assert len(line.lane.calls) == 1
+    line.connection.resume_writing()
+
+
 async def test_a_request_behind_one_that_is_unanswered_waits_and_goes_to_asgi():
     line = Line(Lane(keep))
     assert await line.ask(request(b"a") + request(b"b") + request(b"c", "/else")) == b""
@@ -361,6 +380,19 @@ async def test_who_hears_no_more_is_told_nothing():
     line.lane.calls[0].hear(None)
     line.wire.leave()
     assert told == []
+
+
+async def test_who_hears_is_told_when_the_service_waits_no_longer():
+    line, told = Line(Lane(keep)), []
+    await line.ask(request())
+    (call,) = line.lane.calls
+    line.connection.cut_off()
+    call.hear(lambda: told.append(call.gone))
+    line.connection.cut_off()
+    assert told == [False]
+    answer(call)
+    line.connection.cut_off()
+    assert told == [False]
 
 
 async def test_leaving_after_the_answer_is_nothing():

@@ -52,6 +52,59 @@ async def test_a_gathered_body_is_the_same_however_it_comes(pieces, framing, int
     assert not line.over
 
 
+@given(pieces=PIECES, framing=FRAMING, status=st.sampled_from([200, 503]), cuts=CUTS, early=st.booleans())
+async def test_who_waits_without_a_task_has_the_same(pieces, framing, status, cuts, early):
+    connection, line, _, _ = connected()
+    answer, had = carried(connection), []
+
+    def come():
+        had.append((answer.status, answer.taken()))
+        answer.leave()
+
+    if early:
+        answer.then(come)
+    for piece in cut_up(answer_of(framing, pieces, status), cuts):
+        assert not had
+        connection.data_received(piece)
+    if not early:
+        answer.then(come)
+    assert had == [(status, b"".join(pieces))]
+    assert line.freed == [connection]
+    assert not line.over
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(("came", "flaw"), [(b"", Unheard), (b"HTTP/1.1 200 OK\r\n", UpstreamDied)])
+async def test_who_waits_without_a_task_hears_of_the_end_once(early, came, flaw):
+    connection, line, _, _ = connected()
+    answer, told = carried(connection), []
+    if early:
+        answer.then(lambda: told.append(answer.flaw))
+    if came:
+        connection.data_received(came)
+    assert told == []
+    with pytest.raises(UpstreamDied):
+        answer.taken()
+    line.abort()
+    if not early:
+        answer.then(lambda: told.append(answer.flaw))
+    (said,) = told
+    assert type(said) is flaw
+    with pytest.raises(flaw):
+        answer.taken()
+    answer.leave()
+
+
+async def test_who_has_left_is_told_nothing_any_more():
+    connection, line, _, _ = connected()
+    answer, told = carried(connection), []
+    answer.then(lambda: told.append(1))
+    answer.leave()
+    line.abort()
+    await asyncio.sleep(0)
+    assert told == []
+
+
 @given(pieces=PIECES, framing=FRAMING, cuts=CUTS, by_close=st.booleans())
 async def test_what_is_told_is_the_same_however_it_comes(pieces, framing, cuts, by_close):
     connection, line, _, _ = connected()

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 _AWAITED = 64 * 1024 * 1024
 """Most bytes of bodies that are waited for on all connections; above it applications ask for the rest, or not."""
+_AT_ONCE = 16
+"""Most requests that are offered of what came at once: a lane may answer at once, while all others wait."""
 _ODD = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 """Who says one of these wants more than an answer."""
 _NONE: list[tuple[bytes, bytes]] = []
@@ -48,6 +50,7 @@ class Connection(HttpToolsProtocol):
         "_heard",
         "_known",
         "_latest",
+        "_offered",
         "_offers",
         "_paths",
         "_running",
@@ -74,6 +77,8 @@ class Connection(HttpToolsProtocol):
         """How the caller's requests begin, if one could be offered."""
         self._latest: Offered | None = None
         """What these bytes have brought."""
+        self._offered = 0
+        """Requests of these bytes that were offered."""
         self._between = True
         """Whether the next byte begins a request."""
         self._running: Offered | RequestResponseCycle | None = None
@@ -93,9 +98,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes."""
         self._heard = self.loop.time()
-        alone = self._between and self._running is None
+        alone = self._between and self._running is None and not self.flow.write_paused
         if alone and self._known is not None and self._is_known(self._known, data):
             return
+        self._offered = 0
         super().data_received(data)
         latest, self._latest = self._latest, None
         if latest is not None:
@@ -147,6 +153,7 @@ class Connection(HttpToolsProtocol):
         if self._coming is not None:
             self.headers = _NONE
             self._latest = self._has_come()
+            self._offered += 1
             self._offer(self._latest)
             return
         if self.cycle:
@@ -173,6 +180,8 @@ class Connection(HttpToolsProtocol):
         named = dict(self.headers)
         return (
             self._running is None
+            and self._offered < _AT_ONCE
+            and not self.flow.write_paused
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and _ODD.isdisjoint(named)
@@ -300,6 +309,11 @@ class Connection(HttpToolsProtocol):
             self._running.keep_alive = False
         else:
             super().shutdown()
+
+    def cut_off(self) -> None:
+        """The service waits no longer: a lane's answer that is owed ends now."""
+        if isinstance(self._running, Offered):
+            self._running.cut()
 
     def pause_writing(self) -> None:
         """More is unsent than should be."""

@@ -163,6 +163,11 @@ class Offered:
         if self._told is not None:
             self._told()
 
+    def cut(self) -> None:
+        """The service waits no longer for its answer."""
+        if self._told is not None:
+            self._told()
+
     def fill(self, full: bool) -> None:
         """Whether too much is unsent has changed."""
         if self._full is not None:

@@ -78,6 +78,7 @@ class Incoming(HttpReply):
     _ending: Line | None = None
     """The connection, where nobody waits any more for the end that is on its way."""
     _waiter: asyncio.Future[None] | None = None
+    _told: Callable[[], None] | None = None
 
     def __init__(self, line: Line, hear: Callable[[bytes], None] | None = None, media_type: str = "") -> None:
         self._line: Line | None = line
@@ -141,6 +142,21 @@ class Incoming(HttpReply):
 
     read = whole
 
+    def then(self, told: Callable[[], None]) -> None:
+        """As `Carried` says."""
+        if self.ended or self.flaw is not None:
+            told()
+        else:
+            self._told = told
+
+    def taken(self) -> bytes:
+        """As `Carried` says."""
+        if self.flaw is not None:
+            raise self.flaw
+        if not self.ended:
+            raise UpstreamDied("The answer was left before its end.")
+        return self._joined()
+
     async def over(self) -> None:
         """Wait until it has come to its end, or was left.
 
@@ -164,7 +180,7 @@ class Incoming(HttpReply):
         if self._telling and not self.ended:
             self.done()
             return
-        self._line = self._parser = None  # which knows us as well
+        self._line = self._parser = self._told = None  # which know us as well
         line.finish(reusable=self._reusable and self.flaw is None)
         if self._waiter is not None:
             self.wake()
@@ -199,6 +215,10 @@ class Incoming(HttpReply):
 
     def wake(self) -> None:
         """Something has changed."""
+        told = self._told
+        if told is not None and (self.ended or self.flaw is not None):
+            self._told = None
+            told()
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None

@@ -185,32 +185,47 @@ class Run:
 
     # Its answer.
 
-    async def hit(self) -> bytes:
-        """The kept answer, once its record is durable.
+    async def connect(self) -> None:
+        """Ask the engine on a new connection, where none was free.
 
         Raises:
-            LedgerUnavailable: it can be kept nowhere.
+            GoGenerally: there is none to be had.
         """
-        assert self.kept is not None, "a hit has an answer"
-        await self._durable(COMPLETED)
-        return self.kept
+        try:
+            await self._sent()
+        except EnginehouseError as error:
+            raise self._given_up(error) from error
 
-    async def whole(self) -> bytes:
-        """What the engine answered, once its record is durable.
+    def listen(self, told: Callable[[], None]) -> None:
+        """Tell this one when the engine's answer is in, or none will be; then it is time for `heard`."""
+        assert self.carried is not None, "it has been asked"
+        self.carried.then(told)
+
+    def heard(self) -> bytes:
+        """What the engine answered, whole.
 
         Raises:
             GoGenerally: it did not.
-            LedgerUnavailable: the record can be kept nowhere.
         """
+        assert self.carried is not None, "it has been asked"
         try:
-            carried = await self._sent()
-            body = await carried.whole()
-            check_taken(carried, body)
+            body = self.carried.taken()
+            check_taken(self.carried, body)
             self._read(body)
         except EnginehouseError as error:
             raise self._given_up(error) from error
-        await self._durable(COMPLETED)
         return body
+
+    def recorded(self) -> "asyncio.Future[None] | None":
+        """Hand in the record of an answer that is there: what ends with `durable`, or None where it is by now.
+
+        It fails with LedgerUnavailable: the record can be kept nowhere.
+        """
+        return self._recorded(COMPLETED)
+
+    def durable(self) -> None:
+        """The record is."""
+        self.wrote = self.clock() - self.over
 
     async def _sent(self) -> Carried:
         """What is under way to the engine, if need be on a new connection.
@@ -246,7 +261,7 @@ class Run:
         keeping = self._recorded(outcome)
         if keeping is not None:
             await asyncio.shield(keeping)
-            self.wrote = self.clock() - self.over
+            self.durable()
 
     def _recorded(self, outcome: Outcome) -> "asyncio.Future[None] | None":
         """Hand in the record; None where it is durable by now."""

@@ -79,6 +79,8 @@ class Track:
         self.there = name if deployment.engine.here else deployment.name_there
         self.is_untouched = self.there == name and not deployment.defaults
         """Whether bodies go on to the byte."""
+        self.lines: dict[str, bytes] = {}
+        """What a face writes of it again and again, by the cache's tier."""
         self._carrier: Carrier | None = None
         self._loaded: Loaded | None = None
 

@@ -1,0 +1,171 @@
+"""Which requests may take the fast path.
+
+What this page does not know goes the general way: a header that is not in its lists, a body that is not plain. So
+nothing is overlooked that a header or a field may mean.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from enginehouse.api.calls import Call
+from enginehouse.api.fast.answers import Streaming, Whole
+from enginehouse.core.gateway.fast import Route, Run, Streamed, Tracks
+from enginehouse.core.identity import Identity, check_page
+from enginehouse.core.limits import NO_BOUNDS, Limits
+from enginehouse.errors import PermissionDenied
+from enginehouse.settings.schema import ServerSettings
+from enginehouse.types.ids import ordered_hex
+
+__all__ = ["SAYING_NOTHING", "FastPath"]
+
+_AUTHORIZATION, _API_KEY, _ID, _HOST = range(4)
+_SAYING: Mapping[bytes, int] = MappingProxyType(
+    {b"authorization": _AUTHORIZATION, b"x-api-key": _API_KEY, b"x-request-id": _ID, b"host": _HOST}
+)
+SAYING_NOTHING = frozenset(
+    {
+        *(b"accept", b"accept-encoding", b"accept-language", b"connection", b"content-length", b"content-type"),
+        *(b"user-agent", b"keep-alive", b"openai-organization", b"openai-project", b"openai-beta", b"http-referer"),
+        *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip", b"via"),
+        *(b"forwarded", b"x-title"),
+    }
+)
+"""Headers that change nothing in an answer; so do those of `_OTHERS`."""
+_OTHERS = (b"x-stainless-", b"x-amzn-", b"x-b3-", b"x-envoy-", b"cf-")
+"""What headers of clients and proxies begin with that nobody here reads."""
+_MOST_ID = 128
+
+
+class _Heading(NamedTuple):
+    """What the head of a request says; the next one on its connection most often says the same."""
+
+    server: ServerSettings
+    """By which it was read."""
+    authorization: bytes | None
+    api_key: bytes | None
+    request_id: str
+    """The caller's own; empty where it has none."""
+
+
+class FastPath:
+    """Satisfies `Lane`.
+
+    Args:
+        routes: those of plain requests.
+        tracks: what is known of requests like one.
+        identity: who is calling.
+        limits: how much callers may ask.
+        server: pings and pages.
+        leaving: whether the service has been told to stop.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        tracks: Tracks,
+        identity: Identity,
+        limits: Limits,
+        server: ServerSettings,
+        leaving: Callable[[], bool],
+    ) -> None:
+        self.paths = routes
+        self._tracks = tracks
+        self._limits = limits
+        self._leaving = leaving
+        self._clock = asyncio.get_running_loop().time
+        self.adopt(identity, server)
+
+    def adopt(self, identity: Identity, server: ServerSettings) -> None:
+        """New settings count from the next request on."""
+        self._identity = identity
+        self._server = server
+        self._tracks.forget()
+
+    def offer(self, call: Call) -> bool:
+        """Whether it is answered here."""
+        run = self._ready(call)
+        if run is None:
+            return False
+        if isinstance(run, Streamed):
+            Streaming(call, run, self._server.ping_interval).begin()
+        else:
+            Whole(call, run).begin()
+        return True
+
+    def _ready(self, call: Call) -> Run | None:
+        """The request with all that it needs; None, and nothing taken, where it goes the general way."""
+        server = self._server
+        shut = self._leaving() or not server.fast_path or len(call.body) > server.max_body_bytes
+        heading = None if shut else self._heading(call)
+        if heading is None:
+            return None
+        request_id = heading.request_id or ordered_hex()
+        principal = self._identity.known(heading.authorization, heading.api_key)
+        if principal is None:
+            return None
+        route = self.paths[call.path]
+        asked = route.read(call.body)
+        if asked is None:
+            return None
+        track = self._tracks.find(route, principal, asked.model)
+        if track is None:
+            return None
+        kind = Streamed if asked.stream else Run
+        run = kind(track, asked, call.body, request_id, call.began, self._clock)
+        return run if run.is_clear() and self._begun(run) else None
+
+    def _begun(self, run: Run) -> bool:
+        bounds = self._limits.now(run.track.principal, run.track.path)
+        if bounds is None:
+            return False
+        if bounds is NO_BOUNDS:
+            return run.begin(None)
+        grant = self._limits.take_now(bounds, run.expected() if bounds.tokens else 0)
+        if grant is None:
+            return False
+        if run.begin(grant):
+            return True
+        grant.undo_now()
+        return False
+
+    def _heading(self, call: Call) -> _Heading | None:
+        """None when it says something that is not understood here."""
+        known = call.kept
+        if isinstance(known, _Heading) and known.server is self._server:
+            return known
+        said = _said(call.headers)
+        if said is None:
+            return None
+        authorization, api_key, given, host = said
+        if self._identity.open and not self._is_ours(host):
+            return None
+        request_id = "" if given is None else given.decode("latin-1")
+        sane = len(request_id) <= _MOST_ID and request_id.isascii() and request_id.isprintable()
+        if not sane or given == b"":
+            return None
+        heading = call.kept = _Heading(self._server, authorization, api_key, request_id)
+        return heading
+
+    def _is_ours(self, host: bytes | None) -> bool:
+        """Whether no page of somebody else's can have sent it, where nobody is asked for a key."""
+        try:
+            check_page(None, None if host is None else host.decode("latin-1"), self._server.cors_origins)
+        except PermissionDenied:
+            return False
+        return True
+
+
+def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | None:
+    """What says something, in the order of `_SAYING`; None when it is not understood here."""
+    said: list[bytes | None] = [None, None, None, None]
+    for name, value in headers:
+        if name in SAYING_NOTHING:
+            continue
+        place = _SAYING.get(name)
+        if place is not None and said[place] is None:
+            said[place] = value
+        elif not name.startswith(_OTHERS):
+            return None
+    return said
