@@ -1,5 +1,6 @@
 """What is counted and measured of one deployment, over all of its lives and in bounded memory."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -60,11 +61,11 @@ class Figures:
         """Requests that wanted it in memory."""
         self.found = 0
         """How many of them found it there, and waited for nothing."""
-        self.last_asked: datetime | None = None
-        """In UTC."""
         self.loads = 0
         self.loaded_at: datetime | None = None
         """When it last became ready, in UTC."""
+        self._asked_at = 0.0
+        """Seconds since 1970."""
         self.departures: Counter[Cause] = Counter()
         """How often it left memory, and why."""
         self.answers = 0
@@ -99,6 +100,11 @@ class Figures:
         return self.found / self.asked if self.asked else None
 
     @property
+    def last_asked(self) -> datetime | None:
+        """In UTC; None before anybody wanted it."""
+        return datetime.fromtimestamp(self._asked_at, UTC) if self._asked_at else None
+
+    @property
     def estimate_error(self) -> float | None:
         """By which share of what was measured the estimate was above it; None before something was measured."""
         return self.estimated / self.measured - 1 if self.estimated and self.measured else None
@@ -118,7 +124,7 @@ class Figures:
         """Somebody wants it now."""
         self.asked += 1
         self.found += found
-        self.last_asked = datetime.now(UTC)
+        self._asked_at = time.time()
 
     def was_loaded(self) -> None:
         """It is in memory now."""
@@ -139,7 +145,7 @@ class Figures:
         self.answers += other.answers
         self.answer_seconds += other.answer_seconds
         self.departures += other.departures
-        self.last_asked = _newer(self.last_asked, other.last_asked)
+        self._asked_at = max(self._asked_at, other._asked_at)
         self.loaded_at = _newer(self.loaded_at, other.loaded_at)
         self.warm_up = self.warm_up or other.warm_up
         self.estimated = self.estimated or other.estimated

@@ -22,7 +22,7 @@ class EngineName(StrEnum):
     @property
     def here(self) -> bool:
         """Whether it runs on this machine and needs a model's files."""
-        return self in {EngineName.LLAMA_SERVER, EngineName.ONNX}
+        return self is EngineName.LLAMA_SERVER or self is EngineName.ONNX
 
     @classmethod
     def _missing_(cls, value: object) -> "EngineName | None":

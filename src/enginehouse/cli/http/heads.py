@@ -47,9 +47,9 @@ class KnownHead:
         start = len(self._before)
         end = data.find(b"\r", start, start + _DIGITS + 1)
         length, body = data[start:end], end + len(self._after)
-        if not (length.isdigit() and data.startswith(self._after, end) and int(length) == len(data) - body):
+        if not (length.isdigit() and data.startswith(self._after, end)):
             return None
-        if int(length) > LONGEST:
+        if not int(length) == len(data) - body <= LONGEST:
             return None
         return self._with(length), data[body:]
 

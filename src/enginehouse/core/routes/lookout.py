@@ -82,6 +82,8 @@ class Lookout:
 
     def answered(self, deployment: Deployment) -> None:
         """It must have the model in memory now."""
+        if not self._servers:  # as where nobody has a choice
+            return
         server = self._servers.get(_address(deployment))
         if server is not None and server.loaded is not None:
             server.loaded |= {deployment.name_there}
