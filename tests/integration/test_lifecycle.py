@@ -69,7 +69,7 @@ def test_kill_9_of_the_service_while_the_engine_is_stopped(own, streaming):
 
 
 def test_sigterm_lets_a_stream_end_and_exits_0(own):
-    with Stream(own, CHAT, {**STORY, "max_tokens": 60}) as stream:
+    with Stream(own, CHAT, {**STORY, "max_tokens": 40}) as stream:
         stream.read_until(b'"content":"')
         children = own.children()
         own.process.send_signal(signal.SIGTERM)
