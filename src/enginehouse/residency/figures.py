@@ -61,11 +61,11 @@ class Figures:
         """Requests that wanted it in memory."""
         self.found = 0
         """How many of them found it there, and waited for nothing."""
+        self.asked_at = 0.0
+        """When it was last wanted, in seconds since 1970; 0 before."""
         self.loads = 0
         self.loaded_at: datetime | None = None
         """When it last became ready, in UTC."""
-        self._asked_at = 0.0
-        """Seconds since 1970."""
         self.departures: Counter[Cause] = Counter()
         """How often it left memory, and why."""
         self.answers = 0
@@ -102,7 +102,7 @@ class Figures:
     @property
     def last_asked(self) -> datetime | None:
         """In UTC; None before anybody wanted it."""
-        return datetime.fromtimestamp(self._asked_at, UTC) if self._asked_at else None
+        return datetime.fromtimestamp(self.asked_at, UTC) if self.asked_at else None
 
     @property
     def estimate_error(self) -> float | None:
@@ -124,7 +124,7 @@ class Figures:
         """Somebody wants it now."""
         self.asked += 1
         self.found += found
-        self._asked_at = time.time()
+        self.asked_at = time.time()
 
     def was_loaded(self) -> None:
         """It is in memory now."""
@@ -145,7 +145,7 @@ class Figures:
         self.answers += other.answers
         self.answer_seconds += other.answer_seconds
         self.departures += other.departures
-        self._asked_at = max(self._asked_at, other._asked_at)
+        self.asked_at = max(self.asked_at, other.asked_at)
         self.loaded_at = _newer(self.loaded_at, other.loaded_at)
         self.warm_up = self.warm_up or other.warm_up
         self.estimated = self.estimated or other.estimated
