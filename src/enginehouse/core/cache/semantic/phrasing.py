@@ -2,6 +2,8 @@
 
 import re
 
+from enginehouse.core.cache.semantic.spotting import Phrases, any_of, folded, spellings
+
 __all__ = ["expanded", "framed", "trimmed"]
 
 _ASKING = r"(?=,? (?:how|what|when|where|who|why|which|whether|if|about|the))"
@@ -123,43 +125,73 @@ _PHRASES: dict[str, tuple[str, ...]] = {
 """One word, and those that only together mean the same."""
 
 
-def _joined(ways: dict[str, tuple[str, ...]], before: str) -> re.Pattern[str]:
-    """One pattern with a group for each word that stands for others, in their order."""
-    return re.compile("|".join(rf"({before}(?:{'|'.join(way)})(?!\w))" for way in ways.values()), re.IGNORECASE)
-
-
-_FRAME, _PHRASE = _joined(_FRAMES, "^"), _joined(_PHRASES, r"\b")
-_FRAMED, _PHRASED = tuple(_FRAMES), tuple(_PHRASES)
-_LEAD = re.compile(rf"^(?:(?:{'|'.join(_LEADS)})\b[\s,.!:;-]*)+(?=[\w\ue000-\uf8ff])", re.IGNORECASE)
-_TAIL = re.compile(rf"(?:[\s,.!?;-]+(?:{'|'.join(_TAILS)}))+[\s.!?]*$", re.IGNORECASE)
-_FILLER = re.compile(r"(?<=\s)(?:um+|uh+|erm?)\s", re.IGNORECASE)
+_FRAMED = tuple(_FRAMES)
+_FRAME = re.compile("|".join(rf"((?:{'|'.join(way)})(?!\w))" for way in _FRAMES.values()), re.IGNORECASE)
+_EXPANDED = Phrases(_PHRASES)
+_LEAD = re.compile(rf"(?:(?:{'|'.join(_LEADS)})\b[\s,.!:;-]*)+(?=[\w\ue000-\uf8ff])", re.IGNORECASE)
+_THANKS = rf"(?:[\s,.!?;-]++(?:{'|'.join(_TAILS)}))+"
+_TAIL = re.compile(rf"({_THANKS}[\s.!?]*+$)|{_THANKS}", re.IGNORECASE)
+_TAIL_SIGNS = tuple(spelling for tail in _TAILS for spelling in spellings(tail))
+_LONGEST_TAIL = max(map(len, _TAIL_SIGNS))
+"""Thanks at the end, or elsewhere: where they begin that are not at the end, none begin that are."""
+_FILLERS = ("um+", "uh+", "erm?")
+_FILLER = re.compile(rf"(?<=\s)(?:{'|'.join(_FILLERS)})\s", re.IGNORECASE)
+_FILLER_SIGNS = tuple(f" {filler[:2]}" for filler in _FILLERS)
 _SWITCHED = re.compile(r"\b(?:turn|switch)(?:ing|ed)? ((?:\S+ ){0,3}?)(on|off)\b", re.IGNORECASE)
-_TAKES = re.compile(r"^(how long) (does|will|would) it take for ((?:\S+ ){1,6}?)to ", re.IGNORECASE)
-_NOT = re.compile(
-    r"\b(do|does|did|is|are|was|were|have|has|had|would|could|should|must|need|ca|wo|sha)n't\b", re.IGNORECASE
+_SWITCHED_SIGNS = ("turn", "switch")
+_TAKES = re.compile(r"(how long) (does|will|would) it take for ((?:\S+ ){1,6}?)to ", re.IGNORECASE)
+_DENIED = (
+    *("do", "does", "did", "is", "are", "was", "were", "have", "has", "had", "would", "could", "should", "must"),
+    *("need", "ca", "wo", "sha"),
 )
-_IS = re.compile(r"\b(what|who|where|when|how|why|it|that|there)'s\b", re.IGNORECASE)
+_BEING = ("what", "who", "where", "when", "how", "why", "it", "that", "there")
+_CONTRACTED = re.compile(rf"\b(?:(?:{any_of(_DENIED)})n't\b|(?:{any_of(_BEING)})'s\b)")
+"""In small letters."""
 
 
 def trimmed(text: str) -> str:
-    """Without greetings, fillers and thanks."""
-    text = _TAIL.sub("", _FILLER.sub("", _LEAD.sub("", text)))
+    """Without greetings, fillers and thanks; its words are parted by single spaces."""
+    if (lead := _LEAD.match(text)) is not None:
+        text = text[lead.end() :]
+    if any(map(folded(text).__contains__, _FILLER_SIGNS)):
+        text = _FILLER.sub("", text)
+    ends_well = folded(text.rstrip(" .!?")[-_LONGEST_TAIL:]).endswith(_TAIL_SIGNS)
+    if ends_well and (tail := next((match for match in _TAIL.finditer(text) if match[1]), None)) is not None:
+        text = text[: tail.start()]
     return text.rstrip(" ?!.") or text
 
 
 def framed(text: str) -> str:
     """With one short beginning for the many ways to begin."""
-    text = _TAKES.sub(r"\1 \2 \3 take to ", text)
-    return _FRAME.sub(lambda match: _FRAMED[(match.lastindex or 1) - 1], text, count=1)
+    if (takes := _TAKES.match(text)) is not None:
+        text = f"{takes[1]} {takes[2]} {takes[3]} take to {text[takes.end() :]}"
+    if (frame := _FRAME.match(text)) is not None:
+        text = _FRAMED[(frame.lastindex or 1) - 1] + text[frame.end() :]
+    return text
 
 
 def expanded(text: str) -> str:
     """Contractions written out, phrases as one word."""
     if "'" in text:
-        text = _IS.sub(r"\1 is", _NOT.sub(_denied, text))
-    text = _SWITCHED.sub(lambda match: f"{'enable' if match[2].lower() == 'on' else 'disable'} {match[1]}", text)
-    return _PHRASE.sub(lambda match: _PHRASED[(match.lastindex or 1) - 1], text)
+        text = _written_out(text)
+    if any(map(folded(text).__contains__, _SWITCHED_SIGNS)):
+        text = _SWITCHED.sub(
+            lambda match: f"{'enable' if match[2].lower() == 'on' else 'disable'} {match[1]}", text
+        )
+    return _EXPANDED.replaced(text)
 
 
-def _denied(match: re.Match[str]) -> str:
-    return "cannot" if match[1].lower() == "ca" else f"{match[1]} not"
+def _written_out(text: str) -> str:
+    """Without contractions."""
+    pieces: list[str] = []
+    end = 0
+    for match in _CONTRACTED.finditer(folded(text)):
+        begin, stop = match.span()
+        if match[0] == "can't":
+            pieces += text[end:begin], "cannot"
+        elif match[0].endswith("n't"):
+            pieces += text[end : stop - len("n't")], " not"
+        else:
+            pieces += text[end : stop - len("'s")], " is"
+        end = stop
+    return "".join(pieces) + text[end:]

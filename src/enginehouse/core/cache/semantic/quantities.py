@@ -7,6 +7,8 @@ share.
 import re
 from collections.abc import Iterator
 
+from enginehouse.core.cache.semantic.spotting import any_of, folded
+
 __all__ = ["Quantity", "find_quantities"]
 
 Quantity = tuple[int, int, str]
@@ -52,13 +54,15 @@ _MONTHS = {month[:3]: f"mo{n}" for n, month in enumerate(_FULL_MONTHS.split(), 1
 _UNIT_WORDS = "|".join(sorted((f"{re.escape(word)}s?" for word in _UNITS if word != "%"), key=len, reverse=True))
 _MONEY_SIGNS = "".join(sign for sign in _MONEY if len(sign) == 1)
 _MONEY_WORDS = "|".join(sorted((word for word in _MONEY if word.isalpha()), key=len, reverse=True))
+_MONEY_FIRST = ("usd", "gbp", "eur", "chf", "cad", "aud")
+"""Words for money that may stand before the number."""
 _NUMBER_WORD = "|".join(sorted((*_WORDS, *_SCALES), key=len, reverse=True))
 
 _TIME = (
     r"(?P<hour>\d{1,2})(?:[:.](?P<minute>\d\d))?\s?(?P<half>[ap]\.?m\b\.?)|(?P<hour24>\d{1,2}):(?P<minute24>\d\d)"
 )
 _AMOUNT = (
-    rf"(?:(?P<sign>us\$|[{_MONEY_SIGNS}]|\b(?:usd|gbp|eur|chf|cad|aud)\b)\s?)?"
+    rf"(?:(?P<sign>us\$|[{_MONEY_SIGNS}]|\b(?:{'|'.join(_MONEY_FIRST)})\b)\s?)?"
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*)(?P<ordinal>st\b|nd\b|rd\b|th\b)?"
     r"(?P<scale>(?:k|bn|(?<=\d)m)\b|\s(?:hundred|thousand|million|billion)\b)?"
 )
@@ -68,18 +72,28 @@ _DAY = rf"\b(?P<day>{'|'.join(_FULL_DAYS.split())})s?\b"
 _MONTH = rf"\b(?P<month>{'|'.join(_FULL_MONTHS.split())})\b"
 _PATTERN = re.compile(rf"{_TIME}|(?:{_AMOUNT}|{_SPELLED}){_AFTER}|{_DAY}|{_MONTH}", re.IGNORECASE)
 
-_PRONOUN_ONE = re.compile(
-    r"\b(?:this|that|which|the|no|any|some|each|every|another|new|old|other)\s$", re.IGNORECASE
+_BEGINNING = re.compile(
+    rf"[\d{_MONEY_SIGNS}]|us\$"
+    rf"|\b(?:{any_of((*_WORDS, *_SCALES, *_MONEY_FIRST, *_FULL_DAYS.split(), *_FULL_MONTHS.split()))})"
 )
+"""What every quantity begins with, in small letters: there the pattern is tried, and nowhere else."""
+
+_PRONOUN_ONE = re.compile(r"(?:this|that|which|the|no|any|some|each|every|another|new|old|other)", re.IGNORECASE)
 _MAY_IS_A_MONTH = re.compile(
-    r"\b(?:in|of|by|since|until|from|to|for|this|next|last|on|\d+(?:st|nd|rd|th)?)\s$", re.IGNORECASE
+    r"(?:in|of|by|since|until|from|to|for|this|next|last|on|\d+(?:st|nd|rd|th)?)", re.IGNORECASE
 )
 _DAY_MINUTES = 12 * 60
 
 
 def find_quantities(text: str) -> Iterator[Quantity]:
     """Every quantity of a text, in order."""
-    for match in _PATTERN.finditer(text):
+    small, at = folded(text), 0
+    while (beginning := _BEGINNING.search(small, at)) is not None:
+        match = _PATTERN.match(text, beginning.start())
+        if match is None:
+            at = beginning.start() + 1
+            continue
+        at = match.end()
         if spelling := _spelling(match, text):
             yield match.start(), match.end(), spelling
 
@@ -90,12 +104,22 @@ def _spelling(match: re.Match[str], text: str) -> str | None:
     if found["hour"] or found["hour24"]:
         return _time(found)
     if found["day"]:
-        return _WEEKDAYS[found["day"][:3].lower()]
+        return _WEEKDAYS[folded(found["day"])[:3]]
     if found["month"]:
-        return _month(found["month"], text[: match.start()])
-    if found["words"] and found["words"].lower() == "one" and _PRONOUN_ONE.search(text[: match.start()]):
+        return _month(found["month"], text, match.start())
+    if (words := found["words"]) and words.lower() == "one" and _follows(_PRONOUN_ONE, text, match.start()):
         return None
     return _amount(found)
+
+
+def _follows(kind: re.Pattern[str], text: str, at: int) -> bool:
+    """Whether a single space, and before it such a word, stand before this place."""
+    end = begin = at - 1
+    if end < 0 or not text[end].isspace():
+        return False
+    while begin > 0 and (text[begin - 1].isalnum() or text[begin - 1] == "_"):
+        begin -= 1
+    return kind.fullmatch(text, begin, end) is not None
 
 
 def _time(found: dict[str, str | None]) -> str:
@@ -107,10 +131,11 @@ def _time(found: dict[str, str | None]) -> str:
     return f"t{minutes // 60}:{minutes % 60:02}"
 
 
-def _month(name: str, before: str) -> str | None:
+def _month(name: str, text: str, at: int) -> str | None:
     """`may` and `march` are months only where they look like one."""
-    doubtful = name.lower() in ("may", "march") and not _MAY_IS_A_MONTH.search(before)
-    return None if doubtful else _MONTHS[name[:3].lower()]
+    name = folded(name)
+    doubtful = name in ("may", "march") and not _follows(_MAY_IS_A_MONTH, text, at)
+    return None if doubtful else _MONTHS[name[:3]]
 
 
 def _amount(found: dict[str, str | None]) -> str:

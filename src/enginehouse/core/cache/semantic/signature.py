@@ -6,6 +6,7 @@ Nothing here judges: `vetoes.py` and `edit.py` compare two signatures.
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import islice
 
 from msgspec import Struct
 
@@ -13,6 +14,7 @@ from enginehouse.core.cache.semantic import words
 from enginehouse.core.cache.semantic.lexicon import exists, stem
 from enginehouse.core.cache.semantic.phrasing import expanded, framed, trimmed
 from enginehouse.core.cache.semantic.quantities import find_quantities
+from enginehouse.core.cache.semantic.spans import find_spans
 
 __all__ = ["LONGEST", "Signature", "sign"]
 
@@ -23,27 +25,15 @@ _MOST_MASKS = 512
 _TITLE_CASE = 0.6
 """Part of a text's words with a capital from which capitals say nothing about names."""
 
-_INVISIBLE = dict.fromkeys((*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF, 0xAD))
-_QUOTES = str.maketrans("\u2019\u2018\u201c\u201d\u00ab\u00bb\u2013\u2014", '\'\'""""--')
-_SPACES = re.compile(r"\s+")
+_INVISIBLE = (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), 0xFEFF, 0xAD)
+_QUOTES = dict(zip("\u2019\u2018\u201c\u201d\u00ab\u00bb\u2013\u2014", '\'\'""""--', strict=True))
+_UNUSUAL = dict.fromkeys(map(chr, _INVISIBLE), "") | _QUOTES
+_IS_UNUSUAL = re.compile(f"[{''.join(_UNUSUAL)}]")
 
-_NOT_AN_ID = (
-    r"(?!(?i:\d+(?:st|nd|rd|th|am|pm|k|m|bn|[kmgt]i?b|kg|g|mg|km|cm|mm|mi|ft|lbs?|oz|ml|l|kwh|kw|w|v|k?hz|[mg]hz"
-    r"|px|fps|h|hr|hrs|min|s|d|x)\b))"
-)
-_SPANS = re.compile(
-    r"```.*?```|`[^`]+`"
-    r'|"[^"]{1,300}"|(?<![\w])\'[^\']{2,300}\'(?!\w)'
-    r"|https?://\S+[\w/]|www\.\S+[\w/]|[\w.+-]+@[\w-]+\.[\w.-]*\w"
-    r"|(?<!\w)(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]*)+"
-    rf"|\b{_NOT_AN_ID}(?=[\w-]*\d)(?=[\w-]*[^\W\d_])\w+(?:-\w*\d\w*)*\b(?!-\w*[^\W\d])"
-    r"|\b[^\W\d_]+(?:-\d+)+\b"
-    r"|\b\w+(?:_\w+)+\b|\b[a-z]+(?:[A-Z][a-z0-9]+)+\b|\b\w+(?:\.\w+)*\(\)|\b[a-z]\w*\.[a-z_]\w+(?:\.\w+)*\b"
-    r"|\b[+\-\w]+[+#]{1,2}(?!\w)",
-    re.DOTALL,
-)  # fmt: skip
 _MASK_FIRST, _MASK_LAST = 0xE000, 0xE000 + _MOST_MASKS
 _TOKENS = re.compile(rf"[{chr(_MASK_FIRST)}-{chr(_MASK_LAST)}]|[^\W_]+(?:'[^\W_]+)*|[.?!]|[+*/=^<>%&-]")
+_FOREIGN = re.compile(r"[\u0370-\ud7ff\uf900-\U0010ffff]")
+"""Letters of other scripts than ours, and signs beside them; marks are none."""
 _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]")
 _YES_NO = words.ABLE | frozenset(
     [
@@ -127,20 +117,21 @@ def sign(text: str) -> Signature | None:
 
 def _plain(text: str) -> str:
     """One way of writing: no invisible letters, plain quotes, single spaces."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFKC", text).translate(_INVISIBLE).translate(_QUOTES)).strip()
+    if not text.isascii():
+        text = _IS_UNUSUAL.sub(lambda match: _UNUSUAL[match[0]], unicodedata.normalize("NFKC", text))
+    return " ".join(text.split())
 
 
 def _mask_spans(text: str) -> tuple[str, list[str]]:
     """The text with a mark for every span that is read letter by letter."""
     spans: list[str] = []
-
-    def mark(match: re.Match[str]) -> str:
-        if len(spans) >= _MOST_MASKS // 2:
-            return match[0]
-        spans.append(match[0])
-        return chr(_MASK_FIRST + len(spans) - 1)
-
-    return _SPANS.sub(mark, text), spans
+    pieces: list[str] = []
+    end = 0
+    for begin, stop in islice(find_spans(text), _MOST_MASKS // 2):
+        pieces += text[end:begin], chr(_MASK_FIRST + len(spans))
+        spans.append(text[begin:stop])
+        end = stop
+    return "".join(pieces) + text[end:], spans
 
 
 def _unmasked(text: str, spans: list[str]) -> str:
@@ -161,6 +152,41 @@ def _mask_quantities(text: str, taken: int) -> tuple[str, list[str]]:
         quantities.append(spelling)
         end = stop
     return "".join(pieces) + text[end:], quantities
+
+
+class _Word(Struct, frozen=True):
+    """A word, wherever it stands."""
+
+    small: str
+    """In small letters, without what an apostrophe adds."""
+    base: str
+    being: bool
+    points: bool
+    """Whether it is a word of direction or relation."""
+    empty: bool
+    """Whether it carries no content."""
+    capital: bool
+    loud: bool
+    """Whether all of several letters are capitals."""
+    participle: bool
+    bare_participle: bool
+
+
+@lru_cache(maxsize=1 << 14)
+def _word(token: str) -> _Word:
+    small = token.lower().removesuffix("'s").removesuffix("s'").partition("'")[0]
+    base = small if small in words.COMPARISONS else stem(small)
+    return _Word(
+        small=small,
+        base=base,
+        being=small in words.BEING,
+        points=small in _POINTERS,
+        empty=small in words.FUNCTION or small in words.NEGATIONS,
+        capital=token[0].isupper(),
+        loud=len(small) > 1 and token.isupper(),
+        participle=small in words.PARTICIPLES or (small.endswith("ed") and base != small),
+        bare_participle=small in words.BARE_PARTICIPLES,
+    )
 
 
 class _Reading:
@@ -186,8 +212,8 @@ class _Reading:
 
     def _read(self) -> None:
         tokens: list[str] = _TOKENS.findall(_spaced(self._text))
-        written = [token for token in tokens if token[0].isalpha()]
-        capitals = sum(token[0].isupper() for token in written)
+        written = [token[0] for token in tokens if token[0].isalpha()]
+        capitals = sum(map(str.isupper, written))
         telling = capitals < _TITLE_CASE * len(written) or (len(written) <= 3 and not self._text.isupper())
         first = True
         for token in tokens:
@@ -197,7 +223,7 @@ class _Reading:
                 self._mark(token)
                 first = False
             else:
-                self._word(token, first=first, telling=telling)
+                self._word(_word(token), first=first, telling=telling)
                 first = False
 
     def _mark(self, token: str) -> None:
@@ -209,31 +235,29 @@ class _Reading:
         elif token in _OPERATORS:
             self._add(token)
 
-    def _word(self, token: str, *, first: bool, telling: bool) -> None:
-        small = token.lower().removesuffix("'s").removesuffix("s'").partition("'")[0]
+    def _word(self, word: _Word, *, first: bool, telling: bool) -> None:
+        small = word.small
         self._small.append(small)
-        self._being = self._being or small in words.BEING
-        acronym = telling and len(small) > 1 and token.isupper() and self._acronyms
-        if small in _POINTERS and not acronym and self._small[-2:] != ["how", "to"]:
+        if word.being:
+            self._being = True
+        acronym = telling and word.loud and self._acronyms
+        if word.points and not acronym and self._small[-2:] != ["how", "to"]:
             self._open.append(small)
-        if (small in words.FUNCTION or small in words.NEGATIONS) and not acronym:
+        if word.empty and not acronym:
             return
-        base = small if small in words.COMPARISONS else stem(small)
-        if telling and token[0].isupper() and (not first or acronym or not exists(small)):
+        base = word.base
+        if telling and word.capital and (not first or acronym or not exists(small)):
             self._names.append(base)
-        elif self._is_participle(small, base):
+        elif word.participle or (self._being and word.bare_participle):
             self._participles.append(base)
             if self._being:
                 self._passives.append(base)
         self._add(base)
 
-    def _is_participle(self, small: str, base: str) -> bool:
-        bare = self._being and small in words.BARE_PARTICIPLES
-        return bare or small in words.PARTICIPLES or (small.endswith("ed") and base != small)
-
     def _add(self, base: str) -> None:
-        self._directions += [(word, base) for word in self._open]
-        self._open.clear()
+        if self._open:
+            self._directions += [(word, base) for word in self._open]
+            self._open.clear()
         self.content.append(base)
 
     def signature(self, core: str) -> Signature:
@@ -244,13 +268,13 @@ class _Reading:
             quantities=tuple(sorted(self._quantities)),
             spans=tuple(sorted(self._spans)),
             names=tuple(dict.fromkeys(self._names)),
-            negations=sum(word in words.NEGATIONS for word in self._small),
+            negations=sum(map(words.NEGATIONS.__contains__, self._small)),
             particles=tuple(sorted(words.PARTICLES & said)),
             directions=tuple(self._directions),
             comparisons=tuple(sorted(words.COMPARISONS & said)),
             question=_question(self._small),
             mood=_mood(self._small, said),
-            persons="".join(dict.fromkeys(words.PERSONS[word] for word in self._small if word in words.PERSONS)),
+            persons="".join(letter for letter in dict.fromkeys(map(words.PERSONS.get, self._small)) if letter),
             fronted=bool(self._small) and self._small[0] in _BEGINNINGS,
             language=_language(self._text, said),
             core=core,
@@ -322,9 +346,9 @@ def _mood(small: list[str], said: frozenset[str]) -> str:
 
 def _language(text: str, said: frozenset[str]) -> str:
     """The language whose commonest words are there most; by its letters where it has its own."""
-    for letter in text:
-        if ord(letter) >= 0x370 and letter.isalpha() and not _MASK_FIRST <= ord(letter) <= _MASK_LAST:
-            return _SCRIPTS.get(unicodedata.name(letter, "").split(" ")[0], "")
+    letter = next((found[0] for found in _FOREIGN.finditer(text) if found[0].isalpha()), None)
+    if letter is not None:
+        return _SCRIPTS.get(unicodedata.name(letter, "").split(" ")[0], "")
     counts = {language: len(common & said) for language, common in words.STOPWORDS.items()}
     best = max(counts, key=counts.__getitem__)
     return best if counts[best] >= 2 and list(counts.values()).count(counts[best]) == 1 else ""
