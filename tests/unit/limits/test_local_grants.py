@@ -215,3 +215,27 @@ def test_new_settings_count_at_once():
     assert house.limits.now(ANN, CHAT) is bounds
     house.limits.adopt(LimitSettings.model_validate({"tiers": {"gold": "1/minute"}}))
     assert [bool(house.take(ANN, 0)) for _ in range(2)] == [True, False]
+
+
+@given(TIERS, STEPS)
+def test_between_any_two_requests_what_counts_no_more_may_be_forgotten(tier, steps):
+    """A grant that was taken before the sweep is settled, or undone, as one of after it."""
+    one, other, grants = House(tier), House(tier), []
+    for what, which, number in steps:
+        one.tallies._sweep(one.now)
+        if what == "take":
+            took = one.take(which, number), other.take(which, number)
+            assert (took[0] is None) == (took[1] is None)
+            if took[0] is not None:
+                assert took[0].lines == took[1].lines
+                grants.append(took)
+        elif what == "settle" and which < len(grants):
+            for grant in grants.pop(which):
+                grant.settle_now(number)
+        elif what == "undo" and grants:
+            for grant in grants.pop():
+                grant.undo_now()
+        elif what == "wait":
+            one.now += number
+            other.now += number
+        assert one.state() == other.state()

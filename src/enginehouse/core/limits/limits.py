@@ -13,6 +13,9 @@ from enginehouse.types.ids import random_hex
 
 __all__ = ["Admitted", "Limits", "Shared"]
 
+_MOST = 4096
+"""Callers of whom it is remembered where they asked last."""
+
 
 class Shared(Protocol):
     """The store of `shared` tallies: `stores.kv.RedisStore`."""
@@ -51,6 +54,8 @@ class Limits:
         """New limits count from the next request on; what was asked before counts on."""
         self._settings = settings
         self._rules = Rules(settings)
+        self._latest: dict[int, tuple[Principal, str, Bounds | None]] = {}
+        """Where callers asked last, by what is cheaper to look up than all that they are; and what `now` said."""
 
     def covers(self, endpoint: str) -> bool:
         """Whether anything is limited there."""
@@ -79,10 +84,10 @@ class Limits:
 
     def now(self, principal: Principal, endpoint: str) -> Bounds | None:
         """A caller's limits where they can be counted without waiting; None where they are counted elsewhere."""
-        if not self._rules.covers(endpoint):
-            return NO_BOUNDS
-        bounds = self._rules.bounds(principal, endpoint)
-        return bounds if self._memory is not None or bounds is NO_BOUNDS else None
+        known = self._latest.get(id(principal))
+        if known is None or known[0] is not principal or known[1] != endpoint:
+            known = self._found(principal, endpoint)
+        return known[2]
 
     def take_now(self, bounds: Bounds, tokens: int) -> LocalGrant | None:
         """What `grant` gives, and `expect` reserves, in one step that waits for nothing.
@@ -116,6 +121,15 @@ class Limits:
                 "Redis is away: requests that are limited are refused (limits.on_store_failure)."
             )
         raise StoreUnavailable("Redis is away: this replica counts limits for itself (limits.on_store_failure).")
+
+    def _found(self, principal: Principal, endpoint: str) -> tuple[Principal, str, Bounds | None]:
+        """Where a caller asks now, and what `now` says of it."""
+        bounds = self._rules.bounds(principal, endpoint) if self._rules.covers(endpoint) else NO_BOUNDS
+        here = self._memory is not None or bounds is NO_BOUNDS
+        if len(self._latest) >= _MOST:
+            self._latest.clear()
+        found = self._latest[id(principal)] = principal, endpoint, bounds if here else None
+        return found
 
     async def _granted(self, bounds: Bounds) -> Grant:
         lenient = self._settings.on_store_failure == "local"

@@ -50,7 +50,7 @@ class Telling(Struct, frozen=True, kw_only=True):
     """Its place among the windows."""
     what: str
     count: int
-    form: str
+    form: bytes
     """The headers' lines, with room for what remains and for when all is free again."""
 
     @classmethod
@@ -60,9 +60,9 @@ class Telling(Struct, frozen=True, kw_only=True):
         form = (
             f"x-ratelimit-limit-{what}: {count}\r\n"
             f"x-ratelimit-remaining-{what}: %d\r\n"
-            f"x-ratelimit-reset-{what}: %s\r\n"
+            f"x-ratelimit-reset-{what}: %b\r\n"
         )
-        return cls(at=at, what=what, count=count, form=form)
+        return cls(at=at, what=what, count=count, form=form.encode())
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -81,6 +81,10 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """Theirs, to give them back."""
     told: tuple[tuple[Telling, ...], ...] = ()
     """What headers tell of: windows on the same thing together, those on requests first."""
+    only: tuple[Telling, ...] = ()
+    """The same where there is one window on each thing, and none has to be chosen; else nothing."""
+    form: bytes = b""
+    """All of their lines."""
 
     @classmethod
     def of(cls, rules: tuple[Rule, ...]) -> "Bounds":
@@ -91,6 +95,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
             tuple(Telling.of(at, rule) for at, rule in enumerate(windows) if rule.what == what)
             for what in ("requests", "tokens")
         ]
+        only = [same[0] for same in told if same] if max(map(len, told)) == 1 else []
         return cls(
             windows=windows,
             seats=seats,
@@ -99,6 +104,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
             held=tuple(Seats(key=rule.key, limit=rule.count) for rule in seats),
             seat_keys=tuple(rule.key for rule in seats),
             told=tuple(same for same in told if same),
+            only=tuple(only),
+            form=b"".join([one.form for one in only]),
         )
 
 

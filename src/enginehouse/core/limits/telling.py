@@ -33,12 +33,15 @@ def headers(bounds: Bounds, standings: Sequence[Standing]) -> list[tuple[str, st
 
 def lines(bounds: Bounds, standings: Sequence[Standing]) -> bytes:
     """The same as an answer's head holds them: each line with its end."""
-    told = ""
-    for same in bounds.told:
-        one = same[0] if len(same) == 1 else _tightest(same, standings)
+    tellings = bounds.only or [_tightest(same, standings) for same in bounds.told]
+    form = bounds.form or b"".join([one.form for one in tellings])
+    told: list[int | bytes] = []
+    for one in tellings:
         standing = standings[one.at]
-        told += one.form % (max(0, one.count - standing.used), _until(standing.reset))
-    return told.encode()
+        left, reset = one.count - standing.used, standing.reset
+        told.append(left if left > 0 else 0)  # noqa: FURB136 - a call less for every answer
+        told.append(_written((reset + _SECOND - 1) // _SECOND) if reset >= _SECOND else _until(reset).encode())
+    return form % tuple(told)
 
 
 def span(seconds: float) -> str:
@@ -65,3 +68,8 @@ def _until(microseconds: int) -> str:
 
 
 _span = lru_cache(4096)(span)
+
+
+@lru_cache(4096)
+def _written(seconds: int) -> bytes:
+    return span(seconds).encode()

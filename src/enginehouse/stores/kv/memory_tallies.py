@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, Window, part_width
+from enginehouse.stores.kv.memory_parts import Parts
+from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, Window
 
-__all__ = ["MemoryTallies"]
+__all__ = ["Account", "MemoryTallies"]
 
 _SWEEP = 1000
 """Requests after which what no longer counts is forgotten."""
-_NEVER = 1 << 62
 
 
 class MemoryTallies:
@@ -21,9 +21,12 @@ class MemoryTallies:
 
     def __init__(self, clock: Callable[[], int] = lambda: time.monotonic_ns() // 1000) -> None:
         self._clock = clock
-        self._windows: dict[str, _Parts] = {}
+        self._windows: dict[str, Parts] = {}
         self._seats: dict[str, set[str]] = {}
+        self._accounts: dict[int, Account] = {}
         self._until_sweep = _SWEEP
+        self.forgotten = 0
+        """How often something was: in between, windows and seats are the very same objects."""
 
     async def take(self, asked: Asked) -> Taken:
         """Take all of it if all of it is free."""
@@ -46,22 +49,22 @@ class MemoryTallies:
                 in it, or all of it where it is smaller. How windows stand is told as it was before that.
         """
         now = self._clock()
-        self._until_sweep -= 1
-        if self._until_sweep <= 0:
-            self._sweep(now)
+        self.come(now)
         free = True
-        found: list[_Parts] = []
+        found: list[Parts] = []
         held: list[set[str]] = []
         for one in windows:
             parts = self._windows.get(one.key)
             if parts is None or now >= parts.over:
-                parts = self._parts(one.key, one.seconds, now)
+                parts = self.parts(one.key, one.seconds, now)
             need = one.need if one.take or expected <= one.need else min(expected, one.limit)
-            free = free and parts.used + need <= one.limit
+            if parts.used + need > one.limit:
+                free = False
             found.append(parts)
         for seat in seats:
-            holders = self._holders(seat.key)
-            free = free and len(holders) < seat.limit
+            holders = self.holders(seat.key)
+            if len(holders) >= seat.limit:
+                free = False
             held.append(holders)
         if not free:
             return _refused(found, windows, expected, held, now)
@@ -84,7 +87,7 @@ class MemoryTallies:
         for key, seconds, at, taken, really in windows:
             parts = self._windows.get(key)
             if parts is None or now >= parts.over:
-                parts = self._parts(key, seconds, now)
+                parts = self.parts(key, seconds, now)
             parts.settle(at, taken, really, now)
         for key in seats:
             holders = self._seats.get(key)
@@ -92,22 +95,40 @@ class MemoryTallies:
                 holders.discard(id_)
                 if not holders:
                     del self._seats[key]
+                    self.forgotten += 1
 
-    def _holders(self, key: str) -> set[str]:
+    def account(self, windows: tuple[Window, ...], seats: tuple[Seats, ...]) -> "Account":
+        """What is asked for together again and again: the very same windows and seats."""
+        known = self._accounts.get(id(windows))
+        if known is None or known.windows is not windows or known.seats is not seats:
+            known = self._accounts[id(windows)] = Account(self, self._clock, windows, seats)
+        return known
+
+    def come(self, now: int) -> None:
+        """One more asks."""
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._sweep(now)
+
+    def holders(self, key: str) -> set[str]:
+        """Who holds these seats."""
         holders = self._seats.get(key)
         if holders is None:
             holders = self._seats[key] = set()
         return holders
 
-    def _parts(self, key: str, seconds: float, now: int) -> "_Parts":
+    def parts(self, key: str, seconds: float, now: int) -> Parts:
+        """A window as it is now."""
         parts = self._windows.get(key)
         if parts is None:
-            parts = self._windows[key] = _Parts(seconds)
+            parts = self._windows[key] = Parts(seconds)
         parts.forget(now)
         return parts
 
     def _sweep(self, now: int) -> None:
         self._until_sweep = _SWEEP
+        self.forgotten += 1
+        self._accounts.clear()
         for key, parts in list(self._windows.items()):
             parts.forget(now)
             if not parts.used:
@@ -116,8 +137,85 @@ class MemoryTallies:
             del self._seats[key]
 
 
+class Account:
+    """The windows and seats of requests that take the same each time, found once: from `MemoryTallies.account`.
+
+    Args:
+        memory: where they are counted.
+        clock: its own.
+        windows: what is taken; of those of which nothing is, what is expected.
+        seats: what is held.
+    """
+
+    __slots__ = ("_clock", "_forgotten", "_found", "_held", "_memory", "seats", "windows")
+
+    def __init__(
+        self,
+        memory: MemoryTallies,
+        clock: Callable[[], int],
+        windows: tuple[Window, ...],
+        seats: tuple[Seats, ...],
+    ) -> None:
+        self.windows = windows
+        self.seats = seats
+        self._memory = memory
+        self._clock = clock
+        self._found: list[tuple[Window, Parts]] = []
+        self._held: list[tuple[Seats, set[str]]] = []
+        self._forgotten = -1
+
+    def take(self, id_: str, expected: int) -> tuple[int, tuple[Standing, ...]] | None:
+        """`MemoryTallies.take_now`: when it was taken, and how windows stand; None where it is refused."""
+        memory, now = self._memory, self._clock()
+        memory.come(now)
+        if self._forgotten != memory.forgotten:
+            self._find(now)
+        for one, parts in self._found:
+            if now >= parts.over:
+                parts.forget(now)
+            need = one.need if one.take or expected <= one.need else min(expected, one.limit)
+            if parts.used + need > one.limit:
+                return None
+        for seat, holders in self._held:
+            if len(holders) >= seat.limit:
+                return None
+        for _, holders in self._held:
+            holders.add(id_)
+        told: list[Standing] = []
+        for one, parts in self._found:
+            told.append(parts.take(one.take, expected, now))
+        return now, tuple(told)
+
+    def settle(self, id_: str, at: int, expected: int, really: int) -> None:
+        """`MemoryTallies.settle_now`: what was expected was really another amount, and the seats are free.
+
+        Args:
+            id_: under which it was taken.
+            at: when, 0 where nothing was expected.
+            expected: so much.
+            really: so much.
+        """
+        now = self._clock()
+        if self._forgotten != self._memory.forgotten:
+            self._find(now)
+        for one, parts in self._found:
+            if one.take:
+                continue
+            if now >= parts.over:
+                parts.forget(now)
+            parts.settle(at, expected, really, now)
+        for _, holders in self._held:
+            holders.discard(id_)
+
+    def _find(self, now: int) -> None:
+        memory = self._memory
+        self._forgotten = memory.forgotten
+        self._found = [(one, memory.parts(one.key, one.seconds, now)) for one in self.windows]
+        self._held = [(one, memory.holders(one.key)) for one in self.seats]
+
+
 def _refused(
-    found: Sequence["_Parts"], windows: Sequence[Window], expected: int, held: Sequence[set[str]], now: int
+    found: Sequence[Parts], windows: Sequence[Window], expected: int, held: Sequence[set[str]], now: int
 ) -> Taken:
     told = [
         Standing(used=parts.used, reset=parts.reset(now), wait=parts.wait(_need(one, expected), one.limit, now))
@@ -129,97 +227,3 @@ def _refused(
 def _need(window: Window, expected: int) -> int:
     """How much of it has to be free."""
     return window.need if window.take or expected <= window.need else min(expected, window.limit)
-
-
-class _Parts:
-    """One window: what was taken in each of its parts, the oldest first."""
-
-    __slots__ = ("_counts", "_free", "_span", "_width", "over", "used")
-
-    def __init__(self, seconds: float) -> None:
-        self._span = int(seconds * 1_000_000)
-        self._width = part_width(seconds)
-        self._counts: dict[int, int] = {}
-        self._free = 0
-        """When the last of them counts no more; 0 when there is none."""
-        self.over = _NEVER
-        """When the first of them does."""
-        self.used = 0
-
-    def forget(self, now: int) -> None:
-        """Parts that are over count no more."""
-        if now < self.over:
-            return
-        while self._counts and self._end(first := next(iter(self._counts))) <= now:
-            self.used -= self._counts.pop(first)
-        self._mark()
-
-    def take(self, amount: int, expected: int, now: int) -> Standing:
-        """Add that much, or what is expected where that is nothing; tells how it stands without the latter."""
-        used, free, adding, part = self.used + amount, self._free, amount or expected, now // self._width
-        if part in self._counts:
-            self._counts[part] += adding
-            self.used += adding
-        else:
-            self.add(adding, now)
-            free = self._free if amount else free
-        return Standing(used=used, reset=free - now if free else 0, wait=0)
-
-    def add(self, amount: int, now: int) -> None:
-        if not amount:
-            return
-        part, counts = now // self._width, self._counts
-        self.used += amount
-        if part in counts:
-            counts[part] += amount
-            return
-        counts[part] = amount
-        self._free = self._end(part)
-        if len(counts) == 1:
-            self.over = self._free
-
-    def settle(self, at: int, taken: int, really: int, now: int) -> None:
-        """What was taken was really another amount."""
-        part = now // self._width
-        there = self._counts.get(part, 0)
-        if at // self._width == part and there >= taken and there and there - taken + really:
-            self._counts[part] = there - taken + really
-            self.used += really - taken
-        else:
-            self._take_back(taken, at)
-            self.add(really, now)
-
-    def wait(self, need: int, limit: int, now: int) -> int:
-        """Microseconds until what is needed is free."""
-        lacking = self.used + need - limit
-        if lacking <= 0:
-            return 0
-        for part, count in self._counts.items():
-            lacking -= count
-            if lacking <= 0:
-                return self._end(part) - now
-        return self._span
-
-    def reset(self, now: int) -> int:
-        """Microseconds until all is free."""
-        return self._free - now if self._free else 0
-
-    def _take_back(self, amount: int, at: int) -> None:
-        part = at // self._width
-        there = self._counts.get(part, 0)
-        if amount and there:
-            back = min(amount, there)
-            self.used -= back
-            self._counts[part] = there - back
-            if there == back:
-                del self._counts[part]
-                self._mark()
-
-    def _mark(self) -> None:
-        """The first or the last part is another one."""
-        counts = self._counts
-        self.over = self._end(next(iter(counts))) if counts else _NEVER
-        self._free = self._end(next(reversed(counts))) if counts else 0
-
-    def _end(self, part: int) -> int:
-        return (part + 1) * self._width + self._span
