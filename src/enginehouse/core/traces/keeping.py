@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, Self
 
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import astuple
 from sqlalchemy import Connection
 
 from enginehouse.core.traces.reports import Question
@@ -39,9 +40,9 @@ _RETRY = 5.0
 _LAST_WORDS = 5.0
 """Seconds that the end of the service waits for what is not written yet."""
 
-_texts_of = attrgetter(*(name for name in traces.COLUMNS[: traces.TEXTS] if name != "spans"))
-_numbers_of = attrgetter(*traces.COLUMNS[traces.TEXTS :])
-_SPANS = traces.COLUMNS.index("spans")
+_FIELDS = {name: number for number, name in enumerate(Trace.__struct_fields__)}
+_arranged = itemgetter(*({**_FIELDS, "spans": len(_FIELDS)}[name] for name in traces.COLUMNS))
+"""A row from all that a trace says, with its spans once more, in words, as the last."""
 _written_spans = msgspec.json.Encoder().encode
 _read_spans = msgspec.json.Decoder(tuple[tuple[str, int, int], ...]).decode
 _EQUAL = {
@@ -192,21 +193,16 @@ def _said(trace: Trace) -> int:
 
 def _insert(batch: Sequence[Trace], connection: Connection) -> None:
     """In the database's thread, where it has one."""
-    traces.insert(connection, _values(batch))
+    traces.insert(connection, [_row(trace) for trace in batch])
 
 
-def _values(batch: Sequence[Trace]) -> list[Any]:
-    """Of one after the other, as the table wants them."""
-    values: list[Any] = []
-    for trace in batch:
-        texts = _texts_of(trace)
-        if not _is_plain("".join(texts)):  # as nearly every one is
-            texts = [_clean(text) for text in texts]
-        values += texts[:_SPANS]
-        values.append(_written_spans(trace.spans).decode())
-        values += texts[_SPANS:]
-        values += _numbers_of(trace)
-    return values
+def _row(trace: Trace) -> tuple[Any, ...]:
+    """As the table wants it."""
+    row = _arranged((*astuple(trace), _written_spans(trace.spans).decode()))
+    texts = row[: traces.TEXTS]
+    if _is_plain("".join(texts)):  # as nearly every one is
+        return row
+    return (*(_clean(text) for text in texts), *row[traces.TEXTS :])
 
 
 def _trace(row: Mapping[str, Any]) -> Trace:

@@ -5,6 +5,7 @@ Carrying the log over into the file (a checkpoint) comes after a transaction, wh
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,12 @@ from sqlalchemy import URL, Connection, create_engine, event
 __all__ = ["Embedded"]
 
 T = TypeVar("T")
+
+# The driver asks of whatever is no text and no number if it can be made one, in vain and at length, unless it was
+# told. These are told as what it takes them for in the end; a dictionary's `get` says None without being Python.
+_NOTHING: dict[None, None] = {}
+sqlite3.register_adapter(type(None), _NOTHING.get)
+sqlite3.register_adapter(bool, int)
 
 _BUSY_SECONDS = 10.0
 _READERS = 3

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import count, islice, repeat
+from itertools import chain, count, islice
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, Table, delete, or_, select
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
+from enginehouse.stores.sql.sheets import Sheets
 
 __all__ = ["COLUMNS", "TEXTS", "TRACES", "forget", "insert", "newest"]
 
@@ -38,30 +39,37 @@ TRACES = Table(
 Index(None, TRACES.c.user_id, TRACES.c.id)
 Index(None, TRACES.c.request_id)
 
-_TEXTS = frozenset(column.name for column in TRACES.columns if column.type is WORDS)
-COLUMNS = (*sorted(_TEXTS), *(column.name for column in TRACES.columns if column.name not in _TEXTS))
-"""Names, in the order in which values are written: texts first."""
-TEXTS = len(_TEXTS)
+_NAMES = tuple(column.name for column in TRACES.columns)
+_OWN = ("id", "request_id", "spans")
+_TEXTS = tuple(column.name for column in TRACES.columns if column.type is WORDS and column.name not in _OWN)
+_KINDS = ("stream", "status", "calls")
+_NUMBERS = tuple(name for name in _NAMES if name not in {*_OWN, *_TEXTS, *_KINDS})
+COLUMNS = (*_OWN, *_TEXTS, *_KINDS, *_NUMBERS)
+"""Names, in the order in which values are written: texts first; those that many requests share in the middle."""
+TEXTS = len(_OWN) + len(_TEXTS)
+_SHEETS = Sheets(TRACES.name, COLUMNS, (len(_OWN), len(COLUMNS) - len(_NUMBERS)))
 
 _AT_ONCE = 50
-"""Rows of one statement: each statement lets the interpreter go and waits to have it back."""
+"""Rows of one statement on a server."""
 
 
-def insert(connection: Connection, values: Sequence[Any]) -> None:
+def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Keep requests; one that is kept already stays as it is.
 
     Args:
-        values: of all `COLUMNS` of the first, then of the second, and so on.
+        rows: values in the order of `COLUMNS`.
     """
-    step = _AT_ONCE * len(COLUMNS)
-    for first in range(0, len(values), step):
-        part = tuple(values[first : first + step])
-        connection.exec_driver_sql(_insert(len(part) // len(COLUMNS), connection.dialect.name), part)
+    if connection.dialect.name == "sqlite":
+        _SHEETS.insert(connection, rows)
+        return
+    for first in range(0, len(rows), _AT_ONCE):
+        part = rows[first : first + _AT_ONCE]
+        connection.exec_driver_sql(_on_server(len(part)), tuple(chain.from_iterable(part)))
 
 
 @lru_cache(2 * _AT_ONCE)
-def _insert(rows: int, dialect: str) -> str:
-    places = iter(repeat("?") if dialect == "sqlite" else (f"${number}" for number in count(1)))
+def _on_server(rows: int) -> str:
+    places = (f"${number}" for number in count(1))
     row = [f"({', '.join(islice(places, len(COLUMNS)))})" for _ in range(rows)]
     names = ", ".join(COLUMNS)
     return f"INSERT INTO {TRACES.name} ({names}) VALUES {', '.join(row)} ON CONFLICT DO NOTHING"  # noqa: S608

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import chain
 from typing import Any, TypeAlias
 
 import msgspec
@@ -25,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
+from enginehouse.stores.sql.sheets import Sheets
 
 __all__ = [
     "COLUMNS",
@@ -101,21 +101,20 @@ PRICES = Table(
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-_LAST = ("tags", "price_id")
-COLUMNS = (*(column.name for column in RECORDS.columns if column.name not in _LAST), *_LAST)
+_NAMES = tuple(column.name for column in RECORDS.columns if column.name not in {"tags", "price_id"})
+_OWN = _NAMES.index("user_id")
+COLUMNS = (*_NAMES[:_OWN], "tags", "price_id", *_NAMES[_OWN:])
 """The columns of records in the order of the rows that are inserted."""
-_NAMES = ", ".join(COLUMNS)
-_VALUES = f"({', '.join('?' * len(COLUMNS))})"
-_SHEETS = (40, 5, 1)
-"""Rows of one statement of SQLite's: many cost half of what they do alone, and hand the interpreter over once."""
+_LISTED = ", ".join(COLUMNS)
+_SHEETS = Sheets("usage_records", COLUMNS, (_OWN, COLUMNS.index("input_tokens")))
 # SQLite has one writer at a time: what is behind its last row was put there by this transaction.
 _NEWEST_ROW = "SELECT coalesce(max(rowid), 0) FROM usage_records"
 _IN_LINE = "INSERT INTO usage_unsummed (record_id) SELECT id FROM usage_records WHERE rowid > ?"
 # One question whatever the number of records, so that it is prepared once; only what is new stands in line.
 _KEPT_ON_SERVER = text(f"""
     WITH new AS (
-        INSERT INTO usage_records ({_NAMES})
-        SELECT {_NAMES} FROM json_populate_recordset(CAST(NULL AS usage_records), CAST(:rows AS JSON))
+        INSERT INTO usage_records ({_LISTED})
+        SELECT {_LISTED} FROM json_populate_recordset(CAST(NULL AS usage_records), CAST(:rows AS JSON))
         ON CONFLICT DO NOTHING RETURNING id
     )
     INSERT INTO usage_unsummed (record_id) SELECT id FROM new
@@ -150,21 +149,9 @@ def insert_rows(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
     Returns:
         The number of a row: those behind it are the new ones, until the transaction ends.
     """
-    driver: Any = connection.connection.driver_connection  # every request writes: SQLAlchemy would take longer
-    [(past,)] = driver.execute(_NEWEST_ROW)
-    begin = 0
-    for sheet in _SHEETS:
-        end = begin + (len(rows) - begin) // sheet * sheet
-        sheets = (chain.from_iterable(rows[at : at + sheet]) for at in range(begin, end, sheet))
-        driver.executemany(_kept(sheet), map(tuple, sheets))
-        begin = end
+    past = connection.exec_driver_sql(_NEWEST_ROW).scalar_one()
+    _SHEETS.insert(connection, rows)
     return int(past)
-
-
-@cache
-def _kept(rows: int) -> str:
-    values = ", ".join([_VALUES] * rows)
-    return f"INSERT INTO usage_records ({_NAMES}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608 - names only
 
 
 def insert_prices(connection: Connection, rows: Sequence[Row]) -> None:
