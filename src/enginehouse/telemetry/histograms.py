@@ -1,6 +1,6 @@
-"""Histograms on the way of every request: a bisection and two additions, and nothing is locked or allocated."""
+"""Histograms of what is counted of requests: many values at once, and nothing is locked."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 __all__ = ["SECONDS", "SHORT", "SPEEDS", "Histogram", "quantile"]
@@ -48,6 +48,21 @@ class Histogram:
         """One more value; bounds belong to the bucket below them."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def note_all(self, values: list[float]) -> None:
+        """Several more; sorted first, they are told from the bounds instead of each from them, which is far less.
+
+        Args:
+            values: which are sorted afterwards.
+        """
+        values.sort()
+        seen = 0
+        for bucket, bound in enumerate(self.bounds):
+            below = bisect_right(values, bound, seen)
+            self.counts[bucket] += below - seen
+            seen = below
+        self.counts[-1] += len(values) - seen
+        self.total += sum(values)
 
     def add(self, others: Sequence["Histogram"]) -> None:
         """All values of others that have the same bounds."""

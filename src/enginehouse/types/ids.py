@@ -42,5 +42,4 @@ def ordered_hex() -> str:
 
 
 def _page(digits: int) -> list[str]:
-    page = os.urandom(_PAGE * digits // 2).hex()
-    return [page[at : at + digits] for at in range(0, len(page), digits)]
+    return os.urandom(_PAGE * digits // 2).hex(" ", digits // 2).split()

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginehouse.api.meters import request_metrics
 from enginehouse.core.traces import Trace, Traces
@@ -13,7 +15,7 @@ from enginehouse.core.traces.counts import Counts
 from enginehouse.core.traces.pulse import Pulse, Slow, Surroundings
 from enginehouse.core.traces.tally import added, overall_of
 from enginehouse.core.traces.trace import PHASES, trace_id
-from enginehouse.telemetry.histograms import SECONDS, SHORT, SPEEDS
+from enginehouse.telemetry.histograms import SECONDS, SHORT, SPEEDS, Histogram
 from enginehouse.telemetry.metrics import Metrics
 from tests.unit.api.test_metrics import read
 
@@ -162,6 +164,17 @@ def buckets(values):
     for value in values:
         counts[bisect_left(SECONDS, value)] += 1
     return counts
+
+
+@given(st.lists(st.sampled_from((0.0, *SHORT, 1e-9, 0.3, 99.0)) | st.floats(0, 2)))
+def test_many_values_fall_where_each_falls_by_itself(values):
+    each, at_once = Histogram(SHORT), Histogram(SHORT)
+    for value in values:
+        each.note(value)
+    at_once.note_all(values[:3])
+    at_once.note_all(values[3:])
+    assert at_once.counts == each.counts
+    assert at_once.total == pytest.approx(each.total)
 
 
 def test_who_asks_often_is_told_the_same():

@@ -3,6 +3,7 @@
 Who has the database alone can neither try prompts nor see that two tenants asked the same.
 """
 
+import hashlib
 import hmac
 from collections.abc import Callable
 from functools import lru_cache
@@ -28,6 +29,7 @@ _REMEMBERED = frozenset({"conversation", "conversation_id", "session_id", "previ
 """Fields that point at earlier turns: the same words need not be the same question."""
 APART = frozenset({*_REMEMBERED, "user", "safety_identifier", "metadata", "service_tier"})
 """Fields with which a body's form here may be another than the one under which the cache keeps answers."""
+_INNER, _OUTER, _BLOCK = 0x36, 0x5C, 64
 _SCOPES = 4096
 """Tenants and users whose part of a digest is remembered."""
 
@@ -35,7 +37,9 @@ _written = msgspec.json.Encoder(order="sorted").encode
 
 
 class Digests:
-    """Makes digests.
+    """Makes digests: HMAC-SHA256, put together from its two hashes as RFC 2104 has it.
+
+    What they begin with is hashed once; to copy two hashes takes less than to copy one of `hmac`'s.
 
     Args:
         secret: the service's own; the digests' key is derived from it.
@@ -45,6 +49,7 @@ class Digests:
     def __init__(self, secret: bytes, *, enabled: bool) -> None:
         self._key = hmac.digest(secret, _PURPOSE, "sha256")
         self._enabled = enabled
+        self._outer = hashlib.sha256(_padded(self._key, _OUTER))
         self._begun = lru_cache(_SCOPES)(self._beginning)
 
     def adopt(self, *, enabled: bool) -> None:
@@ -69,14 +74,20 @@ class Digests:
         """
         if not self._enabled or not asked:
             return ""
-        made = self._begun(principal.tenant, principal.user).copy()
-        made.update(asked)
-        return made.hexdigest()[:32]
+        inner, outer = self._begun(principal.tenant, principal.user).copy(), self._outer.copy()
+        inner.update(asked)
+        outer.update(inner.digest())
+        return outer.hexdigest()[:32]
 
-    def _beginning(self, tenant: str, user: str) -> hmac.HMAC:
-        """What all digests of one tenant, or of a user without one, begin with."""
+    def _beginning(self, tenant: str, user: str) -> Any:
+        """The hash with which all digests of one tenant, or of a user without one, begin."""
         scope = msgspec.json.encode(("tenant", tenant) if tenant else ("user", user))
-        return hmac.new(self._key, scope + b"\n", "sha256")
+        return hashlib.sha256(_padded(self._key, _INNER) + scope + b"\n")
+
+
+def _padded(key: bytes, by: int) -> bytes:
+    """A key of at most 64 bytes as one of HMAC's hashes begins with it."""
+    return bytes(byte ^ by for byte in key.ljust(_BLOCK, b"\0"))
 
 
 def canonical(body: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """What is counted of requests, by model: plain numbers, added up when somebody asks for metrics."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from enginehouse.core.traces.trace import CACHED, Trace, pace_of, speed_of
@@ -56,43 +56,46 @@ class ModelCounts:
         self.gateway = Histogram(SHORT)
         self.speed = Histogram(SPEEDS)
 
-    def note(self, trace: Trace) -> None:
-        """One more request."""
-        written, thought = trace.output_tokens, trace.reasoning_tokens
-        self.outcomes[trace.outcome] += 1
-        self.cache[trace.cache] += 1
-        self.calls += trace.calls
-        self.input += trace.input_tokens
-        self.read_again += trace.cached_input_tokens
-        self.written += written
-        self.reasoning += thought
-        if trace.cost is None:
-            self.unpriced += 1
-        else:
-            self.cost += trace.cost
-        self.total.note(trace.total_us / _MICRO)
-        self.gateway.note(trace.gateway_us / _MICRO)
-        if trace.ttft_us is not None:
-            self.ttft.note(trace.ttft_us / _MICRO)
-        upstream = self._stays(trace)
-        if upstream is None or trace.cache in CACHED:
-            return
-        if (speed := speed_of(written + thought, upstream)) is not None:
-            self.speed.note(speed)
-        if (pace := pace_of(written + thought, upstream, trace.ttft_us)) is not None:
-            self.pace.note(pace)
+    def note_all(self, traces: Sequence[Trace]) -> None:
+        """More requests."""
+        self.outcomes.update([trace.outcome for trace in traces])
+        self.cache.update([trace.cache for trace in traces])
+        self.calls += sum([trace.calls for trace in traces])
+        self.input += sum([trace.input_tokens for trace in traces])
+        self.read_again += sum([trace.cached_input_tokens for trace in traces])
+        self.written += sum([trace.output_tokens for trace in traces])
+        self.reasoning += sum([trace.reasoning_tokens for trace in traces])
+        costs = [trace.cost for trace in traces if trace.cost is not None]
+        self.unpriced += len(traces) - len(costs)
+        self.cost += sum(costs)
+        self.total.note_all([trace.total_us / _MICRO for trace in traces])
+        self.gateway.note_all([trace.gateway_us / _MICRO for trace in traces])
+        self.ttft.note_all([trace.ttft_us / _MICRO for trace in traces if trace.ttft_us is not None])
+        self._note_stays(traces)
 
-    def _stays(self, trace: Trace) -> int | None:
-        """Microseconds that the engine was at it, if it was; waiting is noted on the way there."""
-        upstream = None
-        for name, _, took in trace.spans:
-            if name == "upstream":
-                upstream = took if upstream is None else upstream + took
-            elif name == "queue":
-                self.queue.note(took / _MICRO)
-            elif name == "load":
-                self.load.note(took / _MICRO)
-        return upstream
+    def _note_stays(self, traces: Sequence[Trace]) -> None:
+        """What they waited for, and how fast those were that an engine answered."""
+        queue: list[float] = []
+        load: list[float] = []
+        speeds: list[float | None] = []
+        paces: list[float | None] = []
+        for trace in traces:
+            upstream = None
+            for name, _, took in trace.spans:
+                if name == "upstream":
+                    upstream = took if upstream is None else upstream + took
+                elif name == "queue":
+                    queue.append(took / _MICRO)
+                elif name == "load":
+                    load.append(took / _MICRO)
+            if upstream is not None and trace.cache not in CACHED:
+                written = trace.output_tokens + trace.reasoning_tokens
+                speeds.append(speed_of(written, upstream))
+                paces.append(pace_of(written, upstream, trace.ttft_us))
+        self.queue.note_all(queue)
+        self.load.note_all(load)
+        self.speed.note_all([speed for speed in speeds if speed is not None])
+        self.pace.note_all([pace for pace in paces if pace is not None])
 
 
 class Counts:
@@ -145,21 +148,23 @@ class Counts:
         if not self._waiting:
             return
         waiting, self._waiting, self._all = self._waiting, [], None
+        by_model: defaultdict[str, list[Trace]] = defaultdict(list)
         for trace in waiting:
-            model = trace.model
-            counts = self._models.get(model)
-            if counts is None:
-                model, counts = self._begun(model)
-            counts.note(trace)
-            if trace.status:
-                self._statuses[trace.status] += 1
-            if trace.error:
-                self._errors[model, trace.error] += 1
+            by_model[trace.model].append(trace)
+        for name, traces in by_model.items():
+            model, counts = self._of(name)
+            counts.note_all(traces)
+            self._errors.update([(model, trace.error) for trace in traces if trace.error])
+        self._statuses.update([trace.status for trace in waiting if trace.status])
 
-    def _begun(self, model: str) -> tuple[str, ModelCounts]:
-        if len(self._models) >= _MOST_MODELS:
+    def _of(self, model: str) -> tuple[str, ModelCounts]:
+        """The name under which a model is counted, and what is."""
+        if model not in self._models and len(self._models) >= _MOST_MODELS:
             model = _OTHERS
-        return model, self._models.setdefault(model, ModelCounts())
+        counts = self._models.get(model)
+        if counts is None:
+            counts = self._models[model] = ModelCounts()
+        return model, counts
 
 
 def _together(every: Sequence[ModelCounts]) -> ModelCounts:

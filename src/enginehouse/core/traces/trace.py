@@ -2,11 +2,23 @@
 
 import re
 import secrets
+from collections.abc import Callable
 from itertools import count
 
 from msgspec import Struct
 
-__all__ = ["CACHED", "OUTCOMES", "PHASES", "Trace", "cause_of", "pace_of", "speed_of", "trace_id", "words_of"]
+__all__ = [
+    "CACHED",
+    "OUTCOMES",
+    "PHASES",
+    "Trace",
+    "cause_of",
+    "pace_of",
+    "speed_of",
+    "trace_id",
+    "trace_in_order",
+    "words_of",
+]
 
 OUTCOMES = ("completed", "cancelled", "failed", "refused")
 """How a request may end; refused is one that never came as far as the models."""
@@ -21,7 +33,7 @@ _count = count(secrets.randbits(47)).__next__
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-fA-F]{8,}\b|\d+(?:\.\d+)?")
 
 
-class Trace(Struct, frozen=True, kw_only=True, gc=False):
+class Trace(Struct, frozen=True, gc=False):
     """One request, after its end. Times are in microseconds, money in picodollars."""
 
     id: str
@@ -108,6 +120,10 @@ class Trace(Struct, frozen=True, kw_only=True, gc=False):
         """Tokens that were written a second while the engine was at it; None where it wrote none."""
         upstream = None if self.cache in CACHED else self.spent("upstream")
         return None if upstream is None else speed_of(self.written, upstream)
+
+
+trace_in_order: Callable[..., Trace] = Trace
+"""A trace from what it says, in the order of the fields: for who makes thousands a second."""
 
 
 def trace_id(time: int) -> str:

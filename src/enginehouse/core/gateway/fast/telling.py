@@ -1,18 +1,26 @@
-"""What is told of a request on the fast path: its record for the ledger, and its trace for telemetry."""
+"""What is told of a request on the fast path: its record for the ledger, and its trace for telemetry.
+
+Both are filled in by the order of their fields: a call with forty names would make a dictionary of them first, and
+take three times as long.
+"""
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from enginehouse.core.ledger.digests import canonical_plain
-from enginehouse.core.ledger.record import FREE, UsageRecord, id_at, sane_usage
-from enginehouse.core.traces.trace import Trace, cause_of, trace_id, words_of
+from enginehouse.core.ledger.record import FREE, UsageRecord, id_at, record_in_order, sane_usage
+from enginehouse.core.traces.trace import Trace, cause_of, trace_id, trace_in_order, words_of
 from enginehouse.types import Usage
 
 if TYPE_CHECKING:
     from enginehouse.core.gateway.fast.run import Run
+    from enginehouse.core.gateway.fast.tracks import Track
 
-__all__ = ["Outcome", "record_of", "trace_of"]
+__all__ = ["Outcome", "in_records", "in_traces", "record_of", "trace_of"]
 
+_MICRO = 1_000_000
 _NOTHING = Usage()
+_UNKNOWN = (None, None, None)
+"""What it cost, where nobody knows the price."""
 
 
 class Outcome(NamedTuple):
@@ -27,116 +35,127 @@ class Outcome(NamedTuple):
     """What HTTP was told, 499 for a caller who left."""
 
 
+def in_records(track: "Track") -> tuple[str, ...]:
+    """What all records of a track say, from `UsageRecord.user_id` to `operation`."""
+    return (
+        track.user,
+        track.key,
+        track.tenant,
+        track.tier,
+        track.model.id,
+        track.version,
+        track.deployment.id,
+        track.engine,
+        track.provider,
+        track.upstream_model,
+        track.face,
+        track.operation,
+    )
+
+
+def in_traces(track: "Track") -> tuple[str, ...]:
+    """What all traces of a track say, from `Trace.user_id` to `operation`."""
+    return (
+        track.user,
+        track.key,
+        track.tenant,
+        track.principal.role,
+        track.tier,
+        track.model.id,
+        track.name,
+        track.deployment.id,
+        track.engine,
+        track.provider,
+        track.face,
+        track.path,
+        track.operation,
+    )
+
+
 def record_of(run: "Run", outcome: Outcome) -> UsageRecord:
     """Its record, with its cost."""
     track = run.track
-    at = int(run.at * 1_000_000)
+    at = int(run.at * _MICRO)
     usage = _NOTHING if run.usage is None else sane_usage(run.usage)
     fresh, cached, output, reasoning = usage.input, usage.cached_input, usage.output, usage.reasoning
+    slots = track.deployment.slots
     if run.upstream is None:
-        upstream, money = None, FREE
+        upstream, waited, money = None, None, FREE
     else:
-        upstream, slots = round(run.upstream * 1_000_000), track.deployment.slots
-        priced = track.model.id, track.provider, track.upstream_model, at
-        money = track.rooms.ledger.prices.money_for(*priced, fresh, cached, output + reasoning, upstream, slots)
-    return UsageRecord(
-        id=id_at(at),
-        request_id=run.request_id,
-        time=at,
-        user_id=track.user,
-        key_id=track.key,
-        tenant=track.tenant,
-        tier=track.tier,
-        tags=track.tags,
-        model=track.model.id,
-        version=track.version,
-        deployment=track.deployment.id,
-        engine=track.engine,
-        provider=track.provider,
-        upstream_model=track.upstream_model,
-        slots=track.deployment.slots,
-        face=track.face,
-        operation=track.operation,
-        stream=run.asked.stream,
-        outcome=outcome.name,
-        error=outcome.error,
-        cache="exact" if upstream is None else "",
-        digest=track.digests.of_canonical(track.principal, canonical_plain(run.body, run.asked.anonymous)),
-        input_tokens=fresh,
-        cached_input_tokens=cached,
-        output_tokens=output,
-        reasoning_tokens=reasoning,
-        estimated=usage.estimated,
-        input_cost=None if money is None else money.input,
-        output_cost=None if money is None else money.output,
-        cost=None if money is None else money.total,
-        price=None if money is None else money.price,
-        queue_us=None if upstream is None else 0,
-        load_us=None if upstream is None else 0,
-        ttft_us=None if run.ttft is None else round(run.ttft * 1_000_000),
-        upstream_us=upstream,
-        total_us=round((run.over - run.began) * 1_000_000),
+        upstream, waited = round(run.upstream * _MICRO), 0
+        money_for, written = track.rooms.ledger.prices.money_for, output + reasoning
+        model, provider, there = track.model.id, track.provider, track.upstream_model
+        money = money_for(model, provider, there, at, fresh, cached, written, upstream, slots)
+    asked = canonical_plain(run.body, run.asked.anonymous)
+    price = None if money is None else money.price
+    came = track.tags, price, False, id_at(at), run.request_id, at  # who has a budget goes the general way
+    became = (
+        run.asked.stream,
+        outcome.name,
+        outcome.error,
+        "exact" if upstream is None else "",
+        fresh,
+        cached,
+        output,
+        reasoning,
+        usage.estimated,
+        *(_UNKNOWN if money is None else (money.input, money.output, money.total)),
+        slots,
+        waited,  # for a place
+        waited,  # for the model
+        None if run.ttft is None else round(run.ttft * _MICRO),
+        upstream,
+        round((run.over - run.began) * _MICRO),
+        track.digests.of_canonical(track.principal, asked),
     )
+    return record_in_order(*(came + track.in_records + became))
 
 
 def trace_of(run: "Run", outcome: Outcome) -> Trace:
     """What telemetry keeps of it."""
-    track, record, began = run.track, run.record, run.began
+    track, record, message = run.track, run.record, outcome.message
     assert record is not None, "a trace comes after the record"
-    total = round((run.clock() - began) * 1_000_000)
-    upstream = record.upstream_us
-    return Trace(
-        id=trace_id(record.time),
-        time=record.time,
-        request_id=run.request_id,
-        user_id=track.user,
-        key_id=track.key,
-        tenant=track.tenant,
-        role=track.principal.role,
-        tier=track.tier,
-        model=record.model,
-        asked=track.name,
-        deployment=record.deployment,
-        engine=record.engine,
-        provider=record.provider,
-        face=track.face,
-        path=track.path,
-        operation=track.operation,
-        stream=record.stream,
-        priority="normal",
-        status=outcome.status,
-        outcome=outcome.name,
-        error=outcome.error,
-        cause=cause_of(outcome.message) if outcome.message else "",
-        message=words_of(outcome.message) if outcome.message else "",
-        cache=run.look.tier,
-        calls=1,
-        input_tokens=record.input_tokens,
-        cached_input_tokens=record.cached_input_tokens,
-        output_tokens=record.output_tokens,
-        reasoning_tokens=record.reasoning_tokens,
-        estimated=record.estimated,
-        cost=record.cost,
-        total_us=total,
-        ttft_us=record.ttft_us,
-        gateway_us=max(0, total - (upstream or 0)),
-        spans=_spans(run, upstream),
+    at, upstream = record.time, record.upstream_us
+    total = round((run.clock() - run.began) * _MICRO)
+    came = trace_id(at), at, run.request_id, ""  # where traces are distributed, requests go the general way
+    became = (
+        record.stream,
+        "normal",
+        outcome.status,
+        outcome.name,
+        outcome.error,
+        cause_of(message) if message else "",
+        words_of(message) if message else "",
+        run.look.tier,
+        "",  # no guard either
+        1,
+        record.input_tokens,
+        record.cached_input_tokens,
+        record.output_tokens,
+        record.reasoning_tokens,
+        record.estimated,
+        record.cost,
+        total,
+        record.ttft_us,
+        total - (upstream or 0),
+        _spans(run, record.total_us, upstream),
     )
+    return trace_in_order(*(came + track.in_traces + became))
 
 
-def _spans(run: "Run", upstream: int | None) -> tuple[tuple[str, int, int], ...]:
-    """Its stays, by the few looks at the clock that it took."""
+def _spans(run: "Run", over: int, upstream: int | None) -> tuple[tuple[str, int, int], ...]:
+    """Its stays, by the few looks at the clock that it took.
+
+    Args:
+        over: microseconds until it was answered.
+        upstream: those of the engine.
+    """
     began = run.began
-    known, sought = round((run.begun - began) * 1_000_000), round((run.sought - began) * 1_000_000)
-    over, wrote = round((run.over - began) * 1_000_000), round(run.wrote * 1_000_000)
-    first = ("identity", 0, known), ("cache", known, sought - known), ("limits", sought, 0)
+    known, sought = round((run.begun - began) * _MICRO), round((run.sought - began) * _MICRO)
+    identity, cache, limits = ("identity", 0, known), ("cache", known, sought - known), ("limits", sought, 0)
+    ledger = ("ledger", over, round(run.wrote * _MICRO))
     if upstream is None:
-        return (*first, ("ledger", over, wrote))
-    sat, sent = round((run.sat - began) * 1_000_000), round((run.sent - began) * 1_000_000)
-    return (
-        *first,
-        ("queue", sought, 0),
-        ("load", sought, max(0, sat - sought)),
-        ("upstream", sent, upstream),
-        ("ledger", over, wrote),
-    )
+        return identity, cache, limits, ledger
+    sat, sent = round((run.sat - began) * _MICRO), round((run.sent - began) * _MICRO)
+    queue, load = ("queue", sought, 0), ("load", sought, sat - sought)
+    return identity, cache, limits, queue, load, ("upstream", sent, upstream), ledger

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.drawers import Drawer, drawer_of
+from enginehouse.core.gateway.fast.telling import in_records, in_traces
 from enginehouse.core.gateway.guarding import Guarding
 from enginehouse.core.gateway.seats import Seats
 from enginehouse.core.gateway.spending import Spending
@@ -81,6 +82,7 @@ class Track:
         """Whether bodies go on to the byte."""
         self.lines: dict[str, bytes] = {}
         """What a face writes of it again and again, by the cache's tier."""
+        self.in_records, self.in_traces = in_records(self), in_traces(self)
         self._carrier: Carrier | None = None
         self._loaded: Loaded | None = None
 
