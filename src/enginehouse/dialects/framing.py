@@ -7,6 +7,8 @@ from enginehouse.errors import UpstreamDied
 __all__ = ["Lines", "Sent", "ServerSentEvents", "sse"]
 
 _MAX_FRAME = 16 * 1024 * 1024
+_RETURN = ord("\r")
+"""As a number: for bytes, `in` makes an error and forgets it again before it looks for them."""
 
 
 class Sent(NamedTuple):
@@ -18,6 +20,8 @@ class Sent(NamedTuple):
 
 class Lines:
     """Lines out of chunks; LF, CRLF and CR end a line."""
+
+    __slots__ = ("_after_cr", "_pieces", "_size")
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -33,7 +37,7 @@ class Lines:
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
-        if b"\r" in chunk:
+        if _RETURN in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = chunk.split(b"\n")
@@ -59,6 +63,8 @@ class Lines:
 
 class ServerSentEvents:
     """Events out of chunks, as the HTML standard reads them: comments are skipped, `data` lines are joined."""
+
+    __slots__ = ("_data", "_first", "_lines", "_name", "_size", "open")
 
     def __init__(self) -> None:
         self._lines = Lines()
@@ -114,10 +120,12 @@ class ServerSentEvents:
 
 def _usual(chunk: bytes) -> list[Sent] | None:
     """Whole events of one line of data each, as nearly every engine writes them; None for anything else."""
-    if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")) or b"\r" in chunk or len(chunk) > _MAX_FRAME:
+    if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")) or _RETURN in chunk or len(chunk) > _MAX_FRAME:
         return None
     lines = chunk[6:-2].split(b"\n\ndata: ")
-    return None if any(b"\n" in line for line in lines) else [Sent(b"", line) for line in lines]
+    if chunk.count(b"\n") != 2 * len(lines):  # there are others within them
+        return None
+    return [Sent(b"", line) for line in lines]
 
 
 def sse(data: bytes, name: str = "") -> bytes:

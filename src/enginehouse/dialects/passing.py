@@ -6,6 +6,7 @@ from typing import TypeAlias
 import msgspec
 
 from enginehouse.dialects.base import Codec
+from enginehouse.dialects.openai.repeating import Pattern, Repeating
 from enginehouse.errors import UpstreamDied
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect
@@ -22,6 +23,9 @@ _OPTIONS = frozenset({Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE})
 """Dialects that keep such parameters in an object of their own."""
 _OLLAMA = {"max_tokens": "num_predict"}
 _DONE = b"data: [DONE]\n\n"
+_USAGE, _BLANK = b'"usage"', b"\n\n"
+_RETURN = ord("\r")
+"""As a number: for bytes, `in` makes an error and forgets it again before it looks for them."""
 
 
 class Passage:
@@ -33,8 +37,11 @@ class Passage:
         wants_usage: whether the caller wants to be told the tokens; we always do.
     """
 
+    __slots__ = ("_asked", "_closed", "_keeps_usage", "_reader", "_regrouped", "_repeating")
+
     def __init__(self, dialect: Dialect, codec: Codec, *, wants_usage: bool) -> None:
-        self._reader = codec.reader()
+        self._reader = reader = codec.reader()
+        self._repeating = reader if isinstance(reader, Repeating) else None
         self._closed = False
         self._asked = dialect in _ASKED
         self._keeps_usage = wants_usage or not self._asked
@@ -44,6 +51,12 @@ class Passage:
     def ended(self) -> bool:
         """Whether the stream has come to its proper end."""
         return self._reader.ended or self._closed
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """That of the frames so far, as `Repeating` has it: whole frames of it pass through as they are."""
+        repeating = self._repeating
+        return None if repeating is None or self._regrouped.open else repeating.pattern
 
     def feed(self, chunk: bytes) -> tuple[bytes, Sequence[Event]]:
         """Whole frames for the caller, as far as they are here, with the events they tell.
@@ -56,7 +69,7 @@ class Passage:
         if not piece:
             return piece, ()
         events = self._reader.feed(piece)
-        if self._keeps_usage or b'"usage"' not in piece:
+        if self._keeps_usage or piece.find(_USAGE) < 0:
             return piece, events
         return _without_usage(piece), events
 
@@ -78,10 +91,17 @@ class Regrouped:
         between: what ends a frame.
     """
 
+    __slots__ = ("_between", "_held", "_rest")
+
     def __init__(self, between: bytes = b"\n\n") -> None:
         self._between = between
         self._rest = bytearray()
         self._held = b""
+
+    @property
+    def open(self) -> bool:
+        """Whether the next byte does not begin a frame."""
+        return bool(self._rest or self._held)
 
     def feed(self, chunk: bytes) -> bytes:
         """All frames that are whole by now; a chunk that ends where a frame ends goes through as it came.
@@ -89,7 +109,7 @@ class Regrouped:
         Raises:
             UpstreamDied: one frame is larger than 16 MiB.
         """
-        if b"\r" in chunk or self._held:
+        if _RETURN in chunk or self._held:
             chunk = self._without_returns(chunk)
         if not self._rest and chunk.endswith(self._between):
             return chunk
@@ -159,9 +179,17 @@ class _Chunk(msgspec.Struct):
 
 def _without_usage(piece: bytes) -> bytes:
     """Without the frames that only tell the tokens."""
-    frames = [frame for frame in piece.split(b"\n\n") if frame]
-    kept = [frame for frame in frames if b'"usage"' not in frame or not _only_counts(frame)]
-    return piece if len(kept) == len(frames) else b"".join([frame + b"\n\n" for frame in kept])
+    kept: list[bytes] = []
+    done, at = 0, piece.find(_USAGE)
+    while at >= 0:
+        before = piece.rfind(_BLANK, done, at)
+        begin = done if before < 0 else before + len(_BLANK)
+        end = piece.index(_BLANK, at) + len(_BLANK)
+        if _only_counts(piece[begin:end]):
+            kept.append(piece[done:begin])
+            done = end
+        at = piece.find(_USAGE, end)
+    return b"".join((*kept, piece[done:])) if kept else piece
 
 
 def _only_counts(frame: bytes) -> bool:

@@ -486,12 +486,17 @@ COUNTS = st.builds(Counted, usage=st.builds(Usage, input=st.integers(0, 9), outp
 EVENTS = st.lists(st.one_of(WORDS, WORDS, WORDS, ENDS, COUNTS, st.just(RefusalDelta(text="no"))), max_size=6)
 
 
-@given(st.lists(EVENTS, max_size=3))
-def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces):
+@given(st.lists(EVENTS | st.lists(WORDS, max_size=3), max_size=4), st.booleans())
+def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces, at_once):
     said, events = Said(), [Began(id="x", model="m")]
     said.note(events)
     for piece in pieces:
-        said.note(piece)
+        words = [event.text for event in piece if type(event) is TextDelta]
+        choices = {event.choice for event in piece if type(event) is TextDelta}
+        if at_once and len(words) == len(piece) and len(choices) == 1:
+            said.more(words, *choices)
+        else:
+            said.note(piece)
         events += piece
     answer = said.answer()
     assert (answer.answer() if isinstance(answer, PlainAnswer) else answer) == fold(joined(events))

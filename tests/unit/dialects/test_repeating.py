@@ -134,14 +134,41 @@ def test_the_usual_shapes_have_a_pattern(shape):
     pattern = Pattern.of(shape.replace(b"%b", b'"hi"', 1), choice, read)
     assert pattern is not None
     told = [TextDelta(text="so", choice=choice), TextDelta(text='a\n"b"', choice=choice)]
-    chunk = b"".join(b"data: %b\n\n" % shape.replace(b"%b", text) for text in (b'"so"', b'""', b'"a\\n\\"b\\""'))
-    assert pattern.events(chunk) == told
-    assert pattern.events(b"") == []
-    assert pattern.events(chunk + chunk[:-1]) is None
-    assert pattern.events(chunk[1:]) is None
-    assert pattern.events(chunk.replace(b'"so"', b"17")) is None
-    assert pattern.events(chunk.replace(b'"so"', b'"s\xff"')) is None
-    assert pattern.events(chunk.replace(b'"so"', b'"' + b"s" * 70_000 + b'"')) is None
+    frames = [b"data: %b\n\n" % shape.replace(b"%b", text) for text in (b'"so"', b'""', b'"a\\n\\"b\\""')]
+    chunk = b"".join(frames)
+    assert pattern.choice == choice
+    assert list(pattern.texts(chunk)) == [event.text for event in told]
+    assert [list(pattern.texts(frame)) for frame in frames] == [["so"], [], ['a\n"b"']]
+    assert pattern.run(chunk) == (told, b"")
+    assert pattern.run(chunk + b"data: [DONE]\n\n") == (told, b"data: [DONE]\n\n")
+    assert pattern.texts(b"") is None
+    assert pattern.texts(chunk + chunk[:-1]) is None
+    assert pattern.texts(chunk[1:]) is None
+    assert pattern.texts(chunk.replace(b'"so"', b"17")) is None
+    assert pattern.texts(chunk.replace(b'"so"', b'"s\xff"')) is None
+    assert pattern.texts(chunk.replace(b'"so"', b'"' + b"s" * 70_000 + b'"')) is None
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [b"", b" ", b"17", b'"s\xff"', b'"s\n"', b'"a" "b"', b'"a","b"', b'"a', b'a"', b'a","b', b'"\\ud800"', b'"\\"'],
+)
+@pytest.mark.parametrize("second", [b'"so"', b'"a', b'a"', b'a","b"', b'","', b""])
+def test_what_is_no_string_between_them_is_another_frame(inner, second):
+    pattern = Pattern.of(SHAPES[0].replace(b"%b", b'"hi"'), 0, read)
+    for strings in ([inner], [inner, second], [second, inner], [b'"so"', inner, second], [inner, inner, inner]):
+        chunk = b"".join(b"data: %b\n\n" % SHAPES[0].replace(b"%b", string) for string in strings)
+        if strings == [b'"so"']:
+            assert pattern.texts(chunk) == ("so",)
+        else:
+            assert pattern.texts(chunk) is None
+
+
+def test_what_is_shorter_than_both_its_ends_is_none():
+    pattern = Pattern(b"data: {abc", b"abc}\n\n", 0)
+    assert pattern.texts(b"data: {abc}\n\n") is None
+    assert pattern.texts(b"data: {abcabc}\n\n") is None
+    assert list(pattern.texts(b'data: {abc"x"abc}\n\n')) == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -156,12 +183,76 @@ def test_nor_has_what_is_long_or_of_several_lines():
     assert Pattern.of(SHAPES[0].replace(b"%b", b'"hi"').replace(b",", b",\n"), 0, read) is None
 
 
+@pytest.mark.parametrize("after", [b"", b': {"x":1}\n\n', b"\n\n"])
+def test_frames_that_only_count_are_taken_out_wherever_they_stand(after):
+    passage = Passage(Dialect.OPENAI_CHAT, OpenAIChat(), wants_usage=False)
+    words = b'data: {"choices":[{"delta":{"content":"\\"usage\\" \\n\\n"}}],"usage":null}\n\n'
+    counts = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    assert passage.feed(counts + words + after + counts + counts + words + counts)[0] == words + after + words
+    assert passage.feed(words + words)[0] == words + words
+    assert passage.feed(counts)[0] == b""
+
+
+USAGES = [
+    *(b'data: {"choices":[],"usage":{"prompt_tokens":3}}\n\n', b'data: {"choices":null,"usage":null}\n\n'),
+    *(b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n', b': "usage"\n\n', b": ping\n\n"),
+]
+
+
+@st.composite
+def streams_of(draw):
+    """A stream that goes well or not, and where it is cut."""
+    frames = draw(frames_of()) + draw(st.sampled_from([[], [FINISH], [FINISH, DONE], [FINISH, USAGES[0], DONE]]))
+    for usage in draw(st.lists(st.sampled_from(USAGES), max_size=2)):
+        frames.insert(draw(st.integers(0, len(frames))), usage)
+    if draw(st.booleans()):
+        frames = [frame.replace(b"\n", b"\r\n") for frame in frames]
+    data = b"".join(frames)
+    cuts = draw(st.lists(st.integers(0, len(data)), max_size=12))
+    if draw(st.booleans()):  # between frames only
+        ends = [sum(map(len, frames[:at])) for at in range(len(frames) + 1)]
+        cuts = [min(ends, key=lambda end, cut=cut: abs(end - cut)) for cut in cuts]
+    edges = sorted({0, len(data), *cuts})
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+class Passed:
+    """What a passage makes of chunks, frames of its pattern read by that or fed."""
+
+    def __init__(self, chunks, *, wants_usage, by_pattern):
+        passage = Passage(Dialect.OPENAI_CHAT, OpenAIChat(), wants_usage=wants_usage)
+        self.bytes, self.events, self.end = b"", [], None
+        try:
+            for chunk in chunks:
+                pattern = passage.pattern if by_pattern else None
+                texts = None if pattern is None else pattern.texts(chunk)
+                if texts is None:
+                    piece, events = passage.feed(chunk)
+                else:
+                    piece, events = chunk, [TextDelta(text=text, choice=pattern.choice) for text in texts]
+                self.bytes += piece
+                self.events += events
+            self.end = passage.ended or passage.close()
+        except EnginehouseError as error:
+            self.end = type(error), str(error)
+
+
+@given(chunks=streams_of(), wants_usage=st.booleans())
+def test_frames_that_are_not_fed_come_to_the_same(chunks, wants_usage):
+    short = Passed(chunks, wants_usage=wants_usage, by_pattern=True)
+    whole = Passed(chunks, wants_usage=wants_usage, by_pattern=False)
+    assert short.end == whole.end
+    assert short.bytes == whole.bytes
+    assert short.events == whole.events
+
+
 @pytest.mark.parametrize("wants_usage", [False, True])
 def test_what_passes_through_is_the_same_bytes_but_for_counts_nobody_wants(wants_usage):
     passage = Passage(Dialect.OPENAI_CHAT, OpenAIChat(), wants_usage=wants_usage)
     words = b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n'
     counts = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
     end = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    assert passage.pattern is None
     fed = [passage.feed(piece) for piece in (words, words, words * 3, words[:9], words[9:] + end + counts)]
     kept = counts if wants_usage else b""
     assert [piece for piece, _ in fed] == [words, words, words * 3, b"", words + end + kept]

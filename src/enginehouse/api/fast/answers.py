@@ -27,6 +27,9 @@ _SECURITY = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
 _STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _END = b"0\r\n\r\n"
+_SMALL = 1024
+_SIZES = tuple(b"%x\r\n" % size for size in range(_SMALL))
+"""How the chunk of a frame begins; most are small, and there are many."""
 _GONE = Outcome("cancelled", CallerGone.code, "The caller went away.", 499)
 
 
@@ -366,7 +369,8 @@ def _unheard(frames: bytes) -> None:
 
 def _chunk(data: bytes) -> bytes:
     """As chunked transfer writes it."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    size = len(data)
+    return (_SIZES[size] if size < _SMALL else b"%x\r\n" % size) + data + b"\r\n"
 
 
 def _opening(call: Call, status: int) -> bytes:

@@ -31,18 +31,21 @@ class Heard:
 class Meter:
     """Listens to one answer's events."""
 
+    __slots__ = ("_usage", "complete", "prompt", "written")
+
     def __init__(self) -> None:
         self.complete = False
         """Whether the answer has come to its end."""
         self.prompt: int | None = None
         """Tokens of the prompt, where the engine has told them before it counted the whole."""
         self._usage: Usage | None = None
-        self._written = 0
+        self.written = 0
+        """Pieces of an answer that have come; who reads them without events adds them here."""
 
     @property
     def heard(self) -> bool:
         """Whether anything of an answer has come."""
-        return self._written > 0 or self._usage is not None or self.prompt is not None
+        return self.written > 0 or self._usage is not None or self.prompt is not None
 
     def note(self, event: Event) -> None:
         """The next event."""
@@ -52,7 +55,7 @@ class Meter:
         """The next events. Engines write a token at a time: an unfinished answer is as long as its pieces."""
         for event in events:
             if type(event) in _WORDS:
-                self._written += 1
+                self.written += 1
             elif type(event) is Counted:
                 self._usage = event.usage
 
@@ -72,7 +75,7 @@ class Meter:
             input=known.input if read else prompt,
             cached_input=known.cached_input,
             cache_write=known.cache_write,
-            output=max(known.output, self._written - known.reasoning),
+            output=max(known.output, self.written - known.reasoning),
             reasoning=known.reasoning,
             estimated=True,
         )

@@ -9,7 +9,7 @@ from enginehouse.dialects.base import Head
 from enginehouse.dialects.errors import reported
 from enginehouse.dialects.framing import Sent, ServerSentEvents
 from enginehouse.dialects.openai.chunks import DONE, ChunkWriter
-from enginehouse.dialects.openai.repeating import Pattern
+from enginehouse.dialects.openai.repeating import Pattern, Repeating
 from enginehouse.dialects.openai.shapes import (
     Call,
     Chunk,
@@ -45,12 +45,16 @@ from enginehouse.types.generation import Json
 
 __all__ = ["ChatReader", "ChatWriter", "read_chat_answer", "write_chat_answer"]
 
+_END = b"\n\n"
+"""Of a frame, as nearly every engine writes it."""
 _LESSONS = 4
 """Frames in a row that are looked at for a pattern in vain before a stream is taken for one without."""
 
 
 class _State:
     """What has been seen of one choice."""
+
+    __slots__ = ("calls", "finished")
 
     def __init__(self) -> None:
         self.calls: set[int] = set()
@@ -59,6 +63,8 @@ class _State:
 
 class _Telling:
     """Events out of chunks and whole messages, which differ in little."""
+
+    __slots__ = ("began", "choices")
 
     def __init__(self) -> None:
         self.began = False
@@ -121,8 +127,10 @@ def _scores(logprobs: Any) -> tuple[Score, ...]:
         raise UpstreamDied("The engine sent log probabilities that cannot be read.") from None
 
 
-class ChatReader:
+class ChatReader(Repeating):
     """Events out of a stream of chunks. Complete when every choice has told why it ended."""
+
+    __slots__ = ("_frames", "_lessons", "_pattern", "_telling", "ended")
 
     def __init__(self) -> None:
         self.ended = False
@@ -131,14 +139,30 @@ class ChatReader:
         self._pattern: Pattern | None = None
         self._lessons = _LESSONS
 
+    @property
+    def pattern(self) -> Pattern | None:
+        """As `Repeating` says."""
+        return None if self.ended or self._frames.open else self._pattern
+
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are complete with this chunk."""
-        pattern = self._pattern
-        if pattern is not None and not self.ended and not self._frames.open:
-            same = pattern.events(chunk)
-            if same is not None:
-                self._lessons = _LESSONS
-                return same
+        events: list[Event] = []
+        rest = chunk
+        for _ in range(_LESSONS):
+            pattern = self.pattern
+            if pattern is not None:
+                run, rest = pattern.run(rest)
+                events += run
+            first, end, more = rest.partition(_END)
+            if not more:
+                break
+            events += self._fed(first + end)
+            rest = more
+        if rest:
+            events += self._fed(rest)
+        return events
+
+    def _fed(self, chunk: bytes) -> list[Event]:
         events: list[Event] = []
         for frame in self._frames.feed(chunk):
             if self.ended:
@@ -147,18 +171,14 @@ class ChatReader:
         return events
 
     def _read(self, frame: Sent) -> list[Event]:
-        pattern = self._pattern
-        if pattern is not None and not frame.name:
-            same = pattern.words(frame.data)
-            if same is not None:
-                self._lessons = _LESSONS
-                return same
         told = self._frame(frame)
         self._learn(frame, told)
         return told
 
     def _learn(self, frame: Sent, told: list[Event]) -> None:
         """Words are likely to be followed by words in the same frame, until that has not come true for a while."""
+        if self._pattern is not None and self._pattern.met:
+            self._pattern.met, self._lessons = False, _LESSONS
         if len(told) != 1 or not self._lessons:
             return
         event = told[0]

@@ -6,7 +6,8 @@ place of the words, is the same object with other words, for nothing in a string
 """
 
 import re
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Self
 
@@ -14,16 +15,21 @@ import msgspec
 
 from enginehouse.types.answer import Event, TextDelta
 
-__all__ = ["Pattern"]
+__all__ = ["Pattern", "Repeating"]
 
 _LONG = 64 * 1024
 """Bytes of frames that are looked at in this way; longer ones are seldom, and have bounds of their own."""
 _WORDS = re.compile(rb'"(?:content|text)":\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _LINE, _END = b"data: ", b"\n\n"
 """Around the data of a frame."""
+_OPENS, _ENDS, _BETWEEN = len(_LINE), len(_END), _END + _LINE
 _PROBE = token_hex(8)
 """Words that no engine says."""
+_NEWLINE = ord("\n")
+_SEAM = b"\n,"
+"""Between the words of two frames, in the place of all that they have in common."""
 _string = msgspec.json.Decoder(str).decode
+_strings = msgspec.json.Decoder(list[str]).decode
 
 
 class Pattern:
@@ -35,12 +41,17 @@ class Pattern:
         choice: whose words they are.
     """
 
+    __slots__ = ("_after", "_before", "_between", "_edges", "_head", "_tail", "choice", "met")
+
     def __init__(self, before: bytes, after: bytes, choice: int) -> None:
         self._before = before
-        self._size = len(before)
         self._after = after
-        self._head, self._tail = before[len(_LINE) :], after[: -len(_END)]
-        self._choice = choice
+        self._between = after + before
+        self._edges = len(self._between)
+        self._head, self._tail = len(before) - _OPENS, _ENDS - len(after)
+        self.choice = choice
+        self.met = False
+        """Whether frames of it have been read since somebody last looked."""
 
     @classmethod
     def of(cls, data: bytes, choice: int, read: Callable[[bytes], list[Event]]) -> Self | None:
@@ -52,41 +63,76 @@ class Pattern:
             read: the events of such a frame.
         """
         found = _WORDS.search(data) if len(data) <= _LONG else None
-        if found is None or b"\n" in data:
+        if found is None or _NEWLINE in data:
             return None
         before, after = data[: found.start(1)], data[found.end(1) :]
         if read(b'%b"%b"%b' % (before, _PROBE.encode(), after)) != [TextDelta(text=_PROBE, choice=choice)]:
             return None
         return cls(_LINE + before, after + _END, choice)
 
-    def words(self, data: bytes) -> list[Event] | None:
-        """The words of one frame of this pattern; None where it is another.
+    def texts(self, chunk: bytes) -> Sequence[str] | None:
+        """The words of whole frames of this pattern, but for empty ones; None where one of them is another."""
+        size = len(chunk) - self._edges
+        if size >= self._edges:
+            return self._several(chunk)
+        string = chunk.removeprefix(self._before).removesuffix(self._after)
+        if len(string) != size:
+            return None
+        try:
+            text = _string(string)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        self.met = True
+        return (text,) if text else ()
+
+    def run(self, chunk: bytes) -> tuple[list[Event], bytes]:
+        """What the frames of this pattern at the beginning tell, as far as they are read at once, and the rest.
 
         Args:
-            data: of the frame.
+            chunk: of which the first byte begins a frame.
         """
-        if not (data.startswith(self._head) and data.endswith(self._tail) and len(data) <= _LONG):
-            return None
-        try:
-            text = _string(data[len(self._head) : len(data) - len(self._tail)])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return None
-        return [TextDelta(text=text, choice=self._choice)] if text else []
+        last = chunk.rfind(
+            self._before
+        )  # with another end it is another frame, and so is its end behind another one
+        end = min(chunk.find(_END, last) + _ENDS, chunk.rfind(self._after) + len(self._after)) if last >= 0 else 0
+        texts = self.texts(chunk[:end])
+        if texts is None:
+            return [], chunk
+        choice = self.choice
+        return [TextDelta(text=text, choice=choice) for text in texts], chunk[end:]
 
-    def events(self, chunk: bytes) -> list[Event] | None:
-        """The words of whole frames of this pattern; None where one of them is another."""
-        *frames, rest = chunk.split(self._after)
-        if rest or len(chunk) > _LONG:
+    def _several(self, chunk: bytes) -> Sequence[str] | None:
+        """As `texts` says, where there is room for more than one frame.
+
+        The words are cut out where they have to stand, and all else is held to what it has to be. A newline cannot
+        be in a string, so none reaches over a seam; and where there are as many strings as frames, each has one.
+        """
+        if len(chunk) > _LONG:
             return None
-        before, size, choice = self._before, self._size, self._choice
-        events: list[Event] = []
+        head, tail = self._head, self._tail
+        strings = [frame[head:tail] for frame in chunk[_OPENS:-_ENDS].split(_BETWEEN)]
+        if b"".join((self._before, self._between.join(strings), self._after)) != chunk:
+            return None
         try:
-            for frame in frames:
-                if not frame.startswith(before):
-                    return None
-                text = _string(frame[size:])
-                if text:
-                    events.append(TextDelta(text=text, choice=choice))
+            texts = _strings(b"[%b]" % _SEAM.join(strings))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        return events
+        if len(texts) != len(strings):
+            return None
+        self.met = True
+        return texts if all(texts) else [text for text in texts if text]
+
+
+class Repeating:
+    """A reader of streams whose frames are mostly of one pattern."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def pattern(self) -> Pattern | None:
+        """That of the frames so far; None where the next byte begins no frame, or they have none.
+
+        Whole frames of it tell their words and nothing else, and change nothing in the reader: who reads them by it
+        need not feed them.
+        """

@@ -61,29 +61,29 @@ class Incoming(HttpReply):
         media_type: what a stream is; one that is told piece by piece may be nothing else.
     """
 
-    status = 0
-    ended = False
-    """Whether it has come to its proper end."""
-    flaw: Exception | None = None
-    """Why nothing more comes."""
-    _raw = b""
-    """The head; until it is whole, all that came."""
-    _passed = 0
-    """Bytes of interim heads before it."""
-    _headers: CIMultiDict[str] | None = None
-    _unread = 0
-    _paced = False
-    _telling = False
-    _reusable = False
-    _ending: Line | None = None
-    """The connection, where nobody waits any more for the end that is on its way."""
-    _waiter: asyncio.Future[None] | None = None
-    _told: Callable[[], None] | None = None
-
     def __init__(self, line: Line, hear: Callable[[bytes], None] | None = None, media_type: str = "") -> None:
+        # All are the instance's own: what is the class's alone is found more slowly, and each piece asks for some.
+        self.status = 0
+        self.ended = False
+        """Whether it has come to its proper end."""
+        self.flaw: Exception | None = None
+        """Why nothing more comes."""
         self._line: Line | None = line
         self._hear = hear
         self._media_type = media_type
+        self._raw = b""
+        """The head; until it is whole, all that came."""
+        self._passed = 0
+        """Bytes of interim heads before it."""
+        self._headers: CIMultiDict[str] | None = None
+        self._unread = 0
+        self._paced = False
+        self._telling = False
+        self._reusable = False
+        self._ending: Line | None = None
+        """The connection, where nobody waits any more for the end that is on its way."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._told: Callable[[], None] | None = None
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
@@ -207,7 +207,9 @@ class Incoming(HttpReply):
 
     def _joined(self) -> bytes:
         pieces = self._pieces
-        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(pieces) == 1:
+            return pieces.pop()
+        joined = b"".join(pieces)
         pieces.clear()
         return joined
 
@@ -234,12 +236,13 @@ class Incoming(HttpReply):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(f"What the engine sent is not HTTP/1.1 ({type(error).__name__}).")
-        if self._ending is not None:
+        hear = self._hear
+        if hear is not None and self.status:
+            if self._pieces:
+                self._tell(hear)
+        elif self._ending is not None:
             self._end(self._ending)
             return
-        hear = self._hear
-        if hear is not None and self._pieces and self.status:
-            self._tell(hear)
         if self.ended or self.flaw is not None:
             self.wake()
         elif not self.status:

@@ -1,11 +1,13 @@
 """A request on the fast path whose answer is a stream: its frames pass on in the moment in which they come."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 
 from enginehouse.core.cache.answers import joined
 from enginehouse.core.gateway.fast.run import COMPLETED, Run, check_taken
 from enginehouse.core.gateway.meter import Meter
 from enginehouse.dialects.openai.plain import PlainAnswer
+from enginehouse.dialects.openai.repeating import Pattern
 from enginehouse.dialects.passing import Passage, asking_for_usage
 from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest
 from enginehouse.types import Usage
@@ -13,11 +15,14 @@ from enginehouse.types.answer import Answer, Began, Counted, Event, Finish, Fini
 
 __all__ = ["Said", "Streamed"]
 
+_UNTOLD = Began(id="", model="")
+"""Of a stream that does not say whose it is."""
+
 
 class Streamed(Run):
     """One request that wants a stream; `tell` is told of its frames."""
 
-    __slots__ = ("_last", "_meter", "_passage", "_said", "spoken", "tell")
+    __slots__ = ("_last", "_meter", "_passage", "_pattern", "_said", "spoken", "tell")
 
     tell: Callable[[bytes], None]
     """Who passes frames on."""
@@ -32,13 +37,26 @@ class Streamed(Run):
         self._passage = Passage(self.track.dialect, self.track.codec, wants_usage=self.asked.wants_usage)
         self._meter = Meter()
         self._said = Said() if self.look.is_open else None
+        self._pattern: Pattern | None = None
         self._last, self.spoken = b"", False
         return self._hear
 
     def _hear(self, chunk: bytes) -> None:
-        """A chunk as the socket gave it."""
+        """A chunk as the socket gave it; frames that tell words in the way of those before pass on as they came."""
+        pattern = self._pattern
+        if pattern is None or (texts := pattern.texts(chunk)) is None:
+            self._follow(chunk)
+            return
+        self._meter.written += len(texts)
+        if self._said is not None:
+            self._said.more(texts, pattern.choice)
+        self.tell(chunk)
+
+    def _follow(self, chunk: bytes) -> None:
+        """A chunk that may say anything."""
         passage = self._passage
         piece, events = passage.feed(chunk)
+        self._pattern = passage.pattern
         self._meter.note_all(events)
         if self._said is not None:
             self._said.note(events)
@@ -98,11 +116,15 @@ class Streamed(Run):
 class Said:
     """What a stream says, for who wants to keep it: only its words, as long as they are all there is."""
 
-    __slots__ = ("_began", "_events", "_reason", "_usage", "_words")
+    __slots__ = ("_began", "_events", "_reason", "_spoke", "_usage", "_words", "_write")
 
     def __init__(self) -> None:
-        self._began = Began(id="", model="")
-        self._words: list[str] = []
+        self._began: Began | None = None
+        self._words = StringIO()
+        """In one piece: streams are open for long, and a word of its own takes many times its bytes."""
+        self._write = self._words.write
+        self._spoke = False
+        """Whether there were any, be they empty."""
         self._reason: Finish | None = None
         self._usage: Usage | None = None
         self._events: list[Event] | None = None
@@ -115,25 +137,36 @@ class Said:
             elif not self._is_plain(event):
                 self._events = [*self._told(), event]
 
+    def more(self, texts: Sequence[str], choice: int) -> None:
+        """Words that it says next; as `note` of so many events would have it."""
+        if choice or self._reason is not None or self._events is not None:
+            self.note([TextDelta(text=text, choice=choice) for text in texts])
+            return
+        for text in texts:
+            self._spoke = True
+            self._write(text)
+
     def answer(self) -> Answer | PlainAnswer:
         """All of it."""
         if self._events is not None or self._reason is None:
             return fold(joined(self._told() if self._events is None else self._events))
-        return PlainAnswer(self._began.id, self._began.model, "".join(self._words), self._reason, self._usage)
+        began = self._began or _UNTOLD
+        return PlainAnswer(began.id, began.model, self._words.getvalue(), self._reason, self._usage)
 
     def _is_plain(self, event: Event) -> bool:
         """Whether it is one of those that a plain answer has; then it is noted."""
-        if isinstance(event, TextDelta):
+        if type(event) is TextDelta:
             if event.choice or event.scores or self._reason is not None:
                 return False
-            self._words.append(event.text)
+            self._spoke = True
+            self._write(event.text)
         elif isinstance(event, Counted):
             self._usage = event.usage
         elif isinstance(event, Finished):
             if event.choice or event.stop_sequence is not None or self._reason is not None:
                 return False
             self._reason = event.reason
-        elif isinstance(event, Began) and not self._words:
+        elif isinstance(event, Began) and not self._spoke:
             self._began = event
         else:
             return False
@@ -141,9 +174,9 @@ class Said:
 
     def _told(self) -> list[Event]:
         """The events of what was noted as words."""
-        told: list[Event] = [self._began]
-        if self._words:
-            told.append(TextDelta(text="".join(self._words)))
+        told: list[Event] = [self._began or _UNTOLD]
+        if self._spoke:
+            told.append(TextDelta(text=self._words.getvalue()))
         if self._reason is not None:
             told.append(Finished(reason=self._reason))
         if self._usage is not None:
