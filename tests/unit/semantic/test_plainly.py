@@ -11,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.cache.pairs import generate
-from enginehouse.core.cache.semantic import phrasing, quantities, signature, spans
+from enginehouse.core.cache.semantic import lexicon, phrasing, quantities, signature, spans
+from enginehouse.core.cache.semantic import vetoes as rules
+from enginehouse.core.cache.semantic.edit import compare
 from enginehouse.core.cache.semantic.signature import LONGEST, sign
 from enginehouse.core.cache.semantic.spotting import Phrases, folded, spellings
 from tests.unit.semantic import plainly
@@ -206,3 +208,71 @@ def test_texts_of_random_letters_are_read_as_they_would_be_plainly():
     chance = random.Random(7)
     for _ in range(300):
         _same("".join(chance.choice("ab1A-_.+#@/'\"` ") for _ in range(chance.randrange(60))))
+
+
+def _compared_alike(stored, asked):
+    if stored is None or asked is None:
+        return
+    edit = compare(stored, asked)
+    assert (edit.lost, edit.won, edit.replaced) == plainly.compare(stored, asked)
+    told = plainly.vetoes(stored, asked, edit.lost, edit.won)
+    assert (rules._antonym(stored, asked, edit), rules._names(stored, asked, edit)) == told[:2]
+    directed = rules._swapped(stored, asked)
+    directed = directed or rules._crossed(frozenset(stored.directions), frozenset(asked.directions))
+    assert (directed or rules._related(frozenset(stored.directions), frozenset(asked.directions))) == told[2]
+
+
+def _related_words():
+    """Words with their synonyms, opposites, forms and slips."""
+    chance = random.Random(3)
+    for one in chance.sample(sorted(lexicon._synonyms()), 150) + chance.sample(sorted(lexicon._antonyms()), 150):
+        yield one
+        yield from chance.sample(sorted({*lexicon._synonyms().get(one, ()), *lexicon._antonyms().get(one, ())}), 1)
+        yield from (
+            one + chance.choice(("al", "ment", "ness", "ly", "xy")),
+            chance.choice(("un", "dis", "mis")) + one,
+        )
+        at = chance.randrange(len(one))
+        yield from (
+            one[:at] + one[at + 1 :],
+            one[:at] + "q" + one[at:],
+            one[:at] + one[at : at + 2][::-1] + one[at + 2 :],
+        )
+
+
+def test_questions_are_compared_as_if_every_word_were_held_against_every_other():
+    chance, known = random.Random(4), [word for word in _related_words() if word.isalpha()]
+    between = ("", "", "", "from", "to", "by", "about", "before", "after", "in", "on", "not", "X")
+    for _ in range(400):
+        words = chance.sample(known, 14)
+        one, other = (
+            " ".join(
+                f"{chance.choice(between)} {chance.choice((str, str, str.title))(word)}"
+                for word in chance.sample(words, chance.randrange(1, 12))
+            )
+            for _ in range(2)
+        )
+        _compared_alike(sign(one), sign(other))
+    for pair in generate(300, calibration=False, seed=8):
+        _compared_alike(sign(pair.stored), sign(pair.asked))
+
+
+@given(st.text("abcd", min_size=1, max_size=12), st.text("abcd", min_size=1, max_size=12))
+def test_slips_are_counted_as_by_their_definition(one, other):
+    slips = plainly.slips(one, other)
+    assert [lexicon._slips(one, other, most) for most in (1, 2)] == [slips <= 1, slips <= 2]
+    if slips <= lexicon.MOST_SLIPS:
+        assert (lexicon.letters_in(one) ^ lexicon.letters_in(other)).bit_count() <= 2 * slips
+
+
+def test_long_questions_that_share_nothing_are_soon_compared():
+    """In some ms on an idle machine; word by word it took a second."""
+    words = [
+        word for word in sorted(lexicon._words()) if word[:1] == "c" and len(word) in (5, 6) and word.isalpha()
+    ]
+    strange = [f"{word[:2]}q{word[3:]}x" for word in words]
+    stored, asked = (sign(" ".join(some)[: LONGEST - 1]) for some in (words, strange[::-1]))
+    began = process_time()
+    _compared = compare(stored, asked)
+    assert process_time() - began < 0.3
+    assert len(_compared.lost) > 200

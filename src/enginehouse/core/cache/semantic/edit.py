@@ -4,12 +4,20 @@ The minimal-edit rule lives on this: two sentences that are equal but for a word
 unless that word is a known synonym, an inflection or a slip.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 
 from msgspec import Struct
 
-from enginehouse.core.cache.semantic.lexicon import exists, likely_typo, same_meaning
+from enginehouse.core.cache.semantic.lexicon import (
+    MOST_SLIPS,
+    all_with_same_meaning,
+    exists,
+    letters_in,
+    near_in_letters,
+)
 from enginehouse.core.cache.semantic.signature import Signature
 from enginehouse.core.cache.semantic.words import LIGHT
 
@@ -83,30 +91,70 @@ def _rest(some: tuple[str, ...], others: tuple[str, ...]) -> list[str]:
 def _partners(lost: list[str], won: list[str], stored: Signature, asked: Signature) -> dict[str, str]:
     """Which lost word became which new one, where that is known."""
     partners: dict[str, str] = {}
-    names = {*stored.names, *asked.names}
-    free = dict.fromkeys(won)
+    free = _Free(won, {*stored.names, *asked.names})
     for one in dict.fromkeys(lost):
-        found = next((other for other in free if _means_the_same(one, other, names)), None)
+        found = free.partner(one)
         if found is not None:
             partners[one] = found
-            del free[found]
     return partners
 
 
-def _means_the_same(one: str, other: str, names: set[str]) -> bool:
-    if one[0] in "#§" or other[0] in "#§":
-        return False
-    if same_meaning(one, other) or _derived(one, other) or _derived(other, one):
-        return True
-    return not names & {one, other} and likely_typo(one, other)
+class _Free:
+    """New words that are no lost one's partner yet.
+
+    To hold every lost word against every new one takes seconds where two long questions share nothing, so each is
+    held against those that may be its partner only.
+
+    Args:
+        won: new words.
+        names: which are no slips.
+    """
+
+    def __init__(self, won: list[str], names: set[str]) -> None:
+        self._places = {word: place for place, word in enumerate(dict.fromkeys(won))}
+        self._names = names
+        self._alike: dict[tuple[str, bool], list[tuple[str, int]]] = defaultdict(list)
+        """Those that may be slips, or that others may be slips of, by their first letter and whether they exist."""
+        for word in self._places:
+            if word not in names:
+                self._alike[word[0], exists(word)].append((word, letters_in(word)))
+
+    def partner(self, one: str) -> str | None:
+        """The first that means the same as a lost word, which is not free any more then."""
+        if one[0] in "#§" or not self._places:
+            return None
+        found = [*all_with_same_meaning(one, self._places), *self._derived(one), *self._slip(one)]
+        first = min(found, key=self._places.__getitem__, default=None)
+        if first is not None:
+            del self._places[first]
+        return first
+
+    def _derived(self, one: str) -> Iterator[str]:
+        """`withdraw` and `withdrawal`, `wireless` and `wirelessly`: the one is the other with an ending."""
+        if _is_base(one):
+            root = one.removesuffix("e")
+            yield from (
+                word for ending in _NOUN_ENDINGS for word in (one + ending, root + ending) if word in self._places
+            )
+        for ending in _NOUN_ENDINGS:
+            if one.endswith(ending):
+                root = one.removesuffix(ending)
+                yield from (base for base in (root, root + "e") if base in self._places and _is_base(base))
+
+    def _slip(self, one: str) -> Iterator[str]:
+        """The first of which it is a slip, or which is one of it."""
+        if one not in self._names:
+            letters = letters_in(one)
+            alike = (
+                word
+                for word, others in self._alike.get((one[0], not exists(one)), ())
+                if (letters ^ others).bit_count() <= 2 * MOST_SLIPS
+            )
+            yield from islice((word for word in alike if word in self._places and near_in_letters(one, word)), 1)
 
 
-def _derived(base: str, word: str) -> bool:
-    """`withdraw` and `withdrawal`, `wireless` and `wirelessly`: the one is the other with an ending."""
-    if len(base) < _LONG_ENOUGH or not exists(base):
-        return False
-    root = base.removesuffix("e")
-    return any(word in (base + ending, root + ending) for ending in _NOUN_ENDINGS)
+def _is_base(word: str) -> bool:
+    return len(word) >= _LONG_ENOUGH and exists(word)
 
 
 def _kind(

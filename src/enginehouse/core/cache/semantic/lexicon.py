@@ -7,7 +7,7 @@ Other languages have no lists: there every word stands for itself, which makes t
 import gzip
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import combinations
@@ -15,9 +15,14 @@ from itertools import combinations
 from enginehouse.core.cache.semantic.words import SMALL
 
 __all__ = [
+    "MOST_SLIPS",
+    "all_with_same_meaning",
+    "any_opposite",
     "content_of",
     "exists",
+    "letters_in",
     "likely_typo",
+    "near_in_letters",
     "opposite",
     "read_lists",
     "same_meaning",
@@ -32,6 +37,9 @@ _SHORTEST_TYPO = 4
 """Letters a word needs for one wrong among them to be called a slip."""
 _TWO_SLIPS = 9
 """Letters from which a word may hold two slips."""
+MOST_SLIPS = 2
+_PREFIXES = ("un", "in", "im", "ir", "il", "non", "dis", "de", "mis")
+"""Of denial."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -69,11 +77,37 @@ def exists(word: str) -> bool:
     return word in SMALL or word in _words() or stem(word) in _words()
 
 
+def all_with_same_meaning(one: str, others: Container[str]) -> list[str]:
+    """Those among other stems that are known to mean the same."""
+    return [other for other in _synonyms().get(one, ()) if other in others and not opposite(one, other)]
+
+
+def any_opposite(one: str, others: Container[str]) -> bool:
+    """Whether one among other stems is the opposite."""
+    prefixed = [f"{prefix}{one}" for prefix in _PREFIXES]
+    bare = [one.removeprefix(prefix) for prefix in _PREFIXES]
+    return any(other in others and opposite(one, other) for other in (*_antonyms().get(one, ()), *prefixed, *bare))
+
+
 def likely_typo(one: str, other: str) -> bool:
     """Whether one of two words is a slip of the other: near in letters, and only one of them a word at all."""
-    if exists(one) == exists(other) or min(len(one), len(other)) < _SHORTEST_TYPO or one[0] != other[0]:
+    return exists(one) != exists(other) and near_in_letters(one, other)
+
+
+def near_in_letters(one: str, other: str) -> bool:
+    """Whether two words begin alike and differ by no more slips than words of their length may hold."""
+    shorter = min(len(one), len(other))
+    if shorter < _SHORTEST_TYPO or one[0] != other[0]:
         return False
-    return _slips(one, other) <= (2 if min(len(one), len(other)) >= _TWO_SLIPS else 1)
+    return _slips(one, other, MOST_SLIPS if shorter >= _TWO_SLIPS else 1)
+
+
+def letters_in(word: str) -> int:
+    """A bit for each of its letters, some of which share one; a slip changes two at most."""
+    bits = 0
+    for letter in word:
+        bits |= 1 << (ord(letter) % 64)
+    return bits
 
 
 def read_lists() -> None:
@@ -84,8 +118,7 @@ def read_lists() -> None:
 
 def _prefixed(one: str, other: str) -> bool:
     """Whether `other` is `one` with a prefix of denial; only where both are words."""
-    prefixes = ("un", "in", "im", "ir", "il", "non", "dis", "de", "mis")
-    return any(other == prefix + one for prefix in prefixes) and len(one) > 3 and one in _words()
+    return any(other == prefix + one for prefix in _PREFIXES) and len(one) > 3 and one in _words()
 
 
 def _bases(word: str) -> Iterator[str]:
@@ -127,10 +160,30 @@ def _shortened(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-def _slips(one: str, other: str) -> int:
-    """Letters wrong, missing, too many or changed places (optimal string alignment); more than 2 counts as 3."""
-    if abs(len(one) - len(other)) > 2:
-        return 3
+def _slips(one: str, other: str, most: int) -> bool:
+    """Whether at most 1 or 2 letters are wrong, missing, too many or changed places (optimal string alignment)."""
+    if abs(len(one) - len(other)) > most:
+        return False
+    one, other = _apart(one, other)
+    if not one or not other:
+        return True
+    if most == 1:
+        return len(one) == len(other) == 1 or (len(one) == len(other) == 2 and one == other[::-1])
+    return _alignment(one, other, most) <= most
+
+
+def _apart(one: str, other: str) -> tuple[str, str]:
+    """Without the letters with which both begin, and those with which both end."""
+    begin, end, shorter = 0, 0, min(len(one), len(other))
+    while begin < shorter and one[begin] == other[begin]:
+        begin += 1
+    while end < shorter - begin and one[-1 - end] == other[-1 - end]:
+        end += 1
+    return one[begin : len(one) - end], other[begin : len(other) - end]
+
+
+def _alignment(one: str, other: str, most: int) -> int:
+    """Slips between two words; some number above `most` where there are more."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
@@ -140,7 +193,9 @@ def _slips(one: str, other: str) -> int:
             if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == theirs:
                 cost = min(cost, above[j - 2] + 1)
             row.append(cost)
-    return min(row[-1], 3)
+        if min(row) > most and min(before) >= most:
+            break
+    return row[-1]
 
 
 def _lines(name: str) -> Iterator[list[str]]:

@@ -1,14 +1,18 @@
 """Differences between two questions that rule the answer of the one out for the other, however near they are."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from enum import StrEnum
 from itertools import combinations
 
 from enginehouse.core.cache.semantic.edit import Edit, EditKind
-from enginehouse.core.cache.semantic.lexicon import opposite, same_meaning
+from enginehouse.core.cache.semantic.lexicon import all_with_same_meaning, any_opposite, opposite, same_meaning
 from enginehouse.core.cache.semantic.signature import Signature
 
 __all__ = ["Veto", "vetoes"]
+
+_Directions = frozenset[tuple[str, str]]
+"""Words of direction, and what they point at."""
 
 
 class Veto(StrEnum):
@@ -56,17 +60,18 @@ def _negation(stored: Signature, asked: Signature, _: Edit) -> bool:
 
 
 def _antonym(_: Signature, __: Signature, edit: Edit) -> bool:
-    return any(opposite(one, other) for one in edit.lost for other in edit.won)
+    won = frozenset(edit.won)
+    return any(any_opposite(one, won) for one in {*edit.lost})
 
 
 def _names(stored: Signature, asked: Signature, _: Edit) -> bool:
     """Both hold a name that is nowhere in the other."""
-    mine = [name for name in stored.names if not _holds(asked, name)]
-    return bool(mine) and any(not _holds(stored, name) for name in asked.names)
+    return not _holds_all(asked, stored.names) and not _holds_all(stored, asked.names)
 
 
-def _holds(signature: Signature, name: str) -> bool:
-    return name in signature.content or any(same_meaning(name, stem) for stem in signature.content)
+def _holds_all(signature: Signature, names: tuple[str, ...]) -> bool:
+    content = frozenset(signature.content)
+    return all(name in content or all_with_same_meaning(name, content) for name in names)
 
 
 def _direction(stored: Signature, asked: Signature, _: Edit) -> bool:
@@ -75,44 +80,43 @@ def _direction(stored: Signature, asked: Signature, _: Edit) -> bool:
         return True
     if len(stored.content) == 1 and lost and won:
         return True  # `is the oven on`, `is it in the oven`: nothing else tells them apart
-    return _swapped(stored, asked) or _crossed(stored, asked) or _related(stored, asked)
+    mine, theirs = frozenset(stored.directions), frozenset(asked.directions)
+    return _swapped(stored, asked) or _crossed(mine, theirs) or _related(mine, theirs)
 
 
 def _swapped(stored: Signature, asked: Signature) -> bool:
     """A direction word points at what the other sentence holds elsewhere, on both sides."""
-    return any(
-        mine != theirs
-        and word == other_word
-        and mine in asked.content
-        and theirs in stored.content
-        and (word, mine) not in asked.directions
-        and (word, theirs) not in stored.directions
-        for word, mine in stored.directions
-        for other_word, theirs in asked.directions
-    )
+    return not _moved(stored, asked).isdisjoint(_moved(asked, stored))
 
 
-def _crossed(stored: Signature, asked: Signature) -> bool:
+def _moved(one: Signature, other: Signature) -> set[str]:
+    """Direction words of the one that point at what the other holds, but not behind the same word."""
+    content = frozenset(other.content)
+    return {word for word, target in {*one.directions} - {*other.directions} if target in content}
+
+
+def _crossed(mine: _Directions, theirs: _Directions) -> bool:
     """What was from is now to."""
-    opposites = [(word, other) for word, other in _PAIRS if {word, other} <= {w for w, _ in stored.directions}]
+    words = {word for word, _ in mine}
+    opposites = [(word, other) for word, other in _PAIRS if {word, other} <= words]
     return any(
-        (other, target) in asked.directions and (word, target) not in asked.directions
+        (other, target) in theirs and (word, target) not in theirs
         for word, other in opposites
-        for pointed, target in stored.directions
+        for pointed, target in mine
         if pointed == word
     )
 
 
-def _related(stored: Signature, asked: Signature) -> bool:
+def _related(mine: _Directions, theirs: _Directions) -> bool:
     """What was by somebody is now about them."""
+    others: defaultdict[str, list[str]] = defaultdict(list)
+    for other, target in theirs:
+        if (other, target) not in mine:
+            others[target].append(other)
     return any(
-        target == their_target
-        and word != other
-        and not {word, other}.isdisjoint(_TELLING)
-        and (other, target) not in stored.directions
-        and (word, target) not in asked.directions
-        for word, target in stored.directions
-        for other, their_target in asked.directions
+        word != other and not {word, other}.isdisjoint(_TELLING)
+        for word, target in mine - theirs
+        for other in others.get(target, ())
     )
 
 
