@@ -15,7 +15,7 @@ _Found = re.Match[str] | None
 _Finds = Callable[[int], _Found]
 
 _NOT_AN_ID = (
-    r"(?!(?i:\d+(?:st|nd|rd|th|am|pm|k|m|bn|[kmgt]i?b|kg|g|mg|km|cm|mm|mi|ft|lbs?|oz|ml|l|kwh|kw|w|v|k?hz|[mg]hz"
+    r"(?!(?i:\d++(?:st|nd|rd|th|am|pm|k|m|bn|[kmgt]i?b|kg|g|mg|km|cm|mm|mi|ft|lbs?|oz|ml|l|kwh|kw|w|v|k?hz|[mg]hz"
     r"|px|fps|h|hr|hrs|min|s|d|x)\b))"
 )
 _ID = r"\w+(?:-(?=\w*\d)\w+)*"
@@ -85,13 +85,17 @@ class _Ids:
     def __call__(self, at: int) -> _Found:
         """The first one that begins there or later."""
         while at < self._end or self._found_digit(at):
-            for match in _ID_OR_NOT.finditer(self._text, max(at, self._begin), self._end):
-                if match.start() >= self._last:
-                    break
-                if match[1] is not None:
-                    return match
+            if (match := self._next(max(at, self._begin))) is not None:
+                return match
             at = self._end
         return None
+
+    def _next(self, at: int) -> _Found:
+        if at >= self._last:
+            return None
+        found = (match for match in _ID_OR_NOT.finditer(self._text, at, self._end) if match[1] is not None)
+        match = next(found, None)
+        return match if match is not None and match.start() < self._last else None
 
     def _found_digit(self, at: int) -> bool:
         text, digit = self._text, _DIGIT.search(self._text, at)
