@@ -193,3 +193,22 @@ async def test_a_text_is_embedded_once_for_looking_and_storing(mind, embedder):
         embedder.hangs = False
         await mind.later(f"{number}", "two at a time are not remembered")
     assert len(mind._recent) == 1
+
+
+@with_mind
+async def test_it_is_lost_when_the_watch_asked_in_vain_and_nothing_is_at_hand(mind, embedder):
+    embedder.error = StoreUnavailable("away")
+    assert not mind.lost
+    assert await mind.later(a_text()) is None
+    await asyncio.sleep(0.01)
+    assert mind.lost
+    embedder.error = None
+    await asyncio.sleep(5)
+    assert not mind.lost
+    text = a_text()
+    assert await mind.soon(text) is not None
+    embedder.error = StoreUnavailable("away")
+    assert await mind.soon(a_text()) is None
+    await asyncio.sleep(5)
+    assert (mind.resting, mind.lost) == (True, False)
+    assert await mind.later(text) is not None

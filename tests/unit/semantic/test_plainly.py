@@ -273,6 +273,6 @@ def test_long_questions_that_share_nothing_are_soon_compared():
     strange = [f"{word[:2]}q{word[3:]}x" for word in words]
     stored, asked = (sign(" ".join(some)[: LONGEST - 1]) for some in (words, strange[::-1]))
     began = process_time()
-    _compared = compare(stored, asked)
+    compared = compare(stored, asked)
     assert process_time() - began < 0.3
-    assert len(_compared.lost) > 200
+    assert len(compared.lost) > 200

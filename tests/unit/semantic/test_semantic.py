@@ -10,6 +10,7 @@ from enginehouse.core.cache.semantic.index import open_index
 from enginehouse.core.cache.semantic.mind import Mind
 from enginehouse.core.cache.semantic.scorer import shipped
 from enginehouse.core.cache.semantic.semantic import Semantic
+from enginehouse.core.cache.semantic.signature import sign
 from enginehouse.errors import StoreUnavailable
 from enginehouse.settings.schema import SemanticCacheSettings
 
@@ -214,3 +215,16 @@ async def test_questions_outlive_the_process_only_where_answers_do(tmp_path, las
             else:
                 match = await setting.cache.find(SCOPE, SAME)
                 assert (match and match.entry) == found
+
+
+async def test_where_nothing_is_stored_and_no_embedder_is_there_no_question_is_read(index):
+    setting, read = Setting(index), sign.cache_info().misses
+    setting.words.error = StoreUnavailable("away")
+    watch = asyncio.create_task(setting.mind.watch())
+    await setting.cache.put(SCOPE, "How do I prune a rose that nobody has seen?", "e1")
+    await asyncio.sleep(0.01)
+    for number in range(3):
+        assert await setting.cache.find(SCOPE, f"How do I prune rose {number}, which nobody has seen?") is None
+        await setting.cache.put(SCOPE, f"How do I prune rose {number}, which nobody has seen?", f"e{number}")
+    watch.cancel()
+    assert sign.cache_info().misses == read + 1

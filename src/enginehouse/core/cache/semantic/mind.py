@@ -64,6 +64,11 @@ class Mind:
         return self._doubted.is_set()
 
     @property
+    def lost(self) -> bool:
+        """Whether nobody gets a vector now: the watch asked in vain, and none is at hand."""
+        return self._lost and not self._recent
+
+    @property
     def patience(self) -> float:
         """Seconds that a request waits for its vector now."""
         usual = self._mean + _SPREADS * self._spread

@@ -68,8 +68,8 @@ class Semantic:
         self, scope: Scope, question: str, *, max_error: float | None = None, without: frozenset[str] = frozenset()
     ) -> Match | None:
         """The entry that may be served, or one on trial."""
-        scope, asked = self._own(scope), sign(question)
-        if asked is None or await self._index.empty(scope):
+        scope = self._own(scope)
+        if await self._index.empty(scope) or (asked := sign(question)) is None:
             return None
         self._tallies.looked += 1
         threshold = self._threshold(max_error)
@@ -82,8 +82,7 @@ class Semantic:
 
     async def put(self, scope: Scope, question: str, entry_id: str, *, answer: str = "") -> None:
         """Remember a question by its entry's id; one without content, or too long, is left."""
-        asked = sign(question)
-        if asked is None:
+        if self._mind.lost or (asked := sign(question)) is None:
             return
         vectors = await self._mind.later(asked.core)
         if vectors is None:
