@@ -58,3 +58,57 @@ def test_of_a_long_text_both_ends_are_read():
     assert VOLATILE.found(f"{book} What is new today?")
     assert not VOLATILE.found(f"{book} What is new today? {book}")
     assert not VOLATILE.found(f"{'x' * 3996} to{'-' * 9000}day")
+
+
+VOCABULARY = [
+    *(
+        "to",
+        "day",
+        "today",
+        "night",
+        "right",
+        "now",
+        "as",
+        "of",
+        "at",
+        "the",
+        "moment",
+        "this",
+        "morning",
+        "evening",
+    ),
+    *("afternoon", "week", "weekend", "month", "quarter", "year", "last", "next", "past", "few", "days", "monday"),
+    *("sunday", "3", "12", "minute", "minutes", "hour", "weeks", "ago", "from", "most", "recent", "recently", "up"),
+    *("date", "what", "what's", "is", "time", "current", "price", "rate", "president", "prime", "minister", "ceo"),
+    *("version", "status", "score", "temperature", "stock", "share", "exchange", "live", "who", "winning", "still"),
+    *(
+        "open",
+        "gerade",
+        "eben",
+        "aktuelle",
+        "Heute",
+        "aujourd'hui",
+        "aujourd\u2019hui",
+        "hier",
+        "soir",
+        "ma\u00f1ana",
+    ),
+    *("qu\u00e9", "tiempo", "\u4eca\u5929", "x", "_", "a\u00e9", "the", "of", "now"),
+]
+
+
+@settings(max_examples=1500)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(VOCABULARY),
+            st.sampled_from([*[" "] * 12, "-", "  ", "\n", "? ", " ?", ", ", "", "\u00e9", "\u2003", " \u2003?"]),
+        ),
+        max_size=8,
+    ),
+    st.booleans(),
+)
+def test_whatever_stands_beside_what_the_expression_says_counts(words, loud):
+    text = "".join([part for pair in words for part in pair])
+    text = text.upper() if loud else text
+    assert VOLATILE.found(text) == (VOLATILE.pattern.search(text.casefold()) is not None)

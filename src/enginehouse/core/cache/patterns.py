@@ -4,7 +4,8 @@ They err on the side of not caching: what is taken for one of these by mistake i
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 __all__ = ["PERSONAL", "REFUSED", "REFUSED_SIGNS", "SECRET", "SECRET_MARKS", "SECRET_SIGNS", "VOLATILE", "Words"]
 
@@ -27,17 +28,35 @@ class Words:
     Args:
         words: written in small letters.
         signs: without one of these no word can be there; looking for them first takes a tenth of the time.
-        alone: the same for a text in ASCII, but each is a whole word of it; that takes half of the time again.
-        stems: with which a word of such a text may begin instead.
+        alone: in their place, ASCII words of which one is in every expression, each a whole word of the text: that
+            takes half of the time again. With each goes what has to be there as well, of which one will do and all
+            but letters is a space, as in "right now"; "now?" is there where a question mark follows. Where nothing
+            is named, the word itself is an expression.
+        stems: with which a word may begin instead.
+        foreign: in texts that are not in ASCII, what may be there instead.
     """
 
     def __init__(
-        self, *words: str, signs: Sequence[str] = (), alone: Iterable[str] = (), stems: Sequence[str] = ()
+        self,
+        *words: str,
+        signs: Sequence[str] = (),
+        alone: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        stems: Sequence[str] = (),
+        foreign: Sequence[str] = (),
     ) -> None:
         self._pattern = re.compile(rf"\b(?:{'|'.join(words)})\b")
         self._signs = signs
         self._alone = frozenset(map(str.encode, alone))
+        self._enough = frozenset(word.encode() for word, beside in alone.items() if not beside)
+        self._beside = {
+            word.encode(): tuple(one.encode() for one in beside if not one.endswith("?"))
+            for word, beside in alone.items()
+        }
+        self._questioned = {
+            word.encode(): re.compile(rf"{word}\s*\?") for word, beside in alone.items() if f"{word}?" in beside
+        }
         self._stems = tuple(map(str.encode, stems))
+        self._foreign = foreign
 
     @property
     def pattern(self) -> "re.Pattern[str]":
@@ -47,16 +66,39 @@ class Words:
     def found(self, text: str) -> bool:
         """Whether one is in the text, or at either end of a long one."""
         read = text if len(text) <= 2 * _END else f"{text[:_END]}\n{text[-_END:]}"
-        if self._alone and read.isascii():
-            if not self._stands_alone(read):
-                return False
+        if self._alone:
+            told = self._told_by_words(read)
+            if told is not None:
+                return told
         elif self._signs and not any(map(read.casefold().__contains__, self._signs)):
             return False
         return self._pattern.search(read.casefold()) is not None
 
-    def _stands_alone(self, text: str) -> bool:
-        folded = text.encode().translate(_LETTERS)
-        return not self._alone.isdisjoint(folded.split()) or any(map(folded.__contains__, self._stems))
+    def _told_by_words(self, text: str) -> bool | None:
+        """What single words of it tell; None when it has to be searched."""
+        plain = text.isascii()
+        cased = text if plain else text.casefold()
+        folded = cased.encode("ascii", "replace").translate(_LETTERS)
+        words = folded.split()
+        if any(map(folded.__contains__, self._stems)) or (not plain and self._is_foreign(cased)):
+            return None
+        if self._alone.isdisjoint(words):
+            return False
+        found = self._alone.intersection(words)
+        if plain and not self._enough.isdisjoint(found):
+            return True
+        return None if any(self._goes_on(word, folded, cased) for word in found) else False
+
+    def _is_foreign(self, text: str) -> bool:
+        return any(map(text.__contains__, self._foreign))
+
+    def _goes_on(self, word: bytes, folded: bytes, text: str) -> bool:
+        """Whether something is there that has to be beside the word, though perhaps not where it should."""
+        beside = self._beside[word]
+        if word in self._enough or any(map(folded.__contains__, beside)):
+            return True
+        question = self._questioned.get(word)
+        return question is not None and question.search(text.casefold()) is not None
 
 
 VOLATILE = Words(
@@ -72,22 +114,35 @@ VOLATILE = Words(
     r"heute|jetzt|gerade eben|morgen|gestern|aktuell\w*|wetter",
     r"aujourd['\u2019]hui|maintenant|demain|hier soir|hoy|ahora|ma\u00f1ana|ayer|qu\u00e9 tiempo",
     r"\w*(?:\u4eca\u5929|\u73b0\u5728|\u4eca\u65e5|\u660e\u65e5)\w*",
-    signs=(
-        *("day", "night", "now", "tomorrow", "moment", "current", "this ", "last ", "next ", "past ", " ago"),
-        *("latest", "newest", "recent", "breaking", "date", "news", "traffic", "weather", "forecast", "time"),
-        *("price", "exchange rate", "score", "winning", "open", "heute", "jetzt", "gerade eben", "morgen"),
-        *("gestern", "aktuell", "wetter", "aujourd", "maintenant", "demain", "hier soir", "hoy", "ahora"),
-        *("ma\u00f1ana", "ayer", "qu\u00e9 tiempo", "\u4eca\u5929", "\u73b0\u5728", "\u4eca\u65e5", "\u660e\u65e5"),
-    ),
-    alone=(
-        *("day", "today", "night", "tonight", "tomorrow", "yesterday", "now", "moment", "currently", "nowadays"),
-        *("morning", "afternoon", "evening", "week", "weekend", "month", "quarter", "year", "days", "ago"),
-        *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "date", "time", "current"),
-        *("latest", "newest", "recent", "recently", "breaking", "news", "traffic", "weather", "forecast", "price"),
-        *("exchange", "score", "winning", "open", "heute", "jetzt", "gerade", "morgen", "gestern", "wetter"),
-        *("aujourd", "maintenant", "demain", "soir", "hoy", "ahora", "ayer"),
-    ),
+    alone={
+        **dict.fromkeys(("today", "tonight", "tomorrow", "yesterday", "currently", "nowadays"), ()),
+        **dict.fromkeys(("latest", "newest", "recently", "breaking", "news", "traffic", "weather", "forecast"), ()),
+        **dict.fromkeys(("heute", "jetzt", "morgen", "gestern", "wetter"), ()),
+        **dict.fromkeys(("maintenant", "demain", "hoy", "ahora", "ayer"), ()),
+        "now": ("right now", "as of now", "from now", "open now", "now?"),
+        "moment": ("at the moment",),
+        "ago": ("s ago", "minute ago", "hour ago", "day ago", "week ago"),
+        **{word: (f"this {word}",) for word in ("morning", "afternoon", "evening")},
+        **{word: (f"this {word}", f"t {word}") for word in ("week", "weekend", "month", "quarter", "year")},
+        "night": ("to night", "t night"),
+        **{f"{day}day": (f"t {day}day",) for day in ("mon", "tues", "wednes", "thurs", "fri", "satur", "sun")},
+        "days": ("few days",),
+        "day": ("to day", "what day", "s day", "what the day", "s the day"),
+        "date": ("to date", "what date", "s date", "what the date", "s the date"),
+        "time": ("what time", "s time", "what the time", "s the time"),
+        "current": tuple(f"current {one}" for one in ("p", "ra", "ti", "da", "ce", "ve", "s", "te")),
+        "recent": ("most recent",),
+        "price": ("stock price", "share price", "price of"),
+        "exchange": ("exchange rate",),
+        "score": ("live score",),
+        "winning": ("who is winning",),
+        "open": ("still open", "open now"),
+        "gerade": ("gerade eben",),
+        "aujourd": ("aujourd hui",),
+        "soir": ("hier soir",),
+    },
     stems=("aktuell",),
+    foreign=("ma\u00f1ana", "qu\u00e9 tiempo", "\u4eca\u5929", "\u73b0\u5728", "\u4eca\u65e5", "\u660e\u65e5"),
 )
 """The answer depends on when it is asked."""
 
