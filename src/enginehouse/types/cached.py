@@ -45,12 +45,14 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def gone(self) -> float:
         """When nobody wants it any more."""
-        return max(self.expires, self.semantic_expires)
+        soon, late = self.expires, self.semantic_expires
+        return soon if soon > late else late  # noqa: FURB136 - a call less each time an answer is kept or used
 
     @property
     def size(self) -> int:
         """Bytes it takes, with what holds it."""
-        return _OVERHEAD + len(self.answer) + len(self.question.encode("utf-8", "replace"))
+        words = len(self.question.encode("utf-8", "replace")) if self.question else 0
+        return _OVERHEAD + len(self.answer) + words
 
 
 _OVERHEAD = 512

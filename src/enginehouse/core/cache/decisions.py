@@ -12,7 +12,7 @@ __all__ = ["Decision", "Decisions"]
 _KEPT = 5_000
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """One request's."""
 
     request_id: str
@@ -49,10 +49,12 @@ class Decisions:
     def note(self, decision: Decision) -> None:
         """Remember one."""
         key = (decision.tenant, decision.user, decision.request_id)
-        self._kept[key] = decision
-        self._kept.move_to_end(key)
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        kept = self._kept
+        if key in kept:
+            kept.move_to_end(key)
+        kept[key] = decision
+        if len(kept) > _KEPT:
+            kept.popitem(last=False)
 
     def of(self, principal: Principal, request_id: str) -> Decision | None:
         """What was decided for this caller's request; an admin may ask about everybody's."""

@@ -35,6 +35,7 @@ _OPENING = 500
 """Characters of an answer in which it says whether it is one."""
 _BROKEN = "\ufffd"
 """Stands for bytes that were no text."""
+_WHOLE = Finish.STOP
 _NOT_WHOLE: Mapping[Finish, str] = MappingProxyType(
     {Finish.LENGTH: "truncated", Finish.CONTENT_FILTER: "filtered", Finish.TOOL_CALLS: "calls_tools"}
 )
@@ -85,7 +86,7 @@ def unfit(answer: Answer, asked: Generation) -> str | None:
 
 def unfit_words(text: str, reason: Finish) -> str | None:
     """The same of an answer that holds these words and nothing else, to a question that asked for one in words."""
-    if reason in _NOT_WHOLE:
+    if reason is not _WHOLE and reason in _NOT_WHOLE:
         return _NOT_WHOLE[reason]
     if _refuses(text):
         return "refused_in_words"
@@ -208,17 +209,24 @@ def _too_few(answer: Answer, asked: Generation, said: Sequence[str]) -> bool:
 
 
 def _refuses(text: str) -> bool:
+    first = text[:1]
+    if not first.isspace() and first.casefold()[:1] not in REFUSED_SIGNS:
+        return False
     opening = text[:_OPENING].lstrip()
     return opening[:1].casefold()[:1] in REFUSED_SIGNS and REFUSED.match(opening.casefold()) is not None
 
 
 def _says_nothing(text: str) -> bool:
-    return not text or text.isspace()
+    return not text or (text[0].isspace() and text.isspace())
 
 
 def _holds_secret(text: str) -> bool:
-    marked = any(map(text.__contains__, SECRET_MARKS))
-    return marked and any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
+    for mark in SECRET_MARKS:
+        if mark in text:
+            break
+    else:
+        return False
+    return any(map(text.__contains__, SECRET_SIGNS)) and SECRET.search(text) is not None
 
 
 def _no_json(answer: Answer, asked: Generation, said: Sequence[str]) -> bool:

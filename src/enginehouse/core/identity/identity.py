@@ -114,6 +114,9 @@ def _bearer(authorization: str | None) -> str | None:
 
 
 def _bearer_bytes(authorization: bytes | None) -> bytes:
-    if authorization is None or authorization[:7].lower() != b"bearer ":
+    if authorization is None:
+        return b""
+    scheme = authorization[:7]
+    if scheme != b"Bearer " and scheme.lower() != b"bearer ":
         return b""
     return authorization[7:].strip(b" ")

@@ -80,10 +80,13 @@ class MemoryAnswers:
     def keep(self, entry: Entry) -> None:
         """As `put`, at once."""
         key = entry.key
-        known = self._take(key) is not None
+        shard = self._entries[key[0]]
+        known = key in shard
+        if known:
+            self._take(key)
         if entry.gone <= self._clock():
             return
-        self._entries[key[0]][key] = entry
+        shard[key] = entry
         self._count += 1
         self._bytes += entry.size
         if known:
