@@ -58,7 +58,9 @@ def runs(draw):
     begun, sought, sat, sent, over = steps
     run = SimpleNamespace(
         track=TRACKS[draw(st.sampled_from(sorted(TRACKS)))],
-        asked=SimpleNamespace(stream=draw(st.booleans()), anonymous=draw(st.sampled_from([b"{}", b'{"n":1}']))),
+        asked=SimpleNamespace(
+            stream=draw(st.booleans()), anonymous_brief=draw(st.sampled_from([b"{}", b'{"n":1}']))
+        ),
         body=b"{}",
         request_id=draw(st.text(max_size=5)),
         clock=lambda: now,
@@ -109,7 +111,7 @@ def said(run, outcome, name):
         outcome=outcome.name,
         error=outcome.error,
         cache="exact" if upstream is None else "",
-        digest=DIGESTS.of(ANN, lambda: run.asked.anonymous),
+        digest=DIGESTS.of(ANN, lambda: run.asked.anonymous_brief),
         input_tokens=usage.input,
         cached_input_tokens=usage.cached_input,
         output_tokens=usage.output,

@@ -12,12 +12,14 @@ from enginehouse.core.cache import rules
 from enginehouse.core.cache.answers import joined
 from enginehouse.core.cache.questions import Written
 from enginehouse.core.gateway.meter import Meter, guessed_tokens
-from enginehouse.core.ledger.digests import canonical, canonical_plain
+from enginehouse.core.ledger.digests import Digests, canonical, canonical_plain
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.completions import OpenAICompletions
 from enginehouse.dialects.openai.plain import read_plain_answer, read_plain_chat, read_plain_completion
 from enginehouse.errors import EnginehouseError
+from enginehouse.types import Principal
 from enginehouse.types.answer import fold
+from enginehouse.types.keyed import brief
 
 WAYS = {
     "chat": (read_plain_chat, OpenAIChat(), ChatBody, "openai.chat"),
@@ -108,6 +110,7 @@ def same(way, body):
     written = Written(family, body, lambda: generation)
     assert plain.canonical == written.canonical(shared=False)
     assert canonical_plain(body, plain.anonymous) == canonical(body)
+    assert (plain.brief, plain.anonymous_brief) == (brief(plain.canonical), brief(plain.anonymous))
     assert plain.words == written.words()
     assert plain.prompt_tokens == guessed_tokens(generation)
     assert plain.max_tokens == generation.sampling.max_tokens
@@ -225,6 +228,20 @@ def test_who_asks_for_whom_is_left_out_of_the_ledgers_form_alone():
     nobody = read_plain_chat(written(USUAL))
     assert nobody.canonical is nobody.anonymous
     assert nobody.canonical == plain.anonymous
+
+
+@pytest.mark.parametrize("user", [None, "ann"])
+def test_a_long_chat_is_told_by_its_digest(user):
+    long = written(
+        USUAL | {"messages": [{"role": "user", "content": "x" * 20_000}]} | ({"user": user} if user else {})
+    )
+    assert same("chat", long)
+    plain = read_plain_chat(long)
+    assert len(plain.brief) == len(plain.anonymous_brief) < 64
+    assert (plain.brief == plain.anonymous_brief) is (user is None)
+    digests, ann = Digests(b"secret", enabled=True), Principal(user="ann")
+    told = digests.of_canonical(ann, canonical_plain(long, plain.anonymous_brief))
+    assert told == digests.of(ann, lambda: canonical(long)) == digests.of_canonical(ann, plain.anonymous) != ""
 
 
 def test_of_a_long_chat_the_ledger_has_the_body_as_it_is():

@@ -7,7 +7,6 @@ both cases it lies in the asker's own scope, is younger than its time, and no ru
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from hmac import HMAC
 
 import msgspec
 import structlog
@@ -29,6 +28,7 @@ from enginehouse.stores.kv import Answers, Holding
 from enginehouse.types import Model, Operation, Principal, Request
 from enginehouse.types.answer import Answer
 from enginehouse.types.generation import Generation
+from enginehouse.types.keyed import Keyed
 
 __all__ = ["Cache", "Seeking", "Worth"]
 
@@ -212,7 +212,7 @@ class Cache:
             )
         )
 
-    def keys(self, principal: Principal, model: Model, family: str, operation: Operation) -> HMAC | None:
+    def keys(self, principal: Principal, model: Model, family: str, operation: Operation) -> Keyed | None:
         """`Scopes.keys`."""
         return self._scopes.keys(principal, model, family, operation)
 
@@ -226,12 +226,10 @@ class Cache:
 
     def counts(self, entry: Entry, at: float) -> bool:
         """Whether this entry may be served to the very same question at that time."""
-        return (
-            bool(entry.answer)
-            and entry.expires > at
-            and not self.rulings.dead(entry, "exact")
-            and not self.rulings.judged(entry.id, entry.id)
-        )
+        if not entry.answer or entry.expires <= at or self.rulings.dead(entry, "exact"):
+            return False
+        own = entry.id
+        return not self.rulings.judged(own, own)
 
     async def weigh(self) -> Holding | None:
         """How full the store is; None when it is away."""

@@ -6,7 +6,6 @@ changes nothing until it is noted.
 """
 
 import time
-from hmac import HMAC
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +22,7 @@ from enginehouse.stores.kv import MemoryAnswers
 from enginehouse.types import Model, Operation, Principal, Priority
 from enginehouse.types.answer import Answer
 from enginehouse.types.generation import Dialect, Generation
+from enginehouse.types.keyed import Keyed
 
 __all__ = ["Drawer", "Look", "drawer_of"]
 
@@ -55,8 +55,8 @@ def drawer_of(
 class Held(Struct, frozen=True):
     """What a drawer holds that is open."""
 
-    keys: HMAC
-    """Copies of it, told a canonical form, make keys."""
+    keys: Keyed
+    """Makes keys of canonical forms in `brief`."""
     answers: MemoryAnswers
     retelling: Retelling
 
@@ -106,9 +106,7 @@ class Drawer:
         if held is None:
             return Look(self, asked, at, "bypass", self.reason or "")
         began = time.perf_counter()
-        keys = held.keys.copy()
-        keys.update(asked.canonical)
-        key = keys.digest()[:SIZE]
+        key = held.keys.digest(asked.brief)[:SIZE]
         known = held.answers.peek(key)
         if known is not None and self._cache.counts(known, at):
             return Look(self, asked, at, "exact", "", key, known, known, False, None, time.perf_counter() - began)
@@ -181,7 +179,8 @@ class Drawer:
         if entry.size > settings.max_entry_bytes:
             stats.unfit("too_large")
             return None
-        if not self._cache.rulings.judged(entry.id, entry.id):
+        own = entry.id
+        if not self._cache.rulings.judged(own, own):
             held.answers.keep(entry)
         stats.kept()
         stats.took("store", time.perf_counter() - began)

@@ -14,6 +14,7 @@ from enginehouse.core.cache.questions import Question
 from enginehouse.core.cache.types import Scope
 from enginehouse.settings.schema import CacheSettings
 from enginehouse.types import Model, Operation, Principal, Request
+from enginehouse.types.keyed import Keyed, brief
 
 __all__ = ["SIZE", "Place", "Places", "Scopes"]
 
@@ -75,12 +76,11 @@ class Scopes:
         canonical = question.canonical(shared=shared)
         if not canonical:
             return None
+        asked = brief(canonical)
 
         def place(*whose: str) -> Place:
             bounds = self._bounds(principal, model, _asked(request, question.family), whose)
-            keys = bounds.keys.copy()
-            keys.update(canonical)
-            return Place(keys.digest()[:SIZE], bounds.written, shared)
+            return Place(bounds.keys.digest(asked)[:SIZE], bounds.written, shared)
 
         if not shared:
             return Places(own=place(*_whose(principal, sharing)))
@@ -90,8 +90,8 @@ class Scopes:
         claims = self._digest(b"claims", team.bounds, canonical)
         return Places(own=place("member", principal.user), team=team, claims=claims)
 
-    def keys(self, principal: Principal, model: Model, family: str, operation: Operation) -> hmac.HMAC | None:
-        """What makes the keys of this caller's own places, of copies of it that are told canonical forms.
+    def keys(self, principal: Principal, model: Model, family: str, operation: Operation) -> Keyed | None:
+        """What makes the keys of this caller's own places, of canonical forms in `brief`.
 
         None where answers are shared: then there is more than one place.
         """
@@ -134,7 +134,7 @@ class Scopes:
         tenant = self._tenants.get(principal.tenant)
         epochs = (settings.epoch, settings.epochs.get(model.id, ""), "" if tenant is None else tenant.epoch)
         written = _written((_VERSION, principal.tenant, whose, *asked, epochs)) + self._print(model)
-        return _Bounds(model, written, hmac.new(self._key, _marked(b"exact", written), "sha256"))
+        return _Bounds(model, written, Keyed(self._key, _marked(b"exact", written)))
 
     def _digest(self, kind: bytes, bounds: bytes, asked: bytes) -> bytes:
         return hmac.digest(self._key, _marked(kind, bounds) + asked, "sha256")[:SIZE]
@@ -150,8 +150,8 @@ class Scopes:
 class _Bounds(Struct, frozen=True):
     model: Model
     written: bytes
-    keys: hmac.HMAC
-    """Copies of it that are told canonical forms make keys."""
+    keys: Keyed
+    """Makes keys of canonical forms in `brief`."""
 
 
 def _marked(kind: bytes, bounds: bytes) -> bytes:

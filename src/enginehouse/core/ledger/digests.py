@@ -3,7 +3,6 @@
 Who has the database alone can neither try prompts nor see that two tenants asked the same.
 """
 
-import hashlib
 import hmac
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from enginehouse.types import Principal
+from enginehouse.types.keyed import Keyed, brief
 
 __all__ = ["APART", "Digests", "canonical", "canonical_plain"]
 
@@ -29,7 +29,8 @@ _REMEMBERED = frozenset({"conversation", "conversation_id", "session_id", "previ
 """Fields that point at earlier turns: the same words need not be the same question."""
 APART = frozenset({*_REMEMBERED, "user", "safety_identifier", "metadata", "service_tier"})
 """Fields with which a body's form here may be another than the one under which the cache keeps answers."""
-_INNER, _OUTER, _BLOCK = 0x36, 0x5C, 64
+_SIZE = 16
+"""Bytes of a digest."""
 _SCOPES = 4096
 """Tenants and users whose part of a digest is remembered."""
 
@@ -37,9 +38,7 @@ _written = msgspec.json.Encoder(order="sorted").encode
 
 
 class Digests:
-    """Makes digests: HMAC-SHA256, put together from its two hashes as RFC 2104 has it.
-
-    What they begin with is hashed once; to copy two hashes takes less than to copy one of `hmac`'s.
+    """Makes digests.
 
     Args:
         secret: the service's own; the digests' key is derived from it.
@@ -49,7 +48,6 @@ class Digests:
     def __init__(self, secret: bytes, *, enabled: bool) -> None:
         self._key = hmac.digest(secret, _PURPOSE, "sha256")
         self._enabled = enabled
-        self._outer = hashlib.sha256(_padded(self._key, _OUTER))
         self._begun = lru_cache(_SCOPES)(self._beginning)
 
     def adopt(self, *, enabled: bool) -> None:
@@ -70,24 +68,17 @@ class Digests:
 
         The cache's form of a body (`core.cache.questions.Written.canonical`, not shared) is the very same bytes
         when the body is a JSON object of at most 64 KiB that has none of the fields `APART`: users and tiers of
-        service are left out by one of the two only, and what points at earlier turns has no form here.
+        service are left out by one of the two only, and what points at earlier turns has no form here. What is long
+        may be there in `brief` as well.
         """
         if not self._enabled or not asked:
             return ""
-        inner, outer = self._begun(principal.tenant, principal.user).copy(), self._outer.copy()
-        inner.update(asked)
-        outer.update(inner.digest())
-        return outer.hexdigest()[:32]
+        return self._begun(principal.tenant, principal.user).digest(brief(asked))[:_SIZE].hex()
 
-    def _beginning(self, tenant: str, user: str) -> Any:
-        """The hash with which all digests of one tenant, or of a user without one, begin."""
+    def _beginning(self, tenant: str, user: str) -> Keyed:
+        """What all digests of one tenant, or of a user without one, begin with."""
         scope = msgspec.json.encode(("tenant", tenant) if tenant else ("user", user))
-        return hashlib.sha256(_padded(self._key, _INNER) + scope + b"\n")
-
-
-def _padded(key: bytes, by: int) -> bytes:
-    """A key of at most 64 bytes as one of HMAC's hashes begins with it."""
-    return bytes(byte ^ by for byte in key.ljust(_BLOCK, b"\0"))
+        return Keyed(self._key, scope + b"\n")
 
 
 def canonical(body: bytes) -> bytes:

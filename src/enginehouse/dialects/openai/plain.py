@@ -17,6 +17,7 @@ from enginehouse.dialects.openai.shapes import Counts, finish_of
 from enginehouse.types import Usage
 from enginehouse.types.answer import Answer, Choice, Event, Finish
 from enginehouse.types.generation import Dialect, Text
+from enginehouse.types.keyed import brief
 
 __all__ = [
     "PlainAnswer",
@@ -49,6 +50,10 @@ class PlainRequest(Struct, frozen=True, gc=False):
     anonymous: bytes
     """The same without the caller's name for its end user: what `core.ledger.digests` writes of a body that is not
     too long to be read there (`canonical_plain`)."""
+    brief: bytes
+    """`canonical` as keyed digests are made of it."""
+    anonymous_brief: bytes
+    """`anonymous` likewise."""
     prompt_tokens: int
     """A guess: a quarter of the characters."""
     max_tokens: int | None
@@ -148,13 +153,15 @@ def _understood(
     if asked.user is not UNSET:
         asked.user = UNSET
         anonymous = _written(asked)
-    temperature = asked.temperature
+    temperature, asked_briefly = asked.temperature, brief(canonical)
     return PlainRequest(
         model,
         stream,
         not stream or bool(options and options.include_usage),
         canonical,
         anonymous,
+        asked_briefly,
+        asked_briefly if anonymous is canonical else brief(anonymous),
         -(-size // _CHARACTERS),
         None if limit is UNSET else limit,
         None if temperature is UNSET else temperature,

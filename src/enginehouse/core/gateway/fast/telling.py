@@ -86,7 +86,7 @@ def record_of(run: "Run", outcome: Outcome) -> UsageRecord:
         money_for, written = track.rooms.ledger.prices.money_for, output + reasoning
         model, provider, there = track.model.id, track.provider, track.upstream_model
         money = money_for(model, provider, there, at, fresh, cached, written, upstream, slots)
-    asked = canonical_plain(run.body, run.asked.anonymous)
+    asked = canonical_plain(run.body, run.asked.anonymous_brief)
     price = None if money is None else money.price
     came = track.tags, price, False, id_at(at), run.request_id, at  # who has a budget goes the general way
     became = (
