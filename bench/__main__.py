@@ -22,6 +22,7 @@ from bench.engine import estimates, hang_ups
 from bench.flat import flatness, flatness_inside
 from bench.hits import hit_costs
 from bench.jsons import costs
+from bench.open_streams import open_cost
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
@@ -298,6 +299,19 @@ def sockets(
     print(f"{cost.cpu_microseconds:10.0f}  µs of the service's processor a token")
     wanted = f"s its loop waited for a processor that others had, beside {cost.cpu_wanted:.1f} s on one"
     print(f"{cost.cpu_waited:10.1f}  {wanted}")
+
+
+@app.command()
+def open_streams(
+    gateway: Annotated[list[str] | None, typer.Option(help="Which are weighed; may be repeated.")] = None,
+    number: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 1000,
+    warm: Annotated[int, typer.Option(min=0, help="Streams before them.")] = 300,
+) -> None:
+    """Measure what an open stream weighs, in a process that has nothing else to keep."""
+    for name in gateway or [FULL, "enginehouse", YARDSTICK]:
+        cost = open_cost(name, number, warm)
+        weighs = f"KiB for each of {cost.streams:,} open streams"
+        print(f"{cost.open_bytes / 1024:8.1f}  {weighs}, {cost.left_bytes / 1024:.1f} when all have ended: {name}")
 
 
 @app.command()

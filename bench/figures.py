@@ -88,7 +88,11 @@ def figures(scenario: Scenario) -> tuple[Figure, ...]:
 
 
 def _crowd(scenario: Scenario) -> tuple[Figure, ...]:
-    """What many open streams cost by being open."""
+    """What many open streams cost by being open.
+
+    The memory is all by which the process has grown since its start, with what the scenarios before have left and
+    the kept answers of streams that have ended; `bench open-streams` weighs the open ones alone.
+    """
     streams = (scenario.rate or 0) * scenario.lasting
 
     def memory(r: Neighbours) -> float | None:
@@ -97,7 +101,7 @@ def _crowd(scenario: Scenario) -> tuple[Figure, ...]:
     def core(r: Neighbours) -> float | None:
         return None if r.is_baseline else 100 * r.own.gateway_cpu / r.own.seconds
 
-    return Figure("KiB/stream", memory, "{:.0f}"), Figure("% of a core", core, "{:.0f}")
+    return Figure("KiB grown/stream", memory, "{:.0f}"), Figure("% of a core", core, "{:.0f}")
 
 
 def is_bench_bound(rounds: Sequence[Neighbours]) -> bool:

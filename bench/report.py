@@ -161,6 +161,11 @@ def _notes(report: Report) -> list[str]:
     notes.append("`*`: mock and load generator filled their core; the system could perhaps do more.")
     if YARDSTICK in plan.gateways:
         notes.append(f"*times a*: throughput as a multiple of `{YARDSTICK}` in the same round.")
+    if any(scenario.lasting for scenario in plan.scenarios):
+        notes.append(
+            "*KiB grown/stream*: all growth since the start, kept answers too; "
+            "`python -m bench open-streams` weighs open streams alone."
+        )
     if report.machine.cores == 1:
         notes.append("There was only one core: gateway, mock and load generator shared it.")
     if report.machine.load > _BUSY:
