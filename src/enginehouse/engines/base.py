@@ -190,7 +190,13 @@ class Carrier(Protocol):
         """
         ...
 
-    async def send(self, body: bytes, request_id: str, hear: Callable[[bytes], None] | None = None) -> Carried:
+    async def send(
+        self,
+        body: bytes,
+        request_id: str,
+        hear: Callable[[bytes], None] | None = None,
+        passed_on: Mapping[str, str] = ...,
+    ) -> Carried:
         """The same on a new connection.
 
         Raises:

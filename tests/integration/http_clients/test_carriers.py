@@ -102,14 +102,24 @@ async def test_the_server_sees_what_it_sees_of_every_client(way, body):
 
 async def test_the_headers_of_a_trace_go_along(way):
     passed = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
-    server = Server(FINE, FINE)
+    server = Server(FINE, FINE, FINE)
     async with carrying(server) as (carrier, pool):
         carried = carrier.send_now(b"{}", ID, way.heard.append if way.told else None, passed)
         assert await way.end(carried) == b"ok"
         carried.leave()
+        way.heard.clear()
+        carried = await carrier.send(b"{}", ID, way.heard.append if way.told else None, passed)
+        assert await way.end(carried) == b"ok"
+        carried.leave()
         reply = await pool.send(Request("POST", "/v1/x", b"{}", {**HEADERS, "X-Request-ID": ID, **passed}, None))
         reply.leave()
-    assert server.asked[1] == server.asked[2]
+    assert server.asked[1] == server.asked[2] == server.asked[3]
+
+
+@pytest.mark.parametrize("name", ["Traceparent", "tracestate", "X-Request-Id"])
+async def test_what_a_request_brings_is_never_there_twice(name):
+    async with Pool("http://127.0.0.1:9", Patience(connect=1, silence=1), keep_alive=True) as pool:
+        assert pool.carrier("/v1/x", {name: "ours"}, "text/event-stream") is None
 
 
 async def test_one_connection_carries_one_after_the_other(way):

@@ -29,6 +29,7 @@ from enginehouse.core.limits import Limits
 from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.core.routes import Routes
 from enginehouse.core.traces import Traces
+from enginehouse.core.traces.link import linked
 from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.errors import UpstreamDied
 from enginehouse.residency.manager import Residency
@@ -157,13 +158,15 @@ class Engine(FakeEngine):
         del dialect
         return self
 
-    def send_now(self, body, request_id, hear=None):
+    def send_now(self, body, request_id, hear=None, passed_on=()):
         if not self.free:
             return None
+        self.passed_on = dict(passed_on)
         self.sent.append(Answer(self.says, self.answer_status, hear))
         return self.sent[-1]
 
-    async def send(self, body, request_id, hear=None):
+    async def send(self, body, request_id, hear=None, passed_on=()):
+        self.passed_on = dict(passed_on)
         self.sent.append(Answer(self.says, self.answer_status, hear))
         return self.sent[-1]
 
@@ -283,6 +286,32 @@ async def test_what_can_be_recorded_nowhere_is_not_told():
         assert house.held() == before
         assert call.written.startswith(b"HTTP/1.1 503 ")
         house.books.fate, house.spool.broken = (lambda: "ok"), False
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("exports", [True, False])
+@pytest.mark.parametrize("parent", ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "nonsense", None])
+async def test_a_request_has_its_place_in_a_distributed_trace(free, exports, parent):
+    hangs = [(b"traceparent", parent.encode()), (b"tracestate", b"a=b")] if parent else []
+    async with open_house() as house:
+        exported, house.engine.free = [], free
+        if exports:
+            house.traces.export(lambda trace, link: exported.append((trace, link)))
+        call = Call(headers=HEADERS + hangs)
+        assert house.lane.offer(call)
+        await call.over()
+        (trace,) = house.traces.recent
+    link = linked(parent, "a=b", ours=False)
+    passed = house.engine.passed_on
+    if exports:
+        ((told, where),) = exported
+        assert (told, where.trace_id) == (trace, trace.trace_id)
+        assert passed["traceparent"] == f"00-{trace.trace_id}-{where.span_id}-01"
+        assert link is None or (where.trace_id, where.parent_id) == (link.trace_id, link.parent_id)
+    else:
+        assert trace.trace_id == (link.trace_id if link else "")
+        assert passed == (link.headers() if link else {})
+    assert passed.get("tracestate") == ("a=b" if link else None)
 
 
 async def test_what_was_said_is_passed_on():

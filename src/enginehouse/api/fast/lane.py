@@ -20,10 +20,15 @@ from enginehouse.types.ids import ordered_hex
 
 __all__ = ["SAYING_NOTHING", "FastPath"]
 
-_AUTHORIZATION, _API_KEY, _ID, _HOST = range(4)
 _SAYING: Mapping[bytes, int] = MappingProxyType(
-    {b"authorization": _AUTHORIZATION, b"x-api-key": _API_KEY, b"x-request-id": _ID, b"host": _HOST}
+    {
+        name: place
+        for place, name in enumerate(
+            (b"authorization", b"x-api-key", b"x-request-id", b"host", b"traceparent", b"tracestate")
+        )
+    }
 )
+"""Headers that are read, and where `_said` has them."""
 SAYING_NOTHING = frozenset(
     {
         *(b"accept", b"accept-encoding", b"accept-language", b"connection", b"content-length", b"content-type"),
@@ -47,6 +52,8 @@ class _Heading(NamedTuple):
     api_key: bytes | None
     request_id: str
     """The caller's own; empty where it has none."""
+    traceparent: str | None
+    tracestate: str | None
 
 
 class FastPath:
@@ -113,7 +120,8 @@ class FastPath:
         if track is None:
             return None
         kind = Streamed if asked.stream else Run
-        run = kind(track, asked, call.body, request_id, call.began, self._clock)
+        link = self._tracks.traces.placed(heading.traceparent, heading.tracestate)
+        run = kind(track, asked, call.body, request_id, call.began, self._clock, link)
         return run if run.is_clear() and self._begun(run) else None
 
     def _begun(self, run: Run) -> bool:
@@ -138,14 +146,18 @@ class FastPath:
         said = _said(call.headers)
         if said is None:
             return None
-        authorization, api_key, given, host = said
+        authorization, api_key, given, host, parent, state = said
         if self._identity.open and not self._is_ours(host):
             return None
         request_id = "" if given is None else given.decode("latin-1")
         sane = len(request_id) <= _MOST_ID and request_id.isascii() and request_id.isprintable()
         if not sane or given == b"":
             return None
-        heading = call.kept = _Heading(self._server, authorization, api_key, request_id)
+        trace = (
+            None if parent is None else parent.decode("latin-1"),
+            None if state is None else state.decode("latin-1"),
+        )
+        heading = call.kept = _Heading(self._server, authorization, api_key, request_id, *trace)
         return heading
 
     def _is_ours(self, host: bytes | None) -> bool:
@@ -159,7 +171,7 @@ class FastPath:
 
 def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | None:
     """What says something, in the order of `_SAYING`; None when it is not understood here."""
-    said: list[bytes | None] = [None, None, None, None]
+    said: list[bytes | None] = [None] * len(_SAYING)
     for name, value in headers:
         if name in SAYING_NOTHING:
             continue

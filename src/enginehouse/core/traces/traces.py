@@ -75,6 +75,12 @@ class Traces:
         """Those kept ones of this id, ours or the caller's, the newest first."""
         return (trace for trace in reversed(self.recent) if request_id in (trace.request_id, trace.id))
 
+    def placed(self, traceparent: str | None, tracestate: str | None) -> Link | None:
+        """Where a request with these headers hangs in a distributed trace; None where it is part of none."""
+        if traceparent or self._export is not None:
+            return linked(traceparent, tracestate, ours=self._export is not None)
+        return None
+
     # At the door
 
     def arrived(
@@ -95,8 +101,7 @@ class Traces:
         late = round((asyncio.get_running_loop().time() - began) * 1_000_000)
         way = Way(timings, request_id, path, time.time_ns() // 1000 - late, began)
         timings.way = way
-        if traceparent or self._export is not None:
-            way.link = linked(traceparent, tracestate, ours=self._export is not None)
+        way.link = self.placed(traceparent, tracestate)
         PASSED_ON.set(_NOTHING if way.link is None else way.link.headers())
         self._hold(way)
         return way
@@ -140,8 +145,8 @@ class Traces:
             way.error = error
         self._let_go(way)
 
-    # In one step, where a request is too plain for a way of its own: not while `listens`, nor while `exports`
-    # unless `went` is given the link
+    # In one step, where a request is too plain for a way of its own: not while `listens`, and `went`
+    # has to be given the link
 
     def come(self) -> None:
         """A request to a model has come in; `went` or `gone` says what becomes of it."""

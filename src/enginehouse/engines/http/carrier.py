@@ -53,11 +53,17 @@ class PooledCarrier:
             return None
         return connection.carry(message, None, hear, self._media_type)
 
-    async def send(self, body: bytes, request_id: str, hear: Callable[[bytes], None] | None = None) -> Incoming:
+    async def send(
+        self,
+        body: bytes,
+        request_id: str,
+        hear: Callable[[bytes], None] | None = None,
+        passed_on: Mapping[str, str] = _NONE,
+    ) -> Incoming:
         """As `Carrier` says."""
-        message = self._message(body, request_id, _NONE)
+        message = self._message(body, request_id, passed_on)
         if message is None:
-            raise ValueError("A request's id that cannot be a header's value.")
+            raise ValueError("A request's id, or a further header, that cannot be one.")
         connection = await self._connect()
         return connection.carry(message, None, hear, self._media_type)
 

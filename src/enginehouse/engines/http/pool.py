@@ -27,6 +27,8 @@ __all__ = ["Pool"]
 
 _IDLE = 15.0
 """Seconds for which a free connection is kept; servers keep them longer."""
+_PER_REQUEST = frozenset({"x-request-id", "traceparent", "tracestate"})
+"""Headers that a request may bring; none may stand among those that are the same for all."""
 _SWEEP = 0.25
 """Seconds between two looks of the sweeper, at most."""
 _NEXT = 0.25
@@ -100,7 +102,7 @@ class Pool:
             head = self._head("POST", path, headers)
         except ValueError:
             return None
-        if not self._keep_alive or "x-request-id" in map(str.lower, headers):
+        if not (self._keep_alive and _PER_REQUEST.isdisjoint(map(str.lower, headers))):
             return None
         return PooledCarrier(self.take, partial(self._connect, None), head, headers, media_type)
 

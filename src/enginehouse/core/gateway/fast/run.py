@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from enginehouse.core.admission.gate import Gate
 from enginehouse.core.cache.answers import joined
@@ -17,6 +18,7 @@ from enginehouse.core.gateway.spending import UNSAID
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.limits import LocalGrant
 from enginehouse.core.routes.routes import Visit
+from enginehouse.core.traces.link import Link
 from enginehouse.dialects.errors import read_error
 from enginehouse.dialects.openai.plain import PlainAnswer, PlainRequest, read_plain_answer
 from enginehouse.engines.base import Carried, Carrier
@@ -34,6 +36,7 @@ COMPLETED = Outcome("completed", "", "", 200)
 
 
 _REFUSED = 400
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class GoGenerally(Exception):
@@ -58,11 +61,25 @@ class Run:
         request_id: the caller's, or ours.
         began: when it came, on the loop's clock.
         clock: the loop's.
+        link: where it hangs in a distributed trace; None where it is part of none.
     """
 
     __slots__ = (
         *("_carrier", "_gate", "_visit", "answer", "asked", "at", "began", "begun", "body", "carried", "clock"),
-        *("grant", "kept", "loaded", "look", "over", "record", "request_id", "resident", "sat", "sent", "sought"),
+        *(
+            "grant",
+            "kept",
+            "link",
+            "loaded",
+            "look",
+            "over",
+            "record",
+            "request_id",
+            "resident",
+            "sat",
+            "sent",
+            "sought",
+        ),
         *("track", "ttft", "upstream", "usage", "wrote"),
     )
 
@@ -83,12 +100,14 @@ class Run:
         request_id: str,
         began: float,
         clock: Callable[[], float],
+        link: Link | None = None,
     ) -> None:
         self.track = track
         self.asked = asked
         self.body = body
         self.request_id = request_id
         self.clock = clock
+        self.link = link
         self.at = time.time()
         self.began = self.begun = self.sought = self.sat = self.sent = self.over = began
         """When it came, was known, was looked for in the cache, had its place, was sent, was answered."""
@@ -108,7 +127,7 @@ class Run:
     def is_clear(self) -> bool:
         """Whether it can be answered without waiting for anything but the engine, as far as can be seen."""
         track, traces = self.track, self.track.rooms.traces
-        if traces.listens or traces.exports or not track.rooms.ledger.ready:
+        if traces.listens or not track.rooms.ledger.ready:
             return False
         self.begun = self.clock()
         look = self.look = track.kept.look(self.asked, self.at)
@@ -170,7 +189,7 @@ class Run:
         self._visit = rooms.routes.visit(track.deployment)
         self._visit.__enter__()
         self.sat = self.clock()
-        self.carried = self._carrier.send_now(self._message(), self.request_id, self._hearing())
+        self.carried = self._carrier.send_now(self._message(), self.request_id, self._hearing(), self._passed_on())
         self.sent = self.clock()
         return True
 
@@ -178,6 +197,9 @@ class Run:
         """The body as the engine gets it."""
         track = self.track
         return self.body if track.is_untouched else named(track.deployment, track.there, self.body, track.dialect)
+
+    def _passed_on(self) -> Mapping[str, str]:
+        return _NOTHING if self.link is None else self.link.headers()
 
     def _hearing(self) -> Callable[[bytes], None] | None:
         """Who hears the pieces of the answer; nobody where it is wanted whole."""
@@ -234,7 +256,9 @@ class Run:
             UpstreamDied, UpstreamTimeout: there is none to be had.
         """
         if self.carried is None:
-            self.carried = await self._carrier.send(self._message(), self.request_id, self._hearing())
+            self.carried = await self._carrier.send(
+                self._message(), self.request_id, self._hearing(), self._passed_on()
+            )
         return self.carried
 
     def _read(self, body: bytes) -> None:
@@ -335,7 +359,7 @@ class Run:
         """Limits and telemetry learn what it came to."""
         if self.grant is not None:
             self.grant.settle_now(0 if self.usage is None else self.usage.total)
-        self.track.rooms.traces.went(trace_of(self, outcome))
+        self.track.rooms.traces.went(trace_of(self, outcome), self.link)
 
     def _stand(self) -> None:
         """Connection, slot and lease are others' now."""

@@ -117,7 +117,7 @@ def trace_of(run: "Run", outcome: Outcome) -> Trace:
     assert record is not None, "a trace comes after the record"
     at, upstream = record.time, record.upstream_us
     total = round((run.clock() - run.began) * _MICRO)
-    came = trace_id(at), at, run.request_id, ""  # where traces are distributed, requests go the general way
+    came = trace_id(at), at, run.request_id, "" if run.link is None else run.link.trace_id
     became = (
         record.stream,
         "normal",
