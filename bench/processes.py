@@ -13,7 +13,7 @@ from typing import IO
 
 from msgspec import Struct
 
-__all__ = ["ROOT", "BenchError", "Child", "Cores", "free_port", "running", "tied"]
+__all__ = ["ROOT", "BenchError", "Child", "Cores", "free_port", "prepare", "running", "tied"]
 
 ROOT = Path(__file__).parent.parent
 """Folder from which `python -m bench…` finds this package."""
@@ -70,6 +70,19 @@ def running(
             yield Child(process.pid, port, time.monotonic() - begin)
         finally:
             _stop(process)
+
+
+def prepare(command: Sequence[str]) -> None:
+    """Run what has to be done before a server starts.
+
+    Raises:
+        BenchError: it failed; the message holds what it said.
+    """
+    done = subprocess.run(
+        command, cwd=ROOT, env=_environment(os.environ), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
 def tied(command: Sequence[str], core: int | None) -> list[str]:

@@ -176,7 +176,8 @@ def _notes(report: Report) -> list[str]:
     notes += [f"`{name}`: {PEERS[name].terms}." for name in PEERS if name in plan.gateways]
     if FULL in plan.gateways:
         notes.append(
-            f"`{FULL}`: a key that is checked, limits that are counted, caches that are asked, the ledger."
+            f"`{FULL}`: a key that is checked, limits that are counted, caches that are asked, the ledger. "
+            "Its tables are there when it starts, as on every start but the first."
         )
     return notes
 

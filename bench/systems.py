@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from bench.peers import PEERS, installed
-from bench.processes import BenchError, Child, Cores, free_port, running
+from bench.processes import BenchError, Child, Cores, free_port, prepare, running
 from bench.prototypes import PROTOTYPES
 
 __all__ = ["DIRECT", "FULL", "PAIR", "YARDSTICK", "System", "configuration", "gateway_names", "standing"]
@@ -125,6 +125,8 @@ def _enginehouse(name: str, port: int, upstream: int, models: Sequence[str], fol
     own.mkdir(exist_ok=True)
     file = own / "enginehouse.json"
     file.write_text(json.dumps(configuration(port, upstream, models, own, full=full)))
+    # Every start but the first finds its tables there, and needs neither the time nor the memory that they take.
+    prepare([sys.executable, "-m", "enginehouse", "db", "upgrade", "--config", str(file)])
     place = ["--host", "127.0.0.1", "--port", str(port), *(["--workers", "2"] if name == PAIR else [])]
     return [sys.executable, "-m", "enginehouse", "serve", "--config", str(file), *place]
 
