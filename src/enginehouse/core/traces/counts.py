@@ -91,7 +91,8 @@ class ModelCounts:
             if upstream is not None and trace.cache not in CACHED:
                 written = trace.output_tokens + trace.reasoning_tokens
                 speeds.append(speed_of(written, upstream))
-                paces.append(pace_of(written, upstream, trace.ttft_us))
+                if trace.ttft_us is not None:
+                    paces.append(pace_of(written, upstream, trace.ttft_us))
         self.queue.note_all(queue)
         self.load.note_all(load)
         self.speed.note_all([speed for speed in speeds if speed is not None])
