@@ -45,3 +45,9 @@ def test_where_it_cannot_be_told_it_says_so():
     other = "Call the shop, ask for a manager, describe your trouble, wait for the letter and send it back signed"
     assert equivalent(LONG, other, 0.7) is None
     assert equivalent(LONG, other, None) is None
+
+
+def test_a_number_without_end_is_a_number():
+    long = "9" * 5000
+    assert equivalent(f"It takes {long} weeks.", f"It takes {long} weeks.", None)
+    assert equivalent(f"It takes {long} weeks.", f"It takes {long}1 million dollars.", None) is False

@@ -82,6 +82,8 @@ _PRONOUN_ONE = re.compile(r"(?:this|that|which|the|no|any|some|each|every|anothe
 _MAY_IS_A_MONTH = re.compile(
     r"(?:in|of|by|since|until|from|to|for|this|next|last|on|\d+(?:st|nd|rd|th)?)", re.IGNORECASE
 )
+_MOST_DIGITS = 1000
+"""Of a number that is reckoned with; a longer one is what it looks like."""
 _DAY_MINUTES = 12 * 60
 
 
@@ -144,7 +146,7 @@ def _amount(found: dict[str, str | None]) -> str:
     if scale == "m" and not money:  # metres, or millions of nothing that is named
         scale, unit = "", "m"
     value = _spelled(found["words"]) if found["words"] else _digits(found["digits"] or "0", scale)
-    if unit in _WHOLE and value.isdigit():
+    if unit in _WHOLE and value.isdigit() and len(value) <= _MOST_DIGITS:
         times, unit = _WHOLE[unit]
         value = str(int(value) * times)
     ordinal = "#" if found["ordinal"] else ""
@@ -153,7 +155,7 @@ def _amount(found: dict[str, str | None]) -> str:
 
 def _digits(digits: str, scale: str) -> str:
     plain = digits.replace(",", "")
-    if plain.count(".") > 1:
+    if plain.count(".") > 1 or len(plain) > _MOST_DIGITS:
         return plain
     factor = _SHORT_SCALES.get(scale) or _SCALES.get(scale) or 1
     whole, _, part = plain.partition(".")
