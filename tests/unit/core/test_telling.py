@@ -14,6 +14,7 @@ from enginehouse.core.gateway.fast.tracks import Track
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.ledger.record import UsageRecord, from_line, line_of, record_in_order
+from enginehouse.core.traces.link import linked
 from enginehouse.core.traces.trace import Trace, cause_of, words_of
 from enginehouse.core.traces.way import own_time
 from enginehouse.settings.schema import Settings
@@ -45,6 +46,7 @@ def track_of(name):
     return Track(rooms, next(iter(ROUTES.values())), ANN, "called", model, None)
 
 
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACKS = {name: track_of(name) for name in SETTINGS.models}
 SECONDS = st.floats(0, 100)
 COUNTS = st.integers(0, 5000)
@@ -76,6 +78,7 @@ def runs(draw):
         wrote=draw(SECONDS),
         usage=None,
         record=None,
+        link=draw(st.sampled_from([None, linked(PARENT, None, ours=False)])),
         look=SimpleNamespace(tier="exact"),
     )
     if draw(st.booleans()):
@@ -149,6 +152,7 @@ def test_a_trace_says_what_its_names_would(run, outcome):
         id=made.id,
         time=one.time,
         request_id=run.request_id,
+        trace_id="" if run.link is None else run.link.trace_id,
         user_id="ann",
         key_id="k",
         tenant="t",

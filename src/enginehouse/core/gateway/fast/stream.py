@@ -148,10 +148,11 @@ class Said:
 
     def answer(self) -> Answer | PlainAnswer:
         """All of it."""
-        if self._events is not None or self._reason is None:
+        words = self._words.getvalue()
+        if self._events is not None or self._reason is None or (self._spoke and not words):
             return fold(joined(self._told() if self._events is None else self._events))
         began = self._began or _UNTOLD
-        return PlainAnswer(began.id, began.model, self._words.getvalue(), self._reason, self._usage)
+        return PlainAnswer(began.id, began.model, words, self._reason, self._usage)
 
     def _is_plain(self, event: Event) -> bool:
         """Whether it is one of those that a plain answer has; then it is noted."""
