@@ -142,7 +142,11 @@ class Pool:
         if self._is_name:
             places = await self._loop.getaddrinfo(self._host, self._port, type=SOCK_STREAM)
             sock = await start_connection(places, happy_eyeballs_delay=_NEXT, loop=self._loop)
-            await self._loop.create_connection(lambda: connection, sock=sock)
+            try:
+                await self._loop.create_connection(lambda: connection, sock=sock)
+            except BaseException:
+                sock.close()  # which is nobody else's yet
+                raise
         else:
             await self._loop.create_connection(lambda: connection, self._host, self._port)
 
