@@ -215,10 +215,8 @@ class Whole(_Answering):
 
         if keeping is None:
             refuse()
-        else:
-            keeping.add_done_callback(
-                refuse
-            )  # its own failure is in the log; the caller shall hear what came first
+        else:  # what becomes of that is in the log; the caller shall hear what came first
+            keeping.add_done_callback(refuse)
 
     def _stop(self) -> None:
         """The caller has left, or the service waits no longer."""
