@@ -201,12 +201,17 @@ class Responses(_OpenAI):
         return Told(answer.output_text, tuple(calls), answer.status, tokens)
 
     def _last(self, events, told):
+        last = None
+        # To its end: a stream that is left to the garbage collector may be closed in the midst of another request,
+        # of which the client's pool then forgets the connection.
         for event in events:
+            assert last is None, f"{event.type} after response.completed"
             if event.type == "response.output_text.delta":
                 told.append(event.delta)
             if event.type == "response.completed":
-                return event.response
-        raise AssertionError("a stream of Responses ended without response.completed, and without an error")
+                last = event.response
+        assert last is not None, "a stream of Responses ended without response.completed, and without an error"
+        return last
 
 
 class Messages(Face):
