@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,8 @@ from bench.admission import line_cost
 from bench.bytes import store_sizes
 from bench.check import BARE, compared, read_kept, times_bare, write_kept
 from bench.engine import estimates, hang_ups
-from bench.flat import flatness, flatness_inside
+from bench.flat import flatness, flatness_inside, soak
+from bench.goals import SCENARIOS_OF_GOALS, goal_table
 from bench.hits import hit_costs
 from bench.jsons import costs
 from bench.open_streams import open_cost
@@ -27,9 +28,9 @@ from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
 from bench.prototypes import PROTOTYPES
 from bench.recall import recall_costs
-from bench.report import failures, markdown, show
+from bench.report import Table, failures, markdown, show
 from bench.run import Plan, Report, run
-from bench.scenarios import DETAILS, SATURATION, SCENARIOS, Scenario
+from bench.scenarios import DETAILS, SCENARIOS, Scenario
 from bench.semantic import semantic_costs
 from bench.shortlist import one_scope
 from bench.simulate.command import decisions, simulate
@@ -122,7 +123,7 @@ def peers(
             except BenchError as error:
                 console.print(str(error), style="red", markup=False)
                 raise typer.Exit(1) from error
-    names = ["enginehouse", FULL, *PEERS, YARDSTICK]
+    names = ["enginehouse", FULL, *PEERS, YARDSTICK, BARE]
     plan = _plan(names, scenario or ["saturation", "streams"], seconds, rounds)
     _measure(plan, output, as_json, title="Beside other gateways", renewal="make bench-peers")
 
@@ -147,6 +148,20 @@ def check(
     for line in failures(report):
         print(line)
     raise typer.Exit(1 if failures(report) or any(one.worse for one in verdicts) else 0)
+
+
+@app.command()
+def goals(
+    seconds: Seconds = 3,
+    rounds: Rounds = 5,
+    output: Annotated[Path, typer.Option(help="The page to write.", show_default="docs/goals.md")] = ROOT
+    / "docs"
+    / "goals.md",
+    as_json: AsJson = False,
+) -> None:
+    """Hold everything on against the goals of the hot path, beside the bare prototype, and write docs/goals.md."""
+    plan = _plan([FULL, BARE], list(SCENARIOS_OF_GOALS), seconds, rounds)
+    _measure(plan, output, as_json, "Goals of the hot path", "make bench-goals", goal_table)
 
 
 @app.command("json")
@@ -197,9 +212,20 @@ def flat(
 
     found = asyncio.run(flatness_inside(requests, progress)) if inside else flatness(requests, progress)
     print(f"{found.requests:,} requests in {found.seconds:.0f} s, {found.failures} failed")
-    least, most = (pick(weight for _, weight in found.looks) / _MIB for pick in (min, max))
+    least, most = (pick(look.bytes for look in found.looks) / _MIB for pick in (min, max))
     print(f"{least:.1f} to {most:.1f} MiB, median {found.median / _MIB:.1f}: within {found.deviation:.1%} of it")
     raise typer.Exit(0 if found.deviation <= 0.05 and not found.failures else 1)
+
+
+@app.command("soak")
+def soak_(minutes: Annotated[float, typer.Option(min=1, help="How long.")] = 10) -> None:
+    """Ask for minutes with everything on, and say whether memory grows: its slope once all has warmed up."""
+    found = soak(minutes, lambda line: print(line, file=sys.stderr))
+    slope = found.slope
+    print(f"{found.requests:,} requests in {found.seconds:.0f} s, {found.failures} failed")
+    line = f"{slope.hourly / _MIB:+.1f} MiB an hour, standard error {slope.error / _MIB:.1f}"
+    print(f"median {found.median / _MIB:.1f} MiB, {line}: {'noise' if slope.is_noise else 'IT GROWS'}")
+    raise typer.Exit(0 if slope.is_noise and not found.failures else 1)
 
 
 @app.command("bytes")
@@ -380,21 +406,28 @@ def _chosen(only: list[str] | None) -> list[Scenario]:
     wanted = set(only or (scenario.name for scenario in SCENARIOS))
     if unknown := wanted - set(known):
         raise typer.BadParameter(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    if any(known[name].share for name in wanted):
-        wanted.add(SATURATION.name)
+    wanted |= {known[name].share_of for name in wanted if known[name].share}
     return [known[name] for name in known if name in wanted]
 
 
-def _measure(plan: Plan, output: Path | None, as_json: bool, **page: str) -> None:
+def _measure(
+    plan: Plan,
+    output: Path | None,
+    as_json: bool,
+    title: str = "Benchmarks",
+    renewal: str = "make bench",
+    summary: Callable[[Report], Table] | None = None,
+) -> None:
     """Run the plan; exit 1 when it could not be measured or requests failed."""
     signal.signal(signal.SIGTERM, _terminated)
     report = _run(plan, Console(stderr=True))
+    first = [] if summary is None else [summary(report)]
     if as_json:
         print(msgspec.json.encode(report).decode())
     else:
-        show(report, Console())
+        show(report, Console(), first)
     if output is not None:
-        output.write_text(markdown(report, **page))
+        output.write_text(markdown(report, title, renewal, first))
     raise typer.Exit(1 if failures(report) else 0)
 
 

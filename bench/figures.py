@@ -12,7 +12,20 @@ from bench.run import Report
 from bench.scenarios import Scenario
 from bench.systems import DIRECT, YARDSTICK
 
-__all__ = ["Band", "Figure", "Neighbours", "band", "figures", "gather", "is_bench_bound"]
+__all__ = [
+    "Band",
+    "Figure",
+    "Neighbours",
+    "Value",
+    "band",
+    "core_share",
+    "figures",
+    "gather",
+    "is_bench_bound",
+    "over_direct",
+    "own_point",
+    "rate",
+]
 
 _BOUND = 0.95
 """Share of the core of mock and load generator from which on they, not the gateway, may set the pace."""
@@ -80,7 +93,7 @@ def figures(scenario: Scenario) -> tuple[Figure, ...]:
         case False, False:
             return _SATURATION
         case False, True:
-            return (Figure("requests/s", _rate, "{:,.0f}"), *_LATENCY) if scenario.share else _LATENCY
+            return (Figure("requests/s", rate, "{:,.0f}"), *_LATENCY) if scenario.share else _LATENCY
         case True, False:
             return _STREAMS
         case _:
@@ -98,10 +111,7 @@ def _crowd(scenario: Scenario) -> tuple[Figure, ...]:
     def memory(r: Neighbours) -> float | None:
         return None if r.is_baseline else (r.own.gateway_rss - r.idle_rss) / streams / 1024
 
-    def core(r: Neighbours) -> float | None:
-        return None if r.is_baseline else 100 * r.own.gateway_cpu / r.own.seconds
-
-    return Figure("KiB grown/stream", memory, "{:.0f}"), Figure("% of a core", core, "{:.0f}")
+    return Figure("KiB grown/stream", memory, "{:.0f}"), Figure("% of a core", core_share, "{:.0f}")
 
 
 def is_bench_bound(rounds: Sequence[Neighbours]) -> bool:
@@ -109,8 +119,14 @@ def is_bench_bound(rounds: Sequence[Neighbours]) -> bool:
     return median(r.own.bench_cpu / r.own.seconds for r in rounds) > _BOUND
 
 
-def _rate(r: Neighbours) -> float:
+def rate(r: Neighbours) -> float:
+    """Answers a second."""
     return r.own.answers / r.own.seconds
+
+
+def core_share(r: Neighbours) -> float | None:
+    """Per cent of a core that the gateway took; None for the baseline."""
+    return None if r.is_baseline else 100 * r.own.gateway_cpu / r.own.seconds
 
 
 def _versus_yardstick(r: Neighbours) -> float | None:
@@ -129,12 +145,12 @@ def _cpu_per(counted: Literal["answers", "chunks"]) -> Value:
     return value
 
 
-def _own(spread: _Spread, point: _Point) -> Value:
+def own_point(spread: _Spread, point: _Point) -> Value:
     """A point of one of the system's own distributions, in milliseconds."""
     return lambda r: _point(r.own, spread, point)
 
 
-def _over_direct(spread: _Spread, point: _Point) -> Value:
+def over_direct(spread: _Spread, point: _Point) -> Value:
     """By how many milliseconds that point lies above the baseline's in the same round."""
 
     def value(r: Neighbours) -> float | None:
@@ -150,30 +166,30 @@ def _point(sample: Sample, spread: _Spread, point: _Point) -> float | None:
 
 
 _SATURATION = (
-    Figure("requests/s", _rate, "{:,.0f}", marks_bound=True),
+    Figure("requests/s", rate, "{:,.0f}", marks_bound=True),
     Figure("times a", _versus_yardstick, "{:.2f}"),
     Figure("CPU µs/request", _cpu_per("answers"), "{:,.0f}"),
-    Figure("p50 ms", _own("latency", "p50"), "{:.2f}"),
-    Figure("p99 ms", _own("latency", "p99"), "{:.2f}"),
+    Figure("p50 ms", own_point("latency", "p50"), "{:.2f}"),
+    Figure("p99 ms", own_point("latency", "p99"), "{:.2f}"),
 )
 _LATENCY = (
-    Figure("p50 ms", _own("latency", "p50"), "{:.2f}"),
-    Figure("p99 ms", _own("latency", "p99"), "{:.2f}"),
-    Figure("added p50 ms", _over_direct("latency", "p50"), "{:.2f}"),
-    Figure("added p99 ms", _over_direct("latency", "p99"), "{:.2f}"),
+    Figure("p50 ms", own_point("latency", "p50"), "{:.2f}"),
+    Figure("p99 ms", own_point("latency", "p99"), "{:.2f}"),
+    Figure("added p50 ms", over_direct("latency", "p50"), "{:.2f}"),
+    Figure("added p99 ms", over_direct("latency", "p99"), "{:.2f}"),
 )
 _STREAMS = (
-    Figure("streams/s", _rate, "{:,.0f}", marks_bound=True),
+    Figure("streams/s", rate, "{:,.0f}", marks_bound=True),
     Figure("times a", _versus_yardstick, "{:.2f}"),
     Figure("CPU µs/stream", _cpu_per("answers"), "{:,.0f}"),
-    Figure("first chunk p50 ms", _own("first", "p50"), "{:.2f}"),
-    Figure("first chunk p99 ms", _own("first", "p99"), "{:.2f}"),
+    Figure("first chunk p50 ms", own_point("first", "p50"), "{:.2f}"),
+    Figure("first chunk p99 ms", own_point("first", "p99"), "{:.2f}"),
 )
 _PACED = (
-    Figure("chunk under way p50 ms", _own("added", "p50"), "{:.3f}"),
-    Figure("chunk under way p99 ms", _own("added", "p99"), "{:.3f}"),
-    Figure("added p50 ms", _over_direct("added", "p50"), "{:.3f}"),
-    Figure("added p99 ms", _over_direct("added", "p99"), "{:.3f}"),
-    Figure("first chunk added p50 ms", _over_direct("first", "p50"), "{:.2f}"),
+    Figure("chunk under way p50 ms", own_point("added", "p50"), "{:.3f}"),
+    Figure("chunk under way p99 ms", own_point("added", "p99"), "{:.3f}"),
+    Figure("added p50 ms", over_direct("added", "p50"), "{:.3f}"),
+    Figure("added p99 ms", over_direct("added", "p99"), "{:.3f}"),
+    Figure("first chunk added p50 ms", over_direct("first", "p50"), "{:.2f}"),
     Figure("CPU µs/chunk", _cpu_per("chunks"), "{:.1f}"),
 )

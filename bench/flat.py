@@ -1,4 +1,4 @@
-"""Whether memory stays flat: one service, all of its telemetry on, and very many requests."""
+"""Whether memory stays flat: one service, and very many requests, or requests for a long time."""
 
 import asyncio
 import json
@@ -7,30 +7,61 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, redirect_stderr
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, redirect_stderr
+from itertools import cycle
+from math import sqrt
 from pathlib import Path
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from bench.load import Sample, Work
 from bench.processes import ROOT, Child, Cores, free_port, running, tied
-from bench.scenarios import SCENARIOS
+from bench.scenarios import DETAILS, SCENARIOS, Scenario
 from bench.systems import configuration
 from bench.telemetry import one_request, told_in
 from bench.weight import resident_bytes
 from enginehouse.core.traces.lines import RequestLines
 from enginehouse.telemetry.logs import configure_logs
 
-__all__ = ["Flatness", "flatness", "flatness_inside"]
+__all__ = ["Flatness", "Slope", "flatness", "flatness_inside", "soak"]
 
 _WINDOW = 10.0
 """Seconds of asking between two looks."""
 _BURST = 200
 _WARM = 0.3
 """Share of the requests after which everything has been used that is used at all, and rings are full."""
+_KEPT = 16 * 1024 * 1024
+"""Bytes of answers that a soak keeps: few enough to be full of them when the warm-up ends."""
+_SURE = 2.0
+"""So many standard errors from nothing is something."""
+
+
+class Slope(NamedTuple):
+    """How memory grows, as a line through what was weighed has it."""
+
+    hourly: float
+    """Bytes an hour."""
+    error: float
+    """Its standard error; successive looks are more alike than this supposes, so the true one is larger."""
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it may as well be nothing."""
+        return self.hourly <= _SURE * self.error
+
+
+class Look(NamedTuple):
+    """What the service weighed at a time."""
+
+    requests: int
+    """So far."""
+    seconds: float
+    """Since the first of them."""
+    bytes: int
 
 
 class Flatness(Struct, frozen=True, kw_only=True):
@@ -39,18 +70,34 @@ class Flatness(Struct, frozen=True, kw_only=True):
     requests: int
     failures: int
     seconds: float
-    looks: list[tuple[int, int]]
-    """Requests so far, and bytes, from the end of the warm-up on."""
+    looks: list[Look]
+    """From the end of the warm-up on."""
 
     @property
     def median(self) -> float:
         """Bytes."""
-        return statistics.median(weight for _, weight in self.looks)
+        return statistics.median(look.bytes for look in self.looks)
 
     @property
     def deviation(self) -> float:
         """The farthest that any look was from the median, as a share of it."""
-        return max(abs(weight - self.median) for _, weight in self.looks) / self.median
+        return max(abs(look.bytes - self.median) for look in self.looks) / self.median
+
+    @property
+    def slope(self) -> Slope:
+        """A line through the looks by the least squares.
+
+        Raises:
+            statistics.StatisticsError: there are fewer than three.
+        """
+        times = [look.seconds / 3600 for look in self.looks]
+        weights = [float(look.bytes) for look in self.looks]
+        if len(times) < 3:
+            raise statistics.StatisticsError("A slope needs three looks.")
+        line = statistics.linear_regression(times, weights)
+        off = sum((w - line.intercept - line.slope * t) ** 2 for t, w in zip(times, weights, strict=True))
+        spread = sum((t - statistics.fmean(times)) ** 2 for t in times)
+        return Slope(line.slope, sqrt(off / (len(times) - 2) / spread))
 
 
 def flatness(wanted: int, progress: Callable[[str], None]) -> Flatness:
@@ -60,20 +107,30 @@ def flatness(wanted: int, progress: Callable[[str], None]) -> Flatness:
         BenchError: a process did not come up.
     """
     cores = Cores.of_this_machine()
-    with tempfile.TemporaryDirectory(prefix="flat-") as folder:
-        port = free_port()
-        command = [sys.executable, "-m", "bench.mock", "--port", str(port)]
-        log = Path(folder) / "mock.log"
-        with (
-            running(command, port=port, ready="/health", core=cores.bench, log=log) as mock,
-            _service(mock, Path(folder), cores) as service,
-        ):
-            return _asked(service, mock, wanted, cores, progress)
+    with _standing(cores, ["mock"], _telling) as (service, mock):
+        whole = msgspec.structs.replace(SCENARIOS[0], connections=16)
+        windows = _windows(service, mock, cores, [whole])
+        return _asked(service, windows, progress, lambda done, _: done / wanted)
+
+
+def soak(minutes: float, progress: Callable[[str], None]) -> Flatness:
+    """Ask for so long with everything on, by turns for whole answers, streams and what is kept, as fast as it goes.
+
+    Raises:
+        BenchError: a process did not come up.
+    """
+    cores = Cores.of_this_machine()
+    known = {scenario.name: scenario for scenario in (*SCENARIOS, *DETAILS)}
+    scenarios = [known[name] for name in ("saturation", "streams", "hits", "body-64k")]
+    models = sorted({scenario.model for scenario in scenarios})
+    with _standing(cores, models, _everything) as (service, mock):
+        windows = _windows(service, mock, cores, scenarios)
+        return _asked(service, windows, progress, lambda _, seconds: seconds / (60 * minutes))
 
 
 async def flatness_inside(wanted: int, progress: Callable[[str], None]) -> Flatness:
     """The same for telemetry alone, in this process: as many requests as that, and nothing else that could grow."""
-    looks: list[tuple[int, int]] = []
+    looks: list[Look] = []
     began = perf_counter()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log, redirect_stderr(log):
         configure_logs("info", "json")
@@ -85,43 +142,68 @@ async def flatness_inside(wanted: int, progress: Callable[[str], None]) -> Flatn
                     await pulse.beat()
                     await asyncio.sleep(0.01)
                 if not number % (wanted // 20) and number >= wanted * _WARM:
-                    looks.append((number, resident_bytes(os.getpid())))
-                    progress(f"{number:,} requests, {looks[-1][1] / 2**20:.1f} MiB")
+                    looks.append(Look(number, perf_counter() - began, resident_bytes(os.getpid())))
+                    progress(f"{number:,} requests, {looks[-1].bytes / 2**20:.1f} MiB")
     configure_logs("info", "auto")
     return Flatness(requests=wanted, failures=0, seconds=perf_counter() - began, looks=looks)
 
 
-def _service(mock: Child, folder: Path, cores: Cores) -> AbstractContextManager[Child]:
-    """With every part of telemetry on: requests in the database, prompts kept, a line of the log for each."""
-    port = free_port()
-    settings = configuration(port, mock.port, ["mock"], folder)
-    settings |= {"log": {"level": "info", "format": "json"}, "telemetry": {"content": True}}
-    file = folder / "enginehouse.json"
-    file.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "enginehouse", "serve", "--config", str(file)]
-    return running(command, port=port, ready="/ready", core=cores.gateway, log=folder / "service.log")
+@contextmanager
+def _standing(
+    cores: Cores, models: list[str], settings: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Generator[tuple[Child, Child]]:
+    """The service and the mock behind it; `settings` says what differs from other benches."""
+    with tempfile.TemporaryDirectory(prefix="flat-") as name:
+        folder, port = Path(name), free_port()
+        command = [sys.executable, "-m", "bench.mock", "--port", str(port)]
+        log = folder / "mock.log"
+        with running(command, port=port, ready="/health", core=cores.bench, log=log) as mock:
+            port, file = free_port(), folder / "enginehouse.json"
+            file.write_text(json.dumps(settings(configuration(port, mock.port, models, folder, full=True))))
+            command = [sys.executable, "-m", "enginehouse", "serve", "--config", str(file)]
+            log = folder / "service.log"
+            with running(command, port=port, ready="/ready", core=cores.gateway, log=log) as service:
+                yield service, mock
 
 
-def _asked(service: Child, mock: Child, wanted: int, cores: Cores, progress: Callable[[str], None]) -> Flatness:
+def _telling(settings: dict[str, Any]) -> dict[str, Any]:
+    """Every part of telemetry on: requests in the database, prompts kept, a line of the log for each."""
+    del settings["auth"], settings["limits"]
+    told = {"log": {"level": "info", "format": "json"}, "telemetry": {"content": True}}
+    return settings | {"cache": {"enabled": False}} | told
+
+
+def _everything(settings: dict[str, Any]) -> dict[str, Any]:
+    """Everything on, with no more of kept answers than are there soon."""
+    return settings | {"cache": {"max_bytes": _KEPT}}
+
+
+def _asked(
+    service: Child,
+    windows: Iterator[Sample],
+    progress: Callable[[str], None],
+    share: Callable[[int, float], float],
+) -> Flatness:
+    """Weigh after each window until all is done; `share` says how much is, by requests and seconds."""
     done = failures = 0
-    seconds = 0.0
-    looks: list[tuple[int, int]] = []
-    for sample in _windows(service, mock, cores):
+    asked, began = 0.0, perf_counter()
+    looks: list[Look] = []
+    for sample in windows:
         done += sample.answers
         failures += sum(sample.failures.values())
-        seconds += sample.seconds
-        weight = resident_bytes(service.pid)
-        if done >= wanted * _WARM:
-            looks.append((done, weight))
-        progress(f"{done:,} requests, {weight / 2**20:.1f} MiB")
-        if done >= wanted:
+        asked += sample.seconds
+        so_far = share(done, perf_counter() - began)
+        look = Look(done, perf_counter() - began, resident_bytes(service.pid))
+        if so_far >= _WARM:
+            looks.append(look)
+        progress(f"{done:,} requests, {look.bytes / 2**20:.1f} MiB")
+        if so_far >= 1:
             break
-    return Flatness(requests=done, failures=failures, seconds=seconds, looks=looks)
+    return Flatness(requests=done, failures=failures, seconds=asked, looks=looks)
 
 
-def _windows(service: Child, mock: Child, cores: Cores) -> Iterator[Sample]:
-    scenario = msgspec.structs.replace(SCENARIOS[0], connections=16)
-    while True:
+def _windows(service: Child, mock: Child, cores: Cores, scenarios: list[Scenario]) -> Iterator[Sample]:
+    for scenario in cycle(scenarios):
         yield _load(scenario.work(service.port, service.pid, mock.pid, _WINDOW, {}), cores)
 
 

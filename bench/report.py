@@ -43,9 +43,9 @@ def failures(report: Report) -> list[str]:
     ]
 
 
-def show(report: Report, console: Console) -> None:
-    """Print all tables."""
-    for table in tables(report):
+def show(report: Report, console: Console, first: Sequence[Table] = ()) -> None:
+    """Print all tables, after those of the caller's own."""
+    for table in (*first, *tables(report)):
         shown = RichTable(title=table.title, title_justify="left")
         for number, column in enumerate(table.columns):
             shown.add_column(column, justify="right" if number else "left", overflow="fold")
@@ -56,8 +56,10 @@ def show(report: Report, console: Console) -> None:
         console.print(line)
 
 
-def markdown(report: Report, title: str = "Benchmarks", renewal: str = "make bench") -> str:
-    """The page: how it was measured, on what, and the tables."""
+def markdown(
+    report: Report, title: str = "Benchmarks", renewal: str = "make bench", first: Sequence[Table] = ()
+) -> str:
+    """The page: how it was measured, on what, and the tables, after those of the caller's own."""
     return "\n".join(
         [
             f"# {title}",
@@ -70,7 +72,7 @@ def markdown(report: Report, title: str = "Benchmarks", renewal: str = "make ben
             "",
             *_machine(report.machine),
             "",
-            *(line for table in tables(report) for line in _markdown_table(table)),
+            *(line for table in (*first, *tables(report)) for line in _markdown_table(table)),
             *(f"- {note}" for note in _notes(report)),
             *(f"- **Failed requests**: {line}" for line in failures(report)),
             "",
@@ -133,8 +135,8 @@ def _presence_table(report: Report) -> Table:
 
 
 def _peer_tables(report: Report) -> list[Table]:
-    """How many times as much as each other gateway ours does, in the same round."""
-    ours = [name for name in ("enginehouse", FULL) if name in report.plan.gateways]
+    """How many times as much as each other gateway ours does, and a bare prototype, in the same round."""
+    ours = [name for name in report.plan.gateways if name not in PEERS]
     peers = [name for name in PEERS if name in report.plan.gateways]
     asked = [scenario for scenario in report.plan.scenarios if not scenario.paced and not scenario.only]
     rows = [

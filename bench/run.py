@@ -17,7 +17,7 @@ from msgspec import Struct
 from bench.load import Sample, Work
 from bench.machine import Machine, this_machine
 from bench.processes import ROOT, BenchError, Cores, tied
-from bench.scenarios import SATURATION, Scenario
+from bench.scenarios import Scenario
 from bench.systems import DIRECT, System, standing
 from bench.weight import resident_bytes
 
@@ -111,13 +111,13 @@ def _measured(
     plan: Plan, systems: Sequence[System], cores: Cores, progress: Callable[[str], None]
 ) -> Iterator[Measurement]:
     named = {system.name: system for system in systems}
-    most: dict[str, float] = {}
+    most: dict[str, dict[str, float]] = {}
     for turn, scenario, name in interleaved(plan, list(named)):
         progress(f"round {turn + 1} of {plan.rounds}: {scenario.name}, {name}")
-        rate = None if scenario.share is None else scenario.share * most_of(name, most)
+        rate = None if scenario.share is None else scenario.share * most_of(name, most[scenario.share_of])
         sample = _load(_work(scenario, named[name], plan.seconds, rate), cores)
-        if scenario.name == SATURATION.name:
-            most[name] = sample.answers / sample.seconds
+        if not scenario.paced:
+            most.setdefault(scenario.name, {})[name] = sample.answers / sample.seconds
         yield Measurement(scenario=scenario.name, system=name, round=turn, sample=sample)
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from bench.load import Work
 from bench.systems import DIRECT, FULL
 
-__all__ = ["DETAILS", "SATURATION", "SCENARIOS", "Scenario"]
+__all__ = ["DETAILS", "SCENARIOS", "Scenario"]
 
 _NUMBER = "%012d"
 _TEXT = "The quick brown fox jumps over the lazy dog. "
@@ -29,6 +29,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """Requests per second, or None for a closed loop."""
     share: float | None = None
     """In the place of a rate: part of what the system did in the same round when it was asked all it can."""
+    share_of: str = "saturation"
+    """The scenario that says how much that is."""
     questions: int | None = None
     """So many that are asked again and again, for a cache to answer; None when no two are alike."""
     only: frozenset[str] = frozenset()
@@ -90,11 +92,8 @@ class Scenario(Struct, frozen=True, kw_only=True):
         return json.dumps(asked)
 
 
-SATURATION = Scenario(name="saturation", title="Whole answers, as many as it can", model="mock")
-"""Shares are parts of what a system does here."""
-
 SCENARIOS = (
-    SATURATION,
+    Scenario(name="saturation", title="Whole answers, as many as it can", model="mock"),
     Scenario(name="latency", title="Whole answers, 200 a second", model="mock", rate=200),
     Scenario(
         name="streams",
@@ -123,6 +122,21 @@ DETAILS = (
         model="mock",
         questions=100,
         only=frozenset({DIRECT, FULL}),
+    ),
+    Scenario(
+        name="hits-30",
+        title="The same, at 30 % of what it can",
+        model="mock",
+        questions=100,
+        share=0.3,
+        share_of="hits",
+        only=frozenset({DIRECT, FULL}),
+    ),
+    Scenario(
+        name="frames",
+        title="Streams of 64 chunks, each in a write of its own, as many as it can",
+        model="mock-c64",
+        chunks=64,
     ),
     Scenario(
         name="crowd-1000",
