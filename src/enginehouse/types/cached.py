@@ -28,6 +28,8 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """When the request came that it answers."""
     expires: float
     """End of its time in the exact cache."""
+    timely: float | None = None
+    """End of it where the question is about now, which is not looked into before then; None where it has none."""
     semantic_expires: float = 0.0
     """The same for questions that mean the same."""
     tokens: int = 0

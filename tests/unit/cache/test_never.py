@@ -286,3 +286,28 @@ def test_other_questions_are_not_about_now(text):
 )
 def test_questions_about_now_are_told(text):
     assert volatile(text)
+
+
+@pytest.mark.parametrize(("text", "lasts"), [("How does photosynthesis work?", True), ("Who won today?", False)])
+async def test_what_a_question_is_about_is_read_when_it_matters(text, lasts):
+    clock, read = Clock(), []
+    cache = cache_of(clock, volatile_ttl=60, exact_ttl=3600)
+    entry = await cache.keep(await sought(cache, "openai.chat", user(text)), Answer(choices=(GOOD,)), Worth())
+
+    def words():
+        read.append(text)
+        return text
+
+    assert cache.counts(entry, clock.now + 59, words)
+    assert not read
+    assert cache.counts(entry, clock.now + 60, words) is lasts
+    assert cache.counts(entry, clock.now + 61, words) is lasts
+    assert len(read) == (1 if lasts else 2)
+    assert not cache.counts(entry, clock.now + 3600, words)
+
+
+async def test_it_is_not_read_where_nobody_may_be_older_anyway():
+    clock = Clock()
+    cache = cache_of(clock, volatile_ttl=60, exact_ttl=60)
+    entry = await cache.keep(await sought(cache, "openai.chat", CHAT), Answer(choices=(GOOD,)), Worth())
+    assert entry.timely is None

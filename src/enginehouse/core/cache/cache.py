@@ -17,6 +17,7 @@ from enginehouse.core.cache.answers import Vectors, digest_of, packed, read_answ
 from enginehouse.core.cache.chores import Chores
 from enginehouse.core.cache.decisions import Decision, Decisions
 from enginehouse.core.cache.flights import Flights
+from enginehouse.core.cache.freshness import Freshness
 from enginehouse.core.cache.questions import Question
 from enginehouse.core.cache.rulings import Rulings
 from enginehouse.core.cache.scopes import Place, Places, Scopes
@@ -111,6 +112,7 @@ class Cache:
         """Of the settings: what was made by those of another is made anew."""
         self.held: Holding | None = None
         """How full the store was when somebody last asked; None when it is away."""
+        self.freshness = Freshness(settings)
         self._scopes = Scopes(secret, settings)
         self._clock = clock
 
@@ -118,6 +120,7 @@ class Cache:
         """New settings count from the next request on."""
         self.settings = settings
         self.edition += 1
+        self.freshness.adopt(settings)
         self._scopes.adopt(settings)
         self.answers.adopt(settings.max_bytes)
 
@@ -224,9 +227,13 @@ class Cache:
             return "model"
         return ""
 
-    def counts(self, entry: Entry, at: float) -> bool:
-        """Whether this entry may be served to the very same question at that time."""
-        if not entry.answer or entry.expires <= at or self.rulings.dead(entry, "exact"):
+    def counts(self, entry: Entry, at: float, words: Callable[[], str | None]) -> bool:
+        """Whether this entry may be served to the very same question at that time.
+
+        Args:
+            words: those of the question's last turn, asked for when they matter.
+        """
+        if not entry.answer or not self.freshness.holds(entry, at, words) or self.rulings.dead(entry, "exact"):
             return False
         own = entry.id
         return not self.rulings.judged(own, own)
@@ -275,7 +282,9 @@ class Cache:
             (
                 one
                 for one in found
-                if one is not None and self.counts(one, seeking.at) and self._young(one, seeking)
+                if one is not None
+                and self.counts(one, seeking.at, seeking.question.words)
+                and self._young(one, seeking)
             ),
             None,
         )
@@ -357,9 +366,7 @@ class Cache:
 
     def _entry(self, seeking: Seeking, place: Place, answer: Answer | Vectors, worth: Worth) -> Entry:
         apart = self._eligible(seeking, place) if self.meaning is not None else None
-        words = seeking.question.words()
-        now_only = words is not None and rules.volatile(words)
-        ttl = min(self.settings.exact_ttl, self.settings.volatile_ttl) if now_only else self.settings.exact_ttl
+        expires, timely = self.freshness.until(seeking.at)
         request = seeking.request
         return Entry(
             key=place.key,
@@ -372,7 +379,8 @@ class Cache:
             model=seeking.model.id,
             tags=request.caching.tags,
             asked=seeking.at,
-            expires=seeking.at + ttl,
+            expires=expires,
+            timely=timely,
             semantic_expires=seeking.at + self.settings.semantic_ttl if apart else 0.0,
             tokens=worth.tokens,
             cost=worth.cost,

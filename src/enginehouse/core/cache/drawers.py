@@ -108,7 +108,7 @@ class Drawer:
         began = time.perf_counter()
         key = held.keys.digest(asked.brief)[:SIZE]
         known = held.answers.peek(key)
-        if known is not None and self._cache.counts(known, at):
+        if known is not None and self._cache.counts(known, at, lambda: asked.words):
             return Look(self, asked, at, "exact", "", key, known, known, False, None, time.perf_counter() - began)
         flight = (key, priority)
         reason = self._not_by_meaning(asked)
@@ -214,14 +214,11 @@ class Drawer:
         return "not_apart" if asked.words is None else None
 
     def _entry(self, look: "Look", answer: PlainAnswer | Answer, worth: Worth) -> Entry:
-        settings, words = self._cache.settings, look.asked.words
         if isinstance(answer, PlainAnswer):
             whole, digest = packed(answer.answer()), digest_of_words(answer.text, answer.reason)
         else:
             whole, digest = packed(answer), digest_of(answer)
-        ttl = settings.exact_ttl
-        if words is not None and rules.volatile(words):
-            ttl = min(ttl, settings.volatile_ttl)
+        expires, timely = self._cache.freshness.until(look.at)
         return Entry(
             key=look.key,
             answer=whole,
@@ -230,7 +227,8 @@ class Drawer:
             tenant=self._principal.tenant,
             model=self._model.id,
             asked=look.at,
-            expires=look.at + ttl,
+            expires=expires,
+            timely=timely,
             tokens=worth.tokens,
             cost=worth.cost,
             seconds=worth.seconds,
