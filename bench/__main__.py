@@ -26,6 +26,7 @@ from bench.jsons import costs
 from bench.open_streams import open_cost
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
+from bench.profile import page, profile
 from bench.prototypes import PROTOTYPES
 from bench.recall import recall_costs
 from bench.report import Table, failures, markdown, show
@@ -215,6 +216,27 @@ def flat(
     least, most = (pick(look.bytes for look in found.looks) / _MIB for pick in (min, max))
     print(f"{least:.1f} to {most:.1f} MiB, median {found.median / _MIB:.1f}: within {found.deviation:.1%} of it")
     raise typer.Exit(0 if found.deviation <= 0.05 and not found.failures else 1)
+
+
+@app.command("profile")
+def profile_(
+    scenario: Annotated[str, typer.Option(help="What is asked.")] = "saturation",
+    seconds: Annotated[float, typer.Option(min=1, help="How long it is looked at.")] = 20,
+    output: Annotated[Path, typer.Option(help="The page to write.", show_default="docs/hot-path-profile.md")] = ROOT
+    / "docs"
+    / "hot-path-profile.md",
+) -> None:
+    """Look with py-spy where everything on takes its time, and write a page and a picture of it."""
+    console = Console(stderr=True)
+    picture = output.parent / "images" / f"{output.stem}.svg"
+    with console.status("looking"):
+        try:
+            found = profile(scenario, seconds, _command(), picture)
+        except BenchError as error:
+            console.print(str(error), style="red", markup=False)
+            raise typer.Exit(1) from error
+    output.write_text(page(found, f"images/{picture.name}"))
+    print(f"{found.samples:,} stacks at {found.answers:,.0f} requests a second: {output}")
 
 
 @app.command("soak")
@@ -436,10 +458,14 @@ def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -
     raise SystemExit(128 + number)
 
 
+def _command() -> str:
+    return f"python -m bench {shlex.join(sys.argv[1:])}".strip()
+
+
 def _run(plan: Plan, console: Console) -> Report:
     with console.status("starting") as status:
         try:
-            return run(plan, f"python -m bench {shlex.join(sys.argv[1:])}".strip(), status.update)
+            return run(plan, _command(), status.update)
         except BenchError as error:
             console.print(str(error), style="red", markup=False)
             raise typer.Exit(1) from error

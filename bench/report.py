@@ -14,7 +14,7 @@ from bench.run import Report
 from bench.scenarios import Scenario
 from bench.systems import DIRECT, FULL, YARDSTICK
 
-__all__ = ["Table", "failures", "markdown", "show", "tables"]
+__all__ = ["Table", "failures", "machine_lines", "markdown", "show", "table_lines", "tables"]
 
 _BUSY = 0.1
 """Share of the machine's CPU time from which on others disturb a run."""
@@ -70,9 +70,9 @@ def markdown(
             "",
             *_METHOD,
             "",
-            *_machine(report.machine),
+            *machine_lines(report.machine),
             "",
-            *(line for table in (*first, *tables(report)) for line in _markdown_table(table)),
+            *(line for table in (*first, *tables(report)) for line in table_lines(table)),
             *(f"- {note}" for note in _notes(report)),
             *(f"- **Failed requests**: {line}" for line in failures(report)),
             "",
@@ -184,7 +184,8 @@ def _notes(report: Report) -> list[str]:
     return notes
 
 
-def _machine(machine: Machine) -> list[str]:
+def machine_lines(machine: Machine) -> list[str]:
+    """What it was measured on, for a page."""
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     return [
         f"- **Machine**: {machine.cpu}, {machine.cores} cores, {machine.memory_gib:g} GiB, {machine.system}",
@@ -192,7 +193,8 @@ def _machine(machine: Machine) -> list[str]:
     ]
 
 
-def _markdown_table(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
+    """The table with its title, for a page."""
     rule = ["---", *["---:"] * (len(table.columns) - 1)]
     rows = ["| " + " | ".join(row) + " |" for row in (table.columns, rule, *table.rows)]
     return [f"## {table.title}", "", *rows, ""]
