@@ -5,7 +5,7 @@ known. Another machine is faster or slower; what can be compared is which part o
 goal was, and which part ours is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -45,11 +45,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """The median of ours."""
     bare: float | None
     """That of the bare prototype in the same run."""
-
-    @property
-    def share(self) -> float | None:
-        """Ours as a part of the bare prototype's, in the same run."""
-        return self.here / self.bare if self.bare else None
+    share: float | None
+    """Ours as a part of the bare prototype's in the same round: the median of the rounds."""
 
     @property
     def set_share(self) -> float | None:
@@ -121,11 +118,23 @@ def verdicts(report: Report) -> list[Verdict]:
     """What became of each goal whose scenario was run."""
     found: list[Verdict] = []
     for goal in _GOALS:
-        own = band([goal.value(r) for r in gather(report, goal.scenario, FULL)])
-        bare = band([goal.value(r) for r in gather(report, goal.beside or goal.scenario, BARE)])
-        if own is not None:
-            found.append(Verdict(goal=goal, here=own.median, bare=None if bare is None else bare.median))
+        own = [goal.value(r) for r in gather(report, goal.scenario, FULL)]
+        bare = [goal.value(r) for r in gather(report, goal.beside or goal.scenario, BARE)]
+        if found_own := band(own):
+            found.append(_verdict(goal, found_own.median, bare, own))
     return [*found, *_of_presence(report)]
+
+
+def _verdict(goal: Goal, here: float, bare: Sequence[float | None], own: Sequence[float | None]) -> Verdict:
+    middle = band(bare)
+    pairs = zip(own, bare, strict=False)  # none of the bare prototype where it took no part
+    shares = band([ours / theirs if ours is not None and theirs else None for ours, theirs in pairs])
+    return Verdict(
+        goal=goal,
+        here=here,
+        bare=None if middle is None else middle.median,
+        share=None if shares is None else shares.median,
+    )
 
 
 def goal_table(report: Report) -> Table:
@@ -156,10 +165,11 @@ def _of_presence(report: Report) -> list[Verdict]:
         ("MB idle", 130, "{:,.0f}", lambda one: one.idle_rss / _MB),
     ]
     return [
-        Verdict(
-            goal=Goal(title=title, scenario="", value=lambda _: None, most=True, goal=goal, form=form),
-            here=value(here),
-            bare=None if bare is None else value(bare),
+        _verdict(
+            Goal(title=title, scenario="", value=lambda _: None, most=True, goal=goal, form=form),
+            value(here),
+            [] if bare is None else [value(bare)],
+            [value(here)],
         )
         for title, goal, form, value in asked
     ]

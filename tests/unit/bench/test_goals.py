@@ -8,7 +8,7 @@ from bench.scenarios import DETAILS, SCENARIOS
 
 def verdict(here, bare, *, most=False, where_set=400.0):
     goal = Goal(title="", scenario="", value=lambda _: None, goal=200.0, bare=where_set, most=most)
-    return Verdict(goal=goal, here=here, bare=bare)
+    return Verdict(goal=goal, here=here, bare=bare, share=here / bare if bare else None)
 
 
 @pytest.mark.parametrize(
