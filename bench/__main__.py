@@ -23,6 +23,7 @@ from bench.flat import flatness, flatness_inside, soak
 from bench.goals import SCENARIOS_OF_GOALS, goal_table
 from bench.hits import hit_costs
 from bench.jsons import costs
+from bench.leaving import noticed
 from bench.open_streams import open_cost
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
@@ -216,6 +217,21 @@ def flat(
     least, most = (pick(look.bytes for look in found.looks) / _MIB for pick in (min, max))
     print(f"{least:.1f} to {most:.1f} MiB, median {found.median / _MIB:.1f}: within {found.deviation:.1%} of it")
     raise typer.Exit(0 if found.deviation <= 0.05 and not found.failures else 1)
+
+
+@app.command()
+def leaving(times: Annotated[int, typer.Option(min=1, help="How often in each case.")] = 200) -> None:
+    """Measure how soon a caller who leaves is noticed, by the end of the connection to the engine."""
+    console = Console(stderr=True)
+    try:
+        with console.status("leaving"):
+            found = asyncio.run(noticed(times))
+    except BenchError as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    print("     p50      p99    worst  ms")
+    for one in found:
+        print(f"{one.took.p50:8.2f} {one.took.p99:8.2f} {one.took.max:8.2f}  {one.case}, {one.took.count} times")
 
 
 @app.command("profile")
