@@ -51,7 +51,7 @@ _MARGIN = 5.0
 """Seconds beyond the engines' own grace for everything else to close."""
 _FAREWELL = 5.0
 """Seconds that requests which are cut off have for their last words."""
-_LOOKS = (1_000, 20, 1_000)
+_LOOKS = (1_000, 20, 50)
 """New objects after which the garbage collector looks at these, such looks after which it looks at what outlived
 one, and so on: rings that are looked at late cost memory, old objects that are looked at often cost time."""
 _TURN = 0.001

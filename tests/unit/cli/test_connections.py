@@ -1,6 +1,8 @@
 """What a connection offers to a lane, and what becomes of that."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -638,6 +640,43 @@ async def test_an_idle_connection_holds_nothing_of_its_last_request():
         connection = line.connection
         held = (connection.cycle, connection.scope, connection.headers, connection._running, connection._coming)
         assert held == (None, None, [], None, None)
+
+
+class Answering:
+    """Who answers, and knows the call, which knows it."""
+
+    def __init__(self, call):
+        self.call = call
+        call.hear(self.stop)
+        call.full(self.fill)
+
+    def stop(self):
+        pass
+
+    def fill(self, full):
+        pass
+
+
+@pytest.mark.parametrize("end", ["answered", "handed over", "left"])
+async def test_what_is_over_is_held_by_nobody_and_nothing_is_left_to_the_garbage_collector(end):
+    line, kept = Line(Lane(lambda call: bool(kept.append(Answering(call))) or True)), []
+    line.say(request())
+    answering = kept.pop()
+    call, gone = line.lane.calls.pop(), weakref.ref(answering)
+    gc.collect()
+    gc.disable()
+    try:
+        if end == "handed over":
+            call.hand_over()
+        else:
+            if end == "left":
+                line.wire.leave()
+            answer(call)
+        del call, answering
+        await line.rest()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # The server stops.

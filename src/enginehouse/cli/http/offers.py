@@ -126,6 +126,7 @@ class Offered:
 
     def end(self) -> None:
         """The answer is complete."""
+        self._told = self._full = None  # who answered knows the call as well: a ring, which would hold its body
         if not (self.gone or self._over):
             self._over = True
             if not self.keep_alive:
@@ -136,6 +137,7 @@ class Offered:
         """Let the application answer."""
         assert not self._written, "nothing of an answer has gone out"
         assert not self._over, "it happens once"
+        self._told = self._full = None
         self._over = True
         self._carrier.give(self, **extra)
 
