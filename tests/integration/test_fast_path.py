@@ -40,6 +40,7 @@ def house(upstream, tmp_path_factory):
         "slow": model(upstream),
         "broken": model(upstream, "broken"),
         "cut": model(upstream, "cut"),
+        "several": model(upstream, deployments=[{"base_url": f"{upstream.url}/broken/v1"}]),
     }
     config = {
         "data_dir": str(folder / "data"),
@@ -206,3 +207,21 @@ def test_a_failing_server_is_told_of_alike(house, upstream, name, stream):
     assert fast.status == slow.status
     assert fast.head() == slow.head()
     assert fast.body.replace(text.encode(), b"") == slow.body.replace(text.encode() + b"!", b"")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_several_servers_the_one_that_fails_is_made_up_for(house, upstream, stream):
+    def ask(number, headers):
+        text = f"text several {stream} {number}"
+        upstream.heard[text].set()
+        return Answer(house, CHAT, {"model": "several", **chat(text, stream=stream)}, headers)
+
+    for number in range(12):  # which brings both in
+        ask(number, GENERALLY)
+    before = taken(house)
+    answers = [ask(number, {}) for number in range(12, 36)]
+    assert {answer.status for answer in answers} == {200}
+    assert taken(house) == before + 24
+    asked = house.call("/v1/telemetry/requests?limit=24", headers=KEY)[1]["data"]
+    assert {one["cache"] for one in asked} == {"miss"}
+    assert len({one["deployment"] for one in asked}) == 1

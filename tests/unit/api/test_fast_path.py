@@ -1,9 +1,11 @@
 """The fast path: what may take it; whatever becomes of a request, nothing of what it took is left behind."""
 
 import asyncio
+import gc
 import json
 import re
-from contextlib import asynccontextmanager
+import weakref
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +23,7 @@ from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Guarding, Seats, Spending
 from enginehouse.core.gateway.fast import Tracks
 from enginehouse.core.gateway.fast.stream import Said
+from enginehouse.core.gateway.flows import head_of
 from enginehouse.core.identity import Identity
 from enginehouse.core.ledger.digests import Digests
 from enginehouse.core.ledger.ledger import Ledger
@@ -30,6 +33,7 @@ from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.core.routes import Routes
 from enginehouse.core.traces import Traces
 from enginehouse.core.traces.link import linked
+from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.errors import UpstreamDied
 from enginehouse.residency.manager import Residency
@@ -529,3 +533,116 @@ def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces, at_onc
         events += piece
     answer = said.answer()
     assert (answer.answer() if isinstance(answer, PlainAnswer) else answer) == fold(joined(events))
+
+
+class Collected(Call):
+    """A call that, like a connection's, lets go of who answered it."""
+
+    def end(self):
+        self.told = None
+        super().end()
+
+    def full(self, told):
+        del told
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_an_answer_leaves_nothing_to_the_garbage_collector(body, ahead):
+    async with open_house(FRAMES if body is STREAM else [WHOLE], ahead=ahead, limits={}) as house:
+        for number in range(4):  # the last two of whole answers are kept ones
+            text = b"hi %d" % (number if body is STREAM else number % 2)
+            gc.collect()
+            gc.disable()
+            try:
+                call = Collected(body.replace(b"hi", text))
+                assert house.lane.offer(call)
+                await call.over()
+                house.engine.sent.clear()
+                gone = weakref.ref(call)
+                del call
+                await asyncio.sleep(0)
+                assert gone() is None
+            finally:
+                gc.enable()
+
+
+PLACES = {
+    "models": {
+        "m": {
+            "base_url": "http://127.0.0.1:9",
+            "slots": 2,
+            "deployments": [{"base_url": "http://127.0.0.1:10"}, {"base_url": "http://127.0.0.1:11"}],
+        }
+    },
+    "limits": {},
+}
+
+
+@asynccontextmanager
+async def open_houses(says=(WHOLE,), status=200, **more):
+    """One whose model has three deployments, all of which are in memory."""
+    async with open_house(says, status, **PLACES, **more) as house:
+        house.places = house.catalogue.resolve("m").deployments
+        for deployment in house.places:
+            async with house.admission.slot(deployment), house.residency.lease(deployment):
+                pass
+        yield house
+
+
+def asking(text, **more):
+    return Call(json.dumps({**json.loads(BODY), "messages": [{"role": "user", "content": text}], **more}).encode())
+
+
+@pytest.mark.parametrize("affinity", [0, 1.5])
+async def test_of_several_places_the_one_is_asked_that_the_general_way_would_ask(affinity):
+    async with open_houses(routing={"affinity": affinity}) as house:
+        wanted = []
+        for number in range(12):
+            call = asking(f"question {number}")
+            head = head_of(OpenAIChat().read_request(call.body).generation)
+            wanted.append(house.routes.pick(house.catalogue.resolve("m"), head=lambda head=head: head).id)
+            before = house.held()
+            assert house.lane.offer(call)
+            await call.over()
+            assert (call.happened, house.held()) == (["ended"], before)
+    assert [record.deployment for record in house.books.kept.values()] == wanted
+    assert len(set(wanted)) == 3
+
+
+async def test_a_place_that_is_left_alone_is_not_asked_and_without_any_nobody_is():
+    async with open_houses(routing={"breaker_failures": 1, "affinity": 0}) as house:
+        for deployment in house.places[:2]:
+            with suppress(UpstreamDied), house.routes.visit(deployment):
+                raise UpstreamDied("gone")
+        for number in range(3):
+            call = asking(f"question {number}")
+            assert house.lane.offer(call)
+            await call.over()
+        with suppress(UpstreamDied), house.routes.visit(house.places[2]):
+            raise UpstreamDied("gone")
+        assert not house.lane.offer(asking("nobody"))
+    assert {record.deployment for record in house.books.kept.values()} == {house.places[2].id}
+
+
+async def test_who_got_no_answer_at_one_place_is_handed_over_with_it():
+    async with open_houses([UpstreamDied("gone")]) as house:
+        before, call = house.held(), asking("question")
+        head = head_of(OpenAIChat().read_request(call.body).generation)
+        chosen = house.routes.pick(house.catalogue.resolve("m"), head=lambda: head)
+        assert house.lane.offer(call)
+        await call.over()
+        (tried,) = call.happened
+        assert tried.deployment is chosen
+        assert house.held() == before
+
+
+async def test_a_kept_answer_is_told_of_the_first_place_as_the_general_way_does():
+    async with open_houses() as house:
+        for _ in range(2):
+            call = asking("again")
+            assert house.lane.offer(call)
+            await call.over()
+    records = list(house.books.kept.values())
+    assert [record.cache for record in records] == ["", "exact"]
+    assert records[1].deployment == house.places[0].id

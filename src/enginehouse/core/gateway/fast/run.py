@@ -12,7 +12,7 @@ from enginehouse.core.cache.drawers import Look
 from enginehouse.core.cache.types import Entry
 from enginehouse.core.gateway.fast.telling import Outcome, record_of, trace_of
 from enginehouse.core.gateway.fast.tracks import Track
-from enginehouse.core.gateway.flows import named
+from enginehouse.core.gateway.flows import head_of, named
 from enginehouse.core.gateway.meter import Meter
 from enginehouse.core.gateway.spending import UNSAID
 from enginehouse.core.ledger.record import UsageRecord
@@ -23,7 +23,7 @@ from enginehouse.dialects.errors import read_error
 from enginehouse.dialects.openai.plain import PlainAnswer, PlainRequest, read_plain_answer
 from enginehouse.engines.base import Carried, Carrier
 from enginehouse.engines.http import Unheard
-from enginehouse.errors import EnginehouseError
+from enginehouse.errors import EnginehouseError, InvalidRequest
 from enginehouse.residency.base import Loaded
 from enginehouse.residency.resident import Resident
 from enginehouse.types import Tried, Usage
@@ -142,12 +142,22 @@ class Run:
         return self.kept is not None
 
     def _has_room(self) -> bool:
-        track, rooms = self.track, self.track.rooms
-        gate, carrier = rooms.seats.gate_now(track.deployment), track.carrier()
-        if gate is None or carrier is None or rooms.routes.only(track.model) is None:
+        track = self.track.chosen(self._head)
+        if track is None:
+            return False
+        self.track = track
+        gate, carrier = track.rooms.seats.gate_now(track.deployment), track.carrier()
+        if gate is None or carrier is None:
             return False
         self._gate, self._carrier = gate, carrier
         return gate.free
+
+    def _head(self) -> bytes:
+        """As the general way has it (`Continues`)."""
+        try:
+            return head_of(self.track.codec.read_request(self.body).generation)
+        except InvalidRequest:
+            return b""
 
     @property
     def is_hit(self) -> bool:

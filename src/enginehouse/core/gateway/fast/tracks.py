@@ -1,6 +1,6 @@
 """Tracks of the fast path: what is the same for all requests of one caller, by one route, to one model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -23,7 +23,7 @@ from enginehouse.engines.base import Carrier, Carries
 from enginehouse.errors import EnginehouseError
 from enginehouse.residency.base import Loaded, terms_of
 from enginehouse.settings.schema import GuardMode
-from enginehouse.types import Kind, Model, Operation, Principal
+from enginehouse.types import Deployment, Kind, Model, Operation, Principal
 from enginehouse.types.generation import Dialect
 
 __all__ = ["Route", "Track", "Tracks"]
@@ -44,17 +44,26 @@ class Route(Struct, frozen=True, kw_only=True):
 
 
 class Track:
-    """What is the same for all requests of one caller, by one route, to one model under one of its names.
+    """What is the same for all requests of one caller, by one route, to one deployment of a model under one name.
 
     Args:
         rooms: what it leads through.
         kept: the caller's kept answers.
+        deployment: the model's first, unless it is another one that was chosen.
     """
 
     def __init__(
-        self, rooms: "Tracks", route: Route, principal: Principal, name: str, model: Model, kept: Drawer
+        self,
+        rooms: "Tracks",
+        route: Route,
+        principal: Principal,
+        name: str,
+        model: Model,
+        kept: Drawer,
+        deployment: Deployment,
     ) -> None:
-        deployment = model.deployments[0]
+        self.beside: Mapping[str, Track] = {}
+        """One for each deployment, by its id, where there is a choice among several; kept with the first one's."""
         self.rooms = rooms
         self.kept = kept
         self.digests = rooms.digests
@@ -85,6 +94,18 @@ class Track:
         self.in_records, self.in_traces = in_records(self), in_traces(self)
         self._carrier: Carrier | None = None
         self._loaded: Loaded | None = None
+
+    def chosen(self, head: Callable[[], bytes]) -> "Track | None":
+        """The one of the deployment that is asked now; None where all are left alone.
+
+        Args:
+            head: what a conversation begins with, asked for only where there is a choice.
+        """
+        routes = self.rooms.routes
+        if not self.beside:
+            return None if routes.only(self.model) is None else self
+        deployment = routes.pick(self.model, head=head)
+        return None if deployment is None else self.beside[deployment.id]
 
     def carrier(self) -> Carrier | None:
         """How the engine is asked that is ready now; None when it is not, or cannot be asked at once."""
@@ -168,17 +189,19 @@ class Tracks:
         if not self._is_simple(principal, model):
             return None
         kept = drawer_of(self.cache, principal, model, route.dialect, route.operation)
-        return None if kept is None else Track(self, route, principal, name, model, kept)
+        if kept is None:
+            return None
+        tracks = [Track(self, route, principal, name, model, kept, one) for one in model.deployments]
+        if len(tracks) > 1:
+            tracks[0].beside = {track.deployment.id: track for track in tracks}
+        return tracks[0]
 
     def _is_simple(self, principal: Principal, model: Model) -> bool:
-        """Whether there is one place to be asked, and nobody who has a word in it."""
-        deployment = model.deployments[0]
+        """Whether there are only places to be asked, and nobody who has a word in it."""
         return (
             model.kind is Kind.CHAT
-            and len(model.deployments) == 1
             and model.instances.max == 1
-            and deployment.first_token_timeout is None
-            and deployment.total_timeout is None
+            and all(one.first_token_timeout is None and one.total_timeout is None for one in model.deployments)
             and not self._spending.has_budgets(principal)
             and self._guarding.mode(principal, model) is GuardMode.OFF
         )
