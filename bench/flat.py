@@ -34,6 +34,8 @@ _WINDOW = 10.0
 _BURST = 200
 _WARM = 0.3
 """Share of the requests after which everything has been used that is used at all, and rings are full."""
+_WARM_SOAK = 0.5
+"""Of a soak, which has more kinds of requests, and asks how steep a line is, not how far apart looks are."""
 _KEPT = 16 * 1024 * 1024
 """Bytes of answers that a soak keeps: few enough to be full of them when the warm-up ends."""
 _SURE = 2.0
@@ -125,7 +127,7 @@ def soak(minutes: float, progress: Callable[[str], None]) -> Flatness:
     models = sorted({scenario.model for scenario in scenarios})
     with _standing(cores, models, _everything) as (service, mock):
         windows = _windows(service, mock, cores, scenarios)
-        return _asked(service, windows, progress, lambda _, seconds: seconds / (60 * minutes))
+        return _asked(service, windows, progress, lambda _, seconds: seconds / (60 * minutes), _WARM_SOAK)
 
 
 async def flatness_inside(wanted: int, progress: Callable[[str], None]) -> Flatness:
@@ -183,6 +185,7 @@ def _asked(
     windows: Iterator[Sample],
     progress: Callable[[str], None],
     share: Callable[[int, float], float],
+    warm: float = _WARM,
 ) -> Flatness:
     """Weigh after each window until all is done; `share` says how much is, by requests and seconds."""
     done = failures = 0
@@ -194,7 +197,7 @@ def _asked(
         asked += sample.seconds
         so_far = share(done, perf_counter() - began)
         look = Look(done, perf_counter() - began, resident_bytes(service.pid))
-        if so_far >= _WARM:
+        if so_far >= warm:
             looks.append(look)
         progress(f"{done:,} requests, {look.bytes / 2**20:.1f} MiB")
         if so_far >= 1:
