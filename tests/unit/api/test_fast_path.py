@@ -646,3 +646,18 @@ async def test_a_kept_answer_is_told_of_the_first_place_as_the_general_way_does(
     records = list(house.books.kept.values())
     assert [record.cache for record in records] == ["", "exact"]
     assert records[1].deployment == house.places[0].id
+
+
+async def test_made_up_names_are_not_remembered_at_length():
+    async with open_house() as house:
+        assert not house.lane.offer(Call(BODY.replace(b'"m"', b'"%b"' % (b"m" * 1000))))
+        assert not house.lane.offer(Call(BODY.replace(b'"m"', b'"nobody"')))
+        assert [name for _, _, name in house.tracks._known] == ["nobody"]
+
+
+async def test_of_very_many_tracks_some_are_forgotten():
+    async with open_houses() as house:
+        for number in range(5000):
+            house.lane.offer(Call(BODY.replace(b'"m"', b'"m%d"' % number)))
+        assert len(house.tracks._known) < 4097
+        assert house.lane.offer(asking("still"))

@@ -30,6 +30,8 @@ __all__ = ["Route", "Track", "Tracks"]
 
 _MOST = 4096
 """Tracks that are remembered."""
+_LONGEST = 256
+"""Characters of a model's name; whoever makes up longer ones shall not have them remembered."""
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -154,6 +156,8 @@ class Tracks:
         self._spending = spending
         self._guarding = guarding
         self._known: dict[tuple[int, str, str], Track | None] = {}
+        self._count = 0
+        """Of all that are known, those beside others among them."""
         self._principals: list[Principal] = []
         self._models: tuple[Model, ...] = ()
 
@@ -161,6 +165,7 @@ class Tracks:
         """Settings have changed: everything is looked at anew."""
         self._known.clear()
         self._principals.clear()
+        self._count = 0
 
     def find(self, route: Route, principal: Principal, name: str) -> Track | None:
         """The track of such requests; None where they go the general way."""
@@ -174,10 +179,13 @@ class Tracks:
             return self._made(key, route, principal, name)
 
     def _made(self, key: tuple[int, str, str], route: Route, principal: Principal, name: str) -> Track | None:
-        if len(self._known) >= _MOST:
+        if len(name) > _LONGEST:
+            return None
+        if self._count >= _MOST:
             self.forget()
         track = self._laid(route, principal, name)
         self._known[key] = track
+        self._count += 1 if track is None else len(track.model.deployments)
         self._principals.append(principal)  # which keeps its id from becoming another's
         return track
 
