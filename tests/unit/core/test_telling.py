@@ -43,7 +43,7 @@ OUTCOMES = [
 def track_of(name):
     model = next(one for one in from_settings(SETTINGS) if one.id == name)
     rooms = SimpleNamespace(ledger=SimpleNamespace(prices=PRICES), digests=DIGESTS)
-    return Track(rooms, next(iter(ROUTES.values())), ANN, "called", model, None)
+    return Track(rooms, next(iter(ROUTES.values())), ANN, "called", model, None, model.deployments[0])
 
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
