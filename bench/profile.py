@@ -35,6 +35,8 @@ _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::\d+)?\)$")
 _PACKAGE = "enginehouse/"
 _ELSEWHERE = re.compile(r"/[^\s()<>\"]*/lib/python[\d.]+/(site-packages/)?")
 """Where this machine keeps what everybody has."""
+_TITLE = re.compile(r">[^<]*py-spy record[^<]*")
+"""The command with all its paths."""
 _OUTSIDE = "libraries"
 _WAITING = re.compile(r"(_worker \(.*/thread\.py:\d+|wait \(.*/(threading|selectors)\.py:\d+)\)$")
 """The innermost frame of a thread that has nothing to do; to py-spy it often looks busy."""
@@ -88,7 +90,7 @@ def profile(scenario: str, seconds: float, command: str, flames: Path | None) ->
         answers = _looked_at(system, known[scenario], seconds, cores, "raw", raw, "--full-filenames")
         if flames is not None:
             _looked_at(system, known[scenario], seconds, cores, "flamegraph", flames, "--gil")
-            flames.write_text(_ELSEWHERE.sub("", flames.read_text()))
+            flames.write_text(_TITLE.sub(">py-spy record --gil", _ELSEWHERE.sub("", flames.read_text())))
         stacks = _busy(raw.read_text().splitlines())
     rooms, functions = shares(stacks)
     return Profile(
