@@ -51,7 +51,7 @@ class Track:
     Args:
         rooms: what it leads through.
         kept: the caller's kept answers.
-        deployment: the model's first, unless it is another one that was chosen.
+        deployment: one of the model's.
     """
 
     def __init__(
