@@ -25,12 +25,13 @@ from bench.hits import hit_costs
 from bench.jsons import costs
 from bench.leaving import noticed
 from bench.open_streams import open_cost
+from bench.pages import write, write_part
 from bench.peers import PEERS, installed
 from bench.processes import ROOT, BenchError
 from bench.profile import page, profile
 from bench.prototypes import PROTOTYPES
 from bench.recall import recall_costs
-from bench.report import Table, failures, markdown, show
+from bench.report import Table, beside_others, failures, markdown, show
 from bench.run import Plan, Report, run
 from bench.scenarios import DETAILS, SCENARIOS, Scenario
 from bench.semantic import semantic_costs
@@ -119,7 +120,7 @@ def peers(
     """Install LiteLLM and Portkey into folders of their own, and measure Enginehouse beside them."""
     console = Console(stderr=True)
     for name in PEERS:
-        with console.status(f"installing {PEERS[name].package}, once"):
+        with console.status(f"installing {name}, once"):
             try:
                 installed(name)
             except BenchError as error:
@@ -127,7 +128,8 @@ def peers(
                 raise typer.Exit(1) from error
     names = ["enginehouse", FULL, *PEERS, YARDSTICK, BARE]
     plan = _plan(names, scenario or ["saturation", "streams"], seconds, rounds)
-    _measure(plan, output, as_json, title="Beside other gateways", renewal="make bench-peers")
+    summary = None if scenario else ROOT / "docs" / "benchmarks.md"
+    _measure(plan, output, as_json, title="Beside other gateways", renewal="make bench-peers", part=summary)
 
 
 @app.command()
@@ -455,8 +457,13 @@ def _measure(
     title: str = "Benchmarks",
     renewal: str = "make bench",
     summary: Callable[[Report], Table] | None = None,
+    part: Path | None = None,
 ) -> None:
-    """Run the plan; exit 1 when it could not be measured or requests failed."""
+    """Run the plan; exit 1 when it could not be measured or requests failed.
+
+    Args:
+        part: the page that has the other gateways' ratios as a part.
+    """
     signal.signal(signal.SIGTERM, _terminated)
     report = _run(plan, Console(stderr=True))
     first = [] if summary is None else [summary(report)]
@@ -465,7 +472,9 @@ def _measure(
     else:
         show(report, Console(), first)
     if output is not None:
-        output.write_text(markdown(report, title, renewal, first))
+        write(output, markdown(report, title, renewal, first))
+    if part is not None:
+        write_part(part, "peers", beside_others(report))
     raise typer.Exit(1 if failures(report) else 0)
 
 

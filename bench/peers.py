@@ -1,5 +1,7 @@
 """Other gateways, each installed from its registry into a folder of its own, to be measured beside ours."""
 
+import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +25,17 @@ _QUIET = {
 }
 
 
+_NODE = f"node-{sys.platform}-{'arm64' if platform.machine() in ('arm64', 'aarch64') else 'x64'}"
+"""What npm calls the Node of this machine."""
+
+
 class Peer(Struct, frozen=True, kw_only=True):
     """One of them, in the version and with the settings in which it is measured."""
 
-    package: str
-    """As its registry calls it, with the version."""
-    install: Callable[[Path, str], Sequence[str]]
-    """The command that installs a package into a folder."""
+    packages: Mapping[str, str]
+    """What is installed, with its version, by the name at its registry: itself first, then what it is pinned to."""
+    install: Callable[[Path, Mapping[str, str]], Sequence[str]]
+    """The command that installs packages into a folder."""
     command: Callable[[Path, int, str, Sequence[str]], Sequence[str]]
     """The command that serves: its folder, the port, the upstream's address, the models."""
     headers: Callable[[str], Mapping[str, str]]
@@ -37,6 +43,8 @@ class Peer(Struct, frozen=True, kw_only=True):
     ready: str
     terms: str
     """With which settings, for the page."""
+    streams: bool = True
+    """Whether it can be asked for streams."""
 
 
 def installed(name: str) -> Path:
@@ -47,12 +55,13 @@ def installed(name: str) -> Path:
     """
     peer, folder = PEERS[name], _FOLDER / name
     note = folder / "installed"
-    if not note.exists() or note.read_text() != peer.package:
+    wanted = json.dumps(dict(peer.packages))
+    if not note.exists() or note.read_text() != wanted:
         folder.mkdir(parents=True, exist_ok=True)
         if name == "litellm":
             _run([sys.executable, "-m", "venv", str(folder)])
-        _run(peer.install(folder, peer.package))
-        note.write_text(peer.package)
+        _run(peer.install(folder, peer.packages))
+        note.write_text(wanted)
     return folder
 
 
@@ -66,15 +75,21 @@ def _environment() -> list[str]:
     return ["env", *(f"{name}={value}" for name, value in _QUIET.items())]
 
 
-def _pip(folder: Path, package: str) -> Sequence[str]:
-    return [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", package]
+def _pip(folder: Path, packages: Mapping[str, str]) -> Sequence[str]:
+    exact = [f"{name}=={version}" for name, version in packages.items()]
+    return [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *exact]
 
 
-def _npm(folder: Path, package: str) -> Sequence[str]:
+def _npm(folder: Path, packages: Mapping[str, str]) -> Sequence[str]:
+    # overrides: what a package is pinned to holds for what it brings along as well
+    pinned = {name: f"${name}" for name in list(packages)[1:]}
+    manifest = {"private": True, "dependencies": dict(packages), "overrides": pinned}
+    (folder / "package.json").write_text(json.dumps(manifest))
+    (folder / "package-lock.json").unlink(missing_ok=True)
     node, npm = _node()
     # --ignore-scripts: nothing of a stranger's package runs on this machine before it is measured
     options = ("--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-    return [node, npm, "install", *options, package]
+    return [node, npm, "install", *options]
 
 
 def _node() -> tuple[str, str]:
@@ -110,13 +125,19 @@ def _litellm(folder: Path, port: int, upstream: str, models: Sequence[str]) -> S
 
 def _portkey(folder: Path, port: int, upstream: str, models: Sequence[str]) -> Sequence[str]:
     del upstream, models  # the caller names them
-    script = folder / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
-    return [*_environment(), _node()[0], str(script), f"--port={port}", "--headless"]
+    modules = folder / "node_modules"
+    own = modules / _NODE / "bin" / "node"
+    script = modules / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+    return [*_environment(), str(own) if own.exists() else _node()[0], str(script), f"--port={port}", "--headless"]
+
+
+def _portkey_headers(upstream: str) -> Mapping[str, str]:
+    return {"x-portkey-provider": "openai", "x-portkey-custom-host": upstream}
 
 
 PEERS = {
     "litellm": Peer(
-        package="litellm[proxy]==1.106.2",
+        packages={"litellm[proxy]": "1.106.2"},
         install=_pip,
         command=_litellm,
         headers=lambda _: {},
@@ -125,13 +146,30 @@ PEERS = {
         "retries, no spend or error logs, no telemetry",
     ),
     "portkey": Peer(
-        package="@portkey-ai/gateway@1.15.2",
+        # https://github.com/Portkey-AI/gateway: Dockerfile has Node 20, patches/ says which node-server it is built
+        # with, and issue 1389 that streams fail with those after 1.14.2; node-ws from 1.3 on wants a later one
+        packages={
+            "@portkey-ai/gateway": "1.15.2",
+            "@hono/node-server": "1.13.5",
+            "@hono/node-ws": "1.2.0",
+            _NODE: "20.20.2",
+        },
         install=_npm,
         command=_portkey,
-        headers=lambda upstream: {"x-portkey-provider": "openai", "x-portkey-custom-host": upstream},
+        headers=_portkey_headers,
         ready="/",
-        terms="Portkey 1.15.2: headless; no key of its own, the provider and its address named by headers; "
-        "to every stream it answered 500, and why was not found out",
+        terms="Portkey 1.15.2 as its own image has it: Node 20.20, @hono/node-server 1.13.5; headless; no key of "
+        "its own, the provider and its address named by headers",
+    ),
+    "portkey-newest": Peer(
+        packages={"@portkey-ai/gateway": "1.15.2"},
+        install=_npm,
+        command=_portkey,
+        headers=_portkey_headers,
+        ready="/",
+        terms="the same with what npm gives one who installs it today, on Node 24: there all streams fail "
+        "(its issue 1389)",
+        streams=False,
     ),
 }
 """By the name under which they are asked for (`--gateway litellm`)."""

@@ -14,7 +14,7 @@ from bench.run import Report
 from bench.scenarios import Scenario
 from bench.systems import DIRECT, FULL, YARDSTICK
 
-__all__ = ["Table", "failures", "machine_lines", "markdown", "show", "table_lines", "tables"]
+__all__ = ["Table", "beside_others", "failures", "machine_lines", "markdown", "show", "table_lines", "tables"]
 
 _BUSY = 0.1
 """Share of the machine's CPU time from which on others disturb a run."""
@@ -147,7 +147,27 @@ def _peer_tables(report: Report) -> list[Table]:
     return [Table("Times as much, in the same round", ["", *(s.title for s in asked)], rows)] if rows else []
 
 
+def beside_others(report: Report) -> str:
+    """The ratios alone, as a part of the page of benchmarks."""
+    terms = (f"- `{name}`: {PEERS[name].terms}." for name in report.plan.gateways if name in PEERS)
+    return "\n".join(
+        [
+            "## Beside other gateways",
+            "",
+            f"Written on {report.date} by `{report.command}`; [all figures](peers.md) of the run.",
+            f"{report.plan.rounds} rounds, {report.plan.seconds:g} s a measurement: median (lowest…highest).",
+            "",
+            *machine_lines(report.machine),
+            "",
+            *(line for table in _peer_tables(report) for line in table_lines(table)),
+            *terms,
+        ]
+    )
+
+
 def _times(report: Report, scenario: Scenario, own: str, peer: str) -> str:
+    if not scenario.is_for(peer):
+        return "not asked"
     pairs = zip(gather(report, scenario.name, own), gather(report, scenario.name, peer), strict=True)
     times = band([a.own.answers / b.own.answers if b.own.answers else None for a, b in pairs])
     return _cell(times, "{:.1f}", "") or "it answered none"

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from bench.load import Work
+from bench.peers import PEERS
 from bench.systems import DIRECT, FULL
 
 __all__ = ["DETAILS", "SCENARIOS", "Scenario"]
@@ -50,6 +51,9 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
     def is_for(self, system: str) -> bool:
         """Whether it makes sense for this one."""
+        peer = PEERS.get(system)
+        if self.stream and peer is not None and not peer.streams:
+            return False
         return not self.only or system in self.only
 
     def work(
