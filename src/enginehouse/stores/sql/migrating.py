@@ -131,9 +131,9 @@ def _state(connection: Connection) -> SchemaState:
 
 
 def _run_migrations(connection: Connection) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # what it does we say in one line of ours
     from alembic import command  # only who has something to migrate needs it
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # what it does we say in one line of ours
     command.upgrade(alembic_config(connection), "head")
 
 
