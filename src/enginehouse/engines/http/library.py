@@ -1,4 +1,4 @@
-"""Requests by aiohttp: for addresses with credentials, or names that are not plain."""
+"""Requests by aiohttp: by a proxy, to addresses with credentials, or to names that are not plain."""
 
 import asyncio
 import ssl
@@ -12,11 +12,15 @@ import aiohttp
 from aiohttp.connector import Connection
 
 from enginehouse.engines.http.asking import Patience, Request
+from enginehouse.engines.http.proxies import Proxy
 from enginehouse.engines.http.reply import HttpReply
 from enginehouse.engines.http.tls import refusal_of, trusted
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
 __all__ = ["Library"]
+
+_WHO_ARE_YOU = 407
+"""A proxy's own answer."""
 
 
 class Library:
@@ -27,13 +31,22 @@ class Library:
         patience: how long it is waited for.
         keep_alive: whether connections are used again.
         trust: whose certificates are believed; None: whom this machine trusts.
+        proxy: who is asked in the server's place; None: the server itself.
     """
 
     def __init__(
-        self, root: str, patience: Patience, *, keep_alive: bool, trust: ssl.SSLContext | None = None
+        self,
+        root: str,
+        patience: Patience,
+        *,
+        keep_alive: bool,
+        trust: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._root = root
         self._trust = trust
+        self._proxy = proxy
+        self._translated = _Translated(proxy)
         self._secure = urlsplit(root).scheme == "https"
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=patience.connect, sock_read=patience.silence)
         self._keep_alive = keep_alive
@@ -59,10 +72,13 @@ class Library:
 
     async def send(self, request: Request) -> HttpReply:
         """As `Client` says."""
-        with _Translated():
+        with self._translated:
             response = await self._send(request)
+        if response.status == _WHO_ARE_YOU and self._proxy is not None:  # plain HTTP: an answer like any other
+            response.close()
+            raise _turned_away(self._proxy, response.status)
         self._open.add(response)
-        return _LibraryReply(response)
+        return _LibraryReply(response, self._translated)
 
     def carrier(self, path: str, headers: Mapping[str, str], media_type: str) -> None:
         """It knows no connection that is free."""
@@ -80,6 +96,7 @@ class Library:
                     headers=request.headers,
                     timeout=limits,
                     allow_redirects=False,
+                    proxy=None if self._proxy is None else self._proxy.url,
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if last or not _reused.get() or isinstance(error, aiohttp.ClientConnectorError):
@@ -88,9 +105,10 @@ class Library:
 
 
 class _LibraryReply(HttpReply):
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, translated: "_Translated") -> None:
         self.status = response.status
         self._response = response
+        self._translated = translated
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -99,7 +117,7 @@ class _LibraryReply(HttpReply):
     async def frames(self) -> AsyncIterator[bytes]:
         chunks = self._response.content.iter_any()
         while True:
-            with _Translated():
+            with self._translated:
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
@@ -130,7 +148,14 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Translated:
-    """aiohttp's errors become ours, once, here."""
+    """aiohttp's errors become ours, once, here.
+
+    Args:
+        proxy: who was asked in the server's place.
+    """
+
+    def __init__(self, proxy: Proxy | None) -> None:
+        self._proxy = proxy
 
     def __enter__(self) -> None:
         return None
@@ -141,6 +166,10 @@ class _Translated:
                 raise UpstreamTimeout(
                     "The engine was silent for too long; raise admission.request_timeout."
                 ) from error
+            case aiohttp.ClientProxyConnectionError() if self._proxy is not None:
+                raise UpstreamDied(f"The proxy of {self._proxy.variable} cannot be reached.") from error
+            case aiohttp.ClientHttpProxyError() if self._proxy is not None:
+                raise _turned_away(self._proxy, error.status) from error
             case aiohttp.ClientConnectorCertificateError(certificate_error=OSError() as flaw):
                 raise refusal_of(flaw) from error
             case aiohttp.ClientConnectorError(os_error=flaw):
@@ -149,3 +178,11 @@ class _Translated:
                 raise UpstreamDied(f"The connection to the engine broke ({type(error).__name__}).") from error
             case _:
                 return
+
+
+def _turned_away(proxy: Proxy, status: int) -> UpstreamDied:
+    if status == _WHO_ARE_YOU:
+        return UpstreamDied(
+            f"The proxy of {proxy.variable} wants to know who asks: write it as http://name:password@host:port."
+        )
+    return UpstreamDied(f"The proxy of {proxy.variable} does not connect to the engine (it answers {status}).")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from enginehouse.engines.base import Carrier
 from enginehouse.engines.http.asking import Client, Patience, Request
 from enginehouse.engines.http.pool import Pool
+from enginehouse.engines.http.proxies import Proxy, proxies_of_environment, proxy_to
 from enginehouse.engines.http.reply import HttpReply, taken
 from enginehouse.errors import ModelLoadFailed
 from enginehouse.telemetry.context import PASSED_ON
@@ -48,6 +49,9 @@ class HttpServer:
         keep_alive: whether connections are used again. Not worth it on loopback, where a new one costs less than
             finding out that llama-server has closed the old one.
         trust: whose certificates are believed; None: whom this machine trusts.
+
+    Raises:
+        ModelLoadFailed: the environment names a proxy to it that cannot be used.
     """
 
     def __init__(
@@ -66,8 +70,12 @@ class HttpServer:
             self._headers["Authorization"] = f"Bearer {api_key}"
         root = base_url.rstrip("/").removesuffix("/v1")
         patience = Patience(connect=connect or _CONNECT, silence=silence)
-        client = Pool if is_plain(root) else _library
-        self._client: Client = client(root, patience, keep_alive=keep_alive, trust=trust)
+        proxy = proxy_to(root, proxies_of_environment())
+        self._client: Client = (
+            Pool(root, patience, keep_alive=keep_alive, trust=trust)
+            if is_plain(root) and proxy is None
+            else _library(root, patience, keep_alive=keep_alive, trust=trust, proxy=proxy)
+        )
 
     async def __aenter__(self) -> Self:
         """Open the connection pool. Limits are admission's business, not the pool's."""
@@ -138,10 +146,12 @@ class _Asking:
         self._reply.leave() if kind else self._reply.done()
 
 
-def _library(root: str, patience: Patience, *, keep_alive: bool, trust: ssl.SSLContext | None) -> Client:
+def _library(
+    root: str, patience: Patience, *, keep_alive: bool, trust: ssl.SSLContext | None, proxy: Proxy | None
+) -> Client:
     from enginehouse.engines.http.library import Library  # it takes 6 MB and a fifth of a second
 
-    return Library(root, patience, keep_alive=keep_alive, trust=trust)
+    return Library(root, patience, keep_alive=keep_alive, trust=trust, proxy=proxy)
 
 
 def is_plain(root: str) -> bool:
