@@ -180,8 +180,8 @@ async def test_the_statistics_of_all(door):
         },
         "predictions": {"entries": 0, "hits": 0, "misses": 0, "hit_rate": 0.0},
     }
+    assert 0 <= body["system_stats"].pop("uptime_seconds") < 60, "it began just now, however busy the machine"
     assert body["system_stats"] == {
-        "uptime_seconds": 0,
         "last_cleanup": None,
         "cleanup_count": 0,
         "memory_cleanup_mb": 0.0,
