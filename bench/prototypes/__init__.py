@@ -23,5 +23,8 @@ PROTOTYPES = {
     "d": Prototype("mounted", "as a, in front of a mounted FastAPI"),
     "e": Prototype("httpx", "as a, with the httpx client"),
     "f": Prototype("pooled", "as a, with our own pool of connections"),
+    "g": Prototype(
+        "raw", "bare ASGI, an HTTP client of a hundred lines, disconnect watcher: what the goals were set by"
+    ),
 }
 """By the letter under which they are asked for (`--gateway prototype:a`)."""

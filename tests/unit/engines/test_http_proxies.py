@@ -71,3 +71,7 @@ def test_a_kind_that_is_not_spoken_says_what_to_do():
     with pytest.raises(ModelLoadFailed, match="ALL_PROXY names a proxy of a kind") as told:
         proxy_to("https://api.openai.com", {"all": "socks5://name:secret@proxy.corp:1080"})
     assert "secret" not in told.value.message
+
+
+def test_a_proxy_does_not_show_its_password():
+    assert repr(Proxy(OTHER, "HTTP_PROXY")) == "Proxy(HTTP_PROXY)"

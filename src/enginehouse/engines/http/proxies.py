@@ -25,6 +25,10 @@ class Proxy(NamedTuple):
     variable: str
     """The environment variable that names it."""
 
+    def __repr__(self) -> str:
+        """Its variable only."""
+        return f"Proxy({self.variable})"
+
 
 def proxy_to(root: str, proxies: Mapping[str, str]) -> Proxy | None:
     """The proxy to a server; None where it is asked itself.
