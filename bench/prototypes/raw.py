@@ -91,11 +91,12 @@ class _Connection(asyncio.Protocol):
 async def application(upstream: str) -> AsyncGenerator[ASGIApp]:
     """The app and its connections."""
     url = urlsplit(upstream)
+    host, port = url.hostname or "127.0.0.1", url.port or 80
     free: list[_Connection] = []
 
     async def opened() -> _Connection:
         loop = asyncio.get_running_loop()
-        return (await loop.create_connection(lambda: _Connection(free), url.hostname, url.port))[1]
+        return (await loop.create_connection(lambda: _Connection(free), host, port))[1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         message = await receive()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment
 
 from enginehouse.errors import ModelLoadFailed
 
@@ -65,11 +65,14 @@ def _is_here(host: str) -> bool:
 
 def _is_excepted(host: str, place: str, listed: str) -> bool:
     """Whether `NO_PROXY` names it: by its name, by a domain around it, or by a network around its address."""
-    exceptions = listed.replace(",", " ").split()
+    exceptions = listed.lower().replace(",", " ").split()
     address = _address(host)
-    if address is not None and any(_is_within(address, one) for one in exceptions):
+    if "*" in exceptions or (address is not None and any(_is_within(address, one) for one in exceptions)):
         return True
-    return bool(proxy_bypass_environment(place.rpartition("@")[2], {"no": ",".join(exceptions)}))
+    names = host, place.rpartition("@")[2].lower()  # without and with its port
+    return any(
+        name == one or name.endswith(f".{one}") for one in (e.lstrip(".") for e in exceptions) for name in names
+    )
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
@@ -80,7 +83,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _is_within(address: IPv4Address | IPv6Address, network: str) -> bool:
-    """Networks (`10.0.0.0/8`) are what Python's own reading leaves out."""
+    """Networks are written as `10.0.0.0/8`; an address is one of its own."""
     try:
         return address in ip_network(network, strict=False)
     except ValueError:
