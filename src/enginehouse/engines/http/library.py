@@ -74,7 +74,8 @@ class Library:
         """As `Client` says."""
         with self._translated:
             response = await self._send(request)
-        if response.status == _WHO_ARE_YOU and self._proxy is not None:  # plain HTTP: an answer like any other
+        # without TLS a proxy's own answer comes like any other; within it, this is the engine's
+        if response.status == _WHO_ARE_YOU and self._proxy is not None and not self._secure:
             response.close()
             raise _turned_away(self._proxy, response.status)
         self._open.add(response)
