@@ -62,6 +62,11 @@ class Call(Protocol):
         """
         ...
 
+    def fail(self) -> None:
+        """Whoever took it has made a mistake: the application answers, or the connection ends if something of an
+        answer has gone out; nothing happens where all of it has."""
+        ...
+
     def adopt(self, task: asyncio.Task[None]) -> None:
         """Let the server wait for this task when it stops, and cancel it if that takes too long, as its own."""
         ...

@@ -68,7 +68,7 @@ class Call:
     def __init__(self, body=BODY, headers=HEADERS, path=CHAT):
         self.path, self.headers, self.body = path, headers, body
         self.began = asyncio.get_running_loop().time()
-        self.gone = False
+        self.gone = self.refused = False
         self.told = self.task = self.kept = None
         self.ended = asyncio.Event()
         self.written = b""
@@ -91,7 +91,10 @@ class Call:
         self.ended.set()
 
     def hand_over(self, **extra):
-        self.happened.append(extra["tried"])
+        if extra:
+            self.happened.append(extra["tried"])
+        else:
+            self.refused = True
         self.ended.set()
 
     def adopt(self, task):
@@ -205,6 +208,12 @@ class House:
             lambda: self.leaving,
         )
 
+    async def takes(self, call):
+        """Offer it; whether it takes this path is clear after a turn of the loop."""
+        taken = self.lane.offer(call)
+        await asyncio.sleep(0)
+        return taken and not call.refused
+
     def held(self):
         """All that requests hold while they run."""
         gate = self.admission.gate_now(self.deployment)
@@ -239,7 +248,7 @@ async def test_an_answer_leaves_nothing_held(body, free):
     async with open_house(FRAMES if body is STREAM else [WHOLE]) as house:
         house.engine.free = free
         before, call = house.held(), Call(body)
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         assert house.held() != before
         await call.over()
         assert call.happened == ["ended"]
@@ -255,12 +264,12 @@ async def test_what_is_durable_at_once_is_told_at_once(free):
         before = house.held()
         for _ in range(2):
             call = Call()
-            assert house.lane.offer(call)
+            assert await house.takes(call)
             await call.over()
             assert (call.happened, house.held()) == (["ended"], before)
-        # The second is answered before the offer returns.
+        # The second is answered within the turn in which it comes.
         call = Call()
-        house.lane.offer(call)
+        assert await house.takes(call)
         assert (call.happened, house.held()) == (["ended"], before)
         assert house.spool.backlog + len(house.books.kept) == 3
 
@@ -268,7 +277,7 @@ async def test_what_is_durable_at_once_is_told_at_once(free):
 async def test_who_leaves_while_the_record_is_written_has_one_record():
     async with open_house() as house:
         before, call = house.held(), Call()
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         for _ in range(100):
             if house.ledger.stats().waiting:
                 break
@@ -285,7 +294,7 @@ async def test_what_can_be_recorded_nowhere_is_not_told():
     async with open_house() as house:
         house.books.fate, house.spool.broken = (lambda: "away"), True
         before, call = house.held(), Call()
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await call.over()
         assert house.held() == before
         assert call.written.startswith(b"HTTP/1.1 503 ")
@@ -302,7 +311,7 @@ async def test_a_request_has_its_place_in_a_distributed_trace(free, exports, par
         if exports:
             house.traces.export(lambda trace, link: exported.append((trace, link)))
         call = Call(headers=HEADERS + hangs)
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await call.over()
         (trace,) = house.traces.recent
     link = linked(parent, "a=b", ours=False)
@@ -321,7 +330,7 @@ async def test_a_request_has_its_place_in_a_distributed_trace(free, exports, par
 async def test_what_was_said_is_passed_on():
     async with open_house(FRAMES) as house:
         call = Call(STREAM)
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await call.over()
     head, _, rest = call.written.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
@@ -332,7 +341,7 @@ async def test_what_was_told_as_a_stream_is_told_again_whole():
     async with open_house(FRAMES) as house:
         for body in (STREAM, BODY):
             call = Call(body)
-            assert house.lane.offer(call)
+            assert await house.takes(call)
             await call.over()
     assert len(house.engine.sent) == 1
     (choice,) = json.loads(call.written.partition(b"\r\n\r\n")[2])["choices"]
@@ -343,7 +352,7 @@ async def test_a_kept_answer_asks_nobody():
     async with open_house() as house:
         for _ in range(2):
             call = Call()
-            assert house.lane.offer(call)
+            assert await house.takes(call)
             await call.over()
     assert b"x-enginehouse-cache: exact" in call.written
     assert len(house.engine.sent) == 1
@@ -356,7 +365,7 @@ async def test_a_kept_answer_asks_nobody():
 async def test_who_got_no_answer_is_handed_over_with_what_was_tried(says, status):
     async with open_house(says, status) as house:
         before, call = house.held(), Call()
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await call.over()
         assert house.held() == before
         assert house.admission.gate_now(house.deployment).running == 0
@@ -371,7 +380,7 @@ async def test_who_got_no_answer_is_handed_over_with_what_was_tried(says, status
 async def test_who_has_heard_something_hears_of_the_end():
     async with open_house([FRAMES[0], UpstreamDied("gone")]) as house:
         before, call = house.held(), Call(STREAM)
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await call.over()
         assert house.held() == before
         assert call.happened == ["ended"]
@@ -387,7 +396,7 @@ async def test_who_leaves_leaves_nothing_held(body, begun):
     says = [FRAMES[0], 3.0] if begun else [3.0]
     async with open_house(says) as house:
         before, call = house.held(), Call(body)
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await asyncio.sleep(0)
         call.leave()
         await call.over()
@@ -402,7 +411,7 @@ async def test_who_leaves_leaves_nothing_held(body, begun):
 async def test_who_leaves_at_once_leaves_nothing_held():
     async with open_house([3.0]) as house:
         before, call = house.held(), Call()
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         call.leave()
         await call.over()
         await asyncio.sleep(0)
@@ -414,7 +423,7 @@ async def test_who_leaves_at_once_leaves_nothing_held():
 async def test_who_is_cut_off_by_the_service_is_told_so():
     async with open_house([3.0]) as house:
         before, call = house.held(), Call()
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await asyncio.sleep(0)
         call.told()
         await call.over()
@@ -443,12 +452,12 @@ STRANGE = {
 async def test_what_is_not_plain_goes_the_general_way_without_a_trace(what):
     async with open_house() as house:
         first = Call()
-        assert house.lane.offer(first)  # takes some of the tokens
+        assert await house.takes(first)  # takes some of the tokens
         await first.over()
         held, stats = house.held(), dict(house.cache.stats.outcomes)
         windows = {key: parts.used for key, parts in house.tallies._windows.items()}
         call = STRANGE[what]()
-        assert not house.lane.offer(call)
+        assert not await house.takes(call)
         assert not call.happened
         assert house.held() == held
         assert dict(house.cache.stats.outcomes) == stats
@@ -458,13 +467,13 @@ async def test_what_is_not_plain_goes_the_general_way_without_a_trace(what):
 async def test_who_finds_no_slot_or_the_same_question_under_way_goes_the_general_way():
     async with open_house([3.0]) as house:
         calls = [Call(), Call(BODY.replace(b"hi", b"ho"))]
-        assert house.lane.offer(calls[0])
+        assert await house.takes(calls[0])
         held = house.held()
-        assert not house.lane.offer(Call())
+        assert not await house.takes(Call())
         assert house.held() == held
-        assert house.lane.offer(calls[1])
+        assert await house.takes(calls[1])
         held = house.held()
-        assert not house.lane.offer(Call(BODY.replace(b"hi", b"he")))
+        assert not await house.takes(Call(BODY.replace(b"hi", b"he")))
         assert house.held() == held
         await asyncio.sleep(0)
         for call in calls:
@@ -482,12 +491,12 @@ async def test_who_finds_no_slot_or_the_same_question_under_way_goes_the_general
 )
 async def test_models_that_somebody_has_a_word_in_are_asked_generally(more):
     async with open_house(**more) as house:
-        assert not house.lane.offer(Call())
+        assert not await house.takes(Call())
 
 
 async def test_the_fast_path_can_be_shut():
     async with open_house(server={"fast_path": False}) as house:
-        assert not house.lane.offer(Call())
+        assert not await house.takes(Call())
 
 
 def test_what_says_nothing_is_read_by_no_face():
@@ -502,15 +511,15 @@ def test_what_says_nothing_is_read_by_no_face():
 async def test_while_the_service_leaves_answers_are_given_generally():
     async with open_house() as house:
         house.leaving = True
-        assert not house.lane.offer(Call())
+        assert not await house.takes(Call())
 
 
 async def test_a_breaker_that_is_open_is_the_general_ways_to_tell():
     async with open_house([b"no"], 500, routing={"breaker_failures": 1}) as house:
         first = Call()
-        assert house.lane.offer(first)
+        assert await house.takes(first)
         await first.over()
-        assert not house.lane.offer(Call())
+        assert not await house.takes(Call())
 
 
 WORDS = st.builds(TextDelta, text=st.text(max_size=3), choice=st.sampled_from([0, 0, 0, 1]))
@@ -556,7 +565,7 @@ async def test_an_answer_leaves_nothing_to_the_garbage_collector(body, ahead):
             gc.disable()
             try:
                 call = Collected(body.replace(b"hi", text))
-                assert house.lane.offer(call)
+                assert await house.takes(call)
                 await call.over()
                 house.engine.sent.clear()
                 gone = weakref.ref(call)
@@ -603,7 +612,7 @@ async def test_of_several_places_the_one_is_asked_that_the_general_way_would_ask
             head = head_of(OpenAIChat().read_request(call.body).generation)
             wanted.append(house.routes.pick(house.catalogue.resolve("m"), head=lambda head=head: head).id)
             before = house.held()
-            assert house.lane.offer(call)
+            assert await house.takes(call)
             await call.over()
             assert (call.happened, house.held()) == (["ended"], before)
     assert [record.deployment for record in house.books.kept.values()] == wanted
@@ -617,11 +626,11 @@ async def test_a_place_that_is_left_alone_is_not_asked_and_without_any_nobody_is
                 raise UpstreamDied("gone")
         for number in range(3):
             call = asking(f"question {number}")
-            assert house.lane.offer(call)
+            assert await house.takes(call)
             await call.over()
         with suppress(UpstreamDied), house.routes.visit(house.places[2]):
             raise UpstreamDied("gone")
-        assert not house.lane.offer(asking("nobody"))
+        assert not await house.takes(asking("nobody"))
     assert {record.deployment for record in house.books.kept.values()} == {house.places[2].id}
 
 
@@ -630,7 +639,7 @@ async def test_who_got_no_answer_at_one_place_is_handed_over_with_it():
         before, call = house.held(), asking("question")
         head = head_of(OpenAIChat().read_request(call.body).generation)
         chosen = house.routes.pick(house.catalogue.resolve("m"), head=lambda: head)
-        assert house.lane.offer(call)
+        assert await house.takes(call)
         await call.over()
         (tried,) = call.happened
         assert tried.deployment is chosen
@@ -641,7 +650,7 @@ async def test_a_kept_answer_is_told_of_the_first_place_as_the_general_way_does(
     async with open_houses() as house:
         for _ in range(2):
             call = asking("again")
-            assert house.lane.offer(call)
+            assert await house.takes(call)
             await call.over()
     records = list(house.books.kept.values())
     assert [record.cache for record in records] == ["", "exact"]
@@ -650,14 +659,14 @@ async def test_a_kept_answer_is_told_of_the_first_place_as_the_general_way_does(
 
 async def test_made_up_names_are_not_remembered_at_length():
     async with open_house() as house:
-        assert not house.lane.offer(Call(BODY.replace(b'"m"', b'"%b"' % (b"m" * 1000))))
-        assert not house.lane.offer(Call(BODY.replace(b'"m"', b'"nobody"')))
+        assert not await house.takes(Call(BODY.replace(b'"m"', b'"%b"' % (b"m" * 1000))))
+        assert not await house.takes(Call(BODY.replace(b'"m"', b'"nobody"')))
         assert [name for _, _, name in house.tracks._known] == ["nobody"]
 
 
 async def test_of_very_many_tracks_some_are_forgotten():
     async with open_houses() as house:
         for number in range(5000):
-            house.lane.offer(Call(BODY.replace(b'"m"', b'"m%d"' % number)))
+            await house.takes(Call(BODY.replace(b'"m"', b'"m%d"' % number)))
         assert len(house.tracks._known) < 4097
-        assert house.lane.offer(asking("still"))
+        assert await house.takes(asking("still"))

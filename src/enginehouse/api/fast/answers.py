@@ -12,6 +12,7 @@ import structlog
 
 from enginehouse.api.calls import Call
 from enginehouse.api.faces import refusal_headers
+from enginehouse.api.fast.turns import HEAR, KEEP, RECORD, SETTLE, STAND, TELL, Turn
 from enginehouse.api.generation import head_of
 from enginehouse.api.guard import SECURITY_HEADERS
 from enginehouse.api.wire import PING, quoted, status_of
@@ -39,22 +40,24 @@ class _Answering:
     Args:
         call: the request on its connection.
         run: the same on its track, begun.
+        turn: in which it goes on, with all others.
     """
 
-    __slots__ = ("_call", "_run")
+    __slots__ = ("_call", "_run", "_turn")
 
-    def __init__(self, call: Call, run: Run) -> None:
+    def __init__(self, call: Call, run: Run, turn: Turn) -> None:
         self._call = call
         self._run = run
+        self._turn = turn
 
     # Ends
 
     def _ended(self) -> None:
         """The caller has its answer, whatever comes of the rest."""
-        try:
-            self._run.done()
-        except Exception:
-            log.exception("request_broke", request_id=self._run.request_id, path=self._run.track.path)
+        run, turn = self._run, self._turn
+        turn.at(KEEP, run.keep)
+        turn.at(STAND, run.stand)
+        turn.at(SETTLE, run.settle)
 
     def _left(self) -> None:
         """The caller has gone: what was taken is given back."""
@@ -124,14 +127,15 @@ class _Answering:
 class Whole(_Answering):
     """One that is told in one piece."""
 
-    __slots__ = ("_over",)
+    __slots__ = ("_body", "_over")
 
     def begin(self) -> None:
-        """Answer now what is kept; else wait for the engine, without keeping anybody else from going on."""
+        """Answer what is kept; else wait for the engine, without keeping anybody else from going on."""
         self._over = False
         run = self._run
         if run.kept is not None:
-            self._answer(run.kept)
+            self._body = run.kept
+            self._turn.at(RECORD, self._record)
         elif run.carried is not None:
             self._listen()
         else:
@@ -159,38 +163,51 @@ class Whole(_Answering):
 
     def _come(self) -> None:
         """The engine's answer is in, or none will be."""
+        self._turn.at(HEAR, self._hear)
+
+    def _hear(self) -> None:
+        """Take it."""
+        if self._over:  # the caller has left in this very turn
+            return
         try:
-            body = self._run.heard()
+            self._body = self._run.heard()
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
             self._went_wrong(error)
         else:
-            self._answer(body)
+            self._turn.at(RECORD, self._record)
 
-    def _answer(self, body: bytes) -> None:
-        """Tell it as soon as its record is durable."""
+    def _record(self) -> None:
+        """Have it told as soon as its record is durable."""
         try:
             keeping = self._run.recorded()
-            if keeping is None:
-                self._tell(body)
-                return
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
             self._went_wrong(error)
+            return
+        if keeping is None:
+            self._turn.at(TELL, self._tell)
         else:
             self._call.hear(self._stop)
-            keeping.add_done_callback(lambda kept: self._kept(kept, body))
+            keeping.add_done_callback(self._recorded)
 
-    def _kept(self, kept: "asyncio.Future[None]", body: bytes) -> None:
+    def _recorded(self, kept: "asyncio.Future[None]") -> None:
         if self._over:
             return
         error = kept.exception()
         if error is None:
             self._run.durable()
-            self._tell(body)
+            self._turn.at(TELL, self._tell)
         else:
             self._went_wrong(error)
 
-    def _tell(self, body: bytes) -> None:
-        head = self._head(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
+    def _tell(self) -> None:
+        if self._over:  # as in `_hear`, where the record took its time
+            return
+        body = self._body
+        try:
+            head = self._head(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
+        except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
+            self._went_wrong(error)
+            return
         self._over = True
         self._call.write(head + body)
         self._ended()
@@ -237,13 +254,14 @@ class Streaming(_Answering):
     Args:
         call: the request on its connection.
         run: the same on its track, begun.
+        turn: in which it ends, with all others.
         ping_interval: seconds of silence after which the caller gets a comment.
     """
 
     __slots__ = ("_entered", "_last_write", "_ping_interval", "_started", "_stream", "_timer")
 
-    def __init__(self, call: Call, run: Streamed, ping_interval: float) -> None:
-        super().__init__(call, run)
+    def __init__(self, call: Call, run: Streamed, turn: Turn, ping_interval: float) -> None:
+        super().__init__(call, run, turn)
         self._stream = run
         self._ping_interval = ping_interval
         self._entered = False

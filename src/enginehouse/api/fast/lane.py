@@ -6,11 +6,15 @@ nothing is overlooked that a header or a field may mean.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
+import structlog
+
 from enginehouse.api.calls import Call
 from enginehouse.api.fast.answers import Streaming, Whole
+from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn
 from enginehouse.core.gateway.fast import Route, Run, Streamed, Tracks
 from enginehouse.core.identity import Identity, check_page
 from enginehouse.core.limits import NO_BOUNDS, Limits
@@ -19,6 +23,8 @@ from enginehouse.settings.schema import ServerSettings
 from enginehouse.types.ids import ordered_hex
 
 __all__ = ["SAYING_NOTHING", "FastPath"]
+
+log = structlog.get_logger()
 
 _SAYING: Mapping[bytes, int] = MappingProxyType(
     {
@@ -82,6 +88,7 @@ class FastPath:
         self._limits = limits
         self._leaving = leaving
         self._clock = asyncio.get_running_loop().time
+        self._turn = Turn()
         self.adopt(identity, server)
 
     def adopt(self, identity: Identity, server: ServerSettings) -> None:
@@ -91,24 +98,49 @@ class FastPath:
         self._tracks.forget()
 
     def offer(self, call: Call) -> bool:
-        """Whether it is answered here."""
-        run = self._ready(call)
-        if run is None:
-            return False
-        if isinstance(run, Streamed):
-            Streaming(call, run, self._server.ping_interval).begin()
-        else:
-            Whole(call, run).begin()
-        return True
-
-    def _ready(self, call: Call) -> Run | None:
-        """The request with all that it needs; None, and nothing taken, where it goes the general way."""
+        """Whether its head is one that is understood here; then all else is done in its turn."""
         server = self._server
         shut = self._leaving() or not server.fast_path or len(call.body) > server.max_body_bytes
         heading = None if shut else self._heading(call)
         if heading is None:
-            return None
-        request_id = heading.request_id or ordered_hex()
+            return False
+        self._turn.at(READ, partial(self._read, call, heading))
+        return True
+
+    # One step after the other, until the answer goes on by itself; where one says no, the application answers.
+
+    def _read(self, call: Call, heading: _Heading) -> None:
+        try:
+            run = self._known(call, heading)
+            if run is None:
+                call.hand_over()
+            else:
+                self._turn.at(LOOK, partial(self._look, call, run))
+        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+            _broke(call, error)
+
+    def _look(self, call: Call, run: Run) -> None:
+        try:
+            if run.seek():
+                self._turn.at(BEGIN, partial(self._begin, call, run))
+            else:
+                call.hand_over()
+        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+            _broke(call, error)
+
+    def _begin(self, call: Call, run: Run) -> None:
+        try:
+            if not (run.is_clear() and self._begun(run)):
+                call.hand_over()
+            elif isinstance(run, Streamed):
+                Streaming(call, run, self._turn, self._server.ping_interval).begin()
+            else:
+                Whole(call, run, self._turn).begin()
+        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+            _broke(call, error)
+
+    def _known(self, call: Call, heading: _Heading) -> Run | None:
+        """The request on its track; None where there is none for it."""
         principal = self._identity.known(heading.authorization, heading.api_key)
         if principal is None:
             return None
@@ -121,10 +153,11 @@ class FastPath:
             return None
         kind = Streamed if asked.stream else Run
         link = self._tracks.traces.placed(heading.traceparent, heading.tracestate)
-        run = kind(track, asked, call.body, request_id, call.began, self._clock, link)
-        return run if run.is_clear() and self._begun(run) else None
+        request_id = heading.request_id or ordered_hex()
+        return kind(track, asked, call.body, request_id, call.began, self._clock, link)
 
     def _begun(self, run: Run) -> bool:
+        """Whether it has all it needs, and the engine is asked; else nothing is taken."""
         bounds = self._limits.now(run.track.principal, run.track.path)
         if bounds is None:
             return False
@@ -167,6 +200,11 @@ class FastPath:
         except PermissionDenied:
             return False
         return True
+
+
+def _broke(call: Call, error: Exception) -> None:
+    log.error("lane_failed", path=call.path, exc_info=error)
+    call.fail()
 
 
 def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | None:

@@ -155,6 +155,10 @@ class Drawer:
         look.leads = True
         return True
 
+    def overtaken(self, look: "Look") -> bool:
+        """`Look.is_overtaken`."""
+        return look.flight is not None and self._cache.flights.asked(look.flight)
+
     def landed(self, look: "Look", lead: Lead) -> None:
         """`Look.land` and `Look.leave`."""
         if look.leads:
@@ -270,6 +274,11 @@ class Look(Struct):
     def is_open(self) -> bool:
         """Whether an answer may be kept."""
         return self.tier == "miss"
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether somebody has begun to ask the same since; then the general way has to see to it."""
+        return self.drawer.overtaken(self)
 
     def note(self, request_id: str) -> None:
         """Count how it went, and remember it for who asks."""

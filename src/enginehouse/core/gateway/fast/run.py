@@ -124,18 +124,20 @@ class Run:
 
     # Without any effect.
 
-    def is_clear(self) -> bool:
-        """Whether it can be answered without waiting for anything but the engine, as far as can be seen."""
-        track, traces = self.track, self.track.rooms.traces
-        if traces.listens or not track.rooms.ledger.ready:
-            return False
+    def seek(self) -> bool:
+        """Look whether the answer is kept; False where the general way has to see to it."""
         self.begun = self.clock()
-        look = self.look = track.kept.look(self.asked, self.at)
+        look = self.look = self.track.kept.look(self.asked, self.at)
         self.sought = self.clock()
-        if look.waits:
+        return not look.waits
+
+    def is_clear(self) -> bool:
+        """Whether it can be answered without waiting for anything but the engine, as far as can be seen now."""
+        rooms, look = self.track.rooms, self.look
+        if rooms.traces.listens or not rooms.ledger.ready:
             return False
         if look.entry is None:
-            return self._has_room()
+            return not look.is_overtaken and self._has_room()
         if self.asked.stream:
             return False
         self.kept = look.retold(id=random_hex(), created=self.at)
@@ -309,15 +311,23 @@ class Run:
 
     # Its end.
 
-    def done(self) -> None:
-        """The answer is on its way to the caller: keep it, give back what was taken, and let telemetry know."""
-        track, rooms, look = self.track, self.track.rooms, self.look
+    def keep(self) -> None:
+        """The answer is on its way to the caller: who asks the same may have it; then `stand`, then `settle`."""
+        look = self.look
         look.note(self.request_id)
         if look.entry is None:
             look.land(self._kept())
+
+    def stand(self) -> None:
+        """Give back what was taken of the engine."""
+        if self.look.entry is None:
+            track = self.track
             self._visit.__exit__(None, None, None)
-            rooms.residency.answered(track.deployment.id, self.over - self.sent)
+            track.rooms.residency.answered(track.deployment.id, self.over - self.sent)
             self._stand()
+
+    def settle(self) -> None:
+        """Let limits and telemetry know what it came to."""
         self._tell(COMPLETED)
 
     def failed(self, outcome: Outcome, error: BaseException) -> "asyncio.Future[None] | None":
