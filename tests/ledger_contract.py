@@ -499,7 +499,8 @@ async def test_what_was_held_returns_to_what_was_spent(database):
 
 async def noted(ledger, one):
     """It is durable when this returns."""
-    if (waiting := ledger.note_now(one)) is not None:
+    (waiting,) = ledger.note_now(one)
+    if waiting is not None:
         await waiting
 
 

@@ -66,8 +66,8 @@ class _Segment(Generic[T]):
         """The lines behind them, or what they stand for, while all are few and of this life: none need be read."""
         self._handle: int | None = None
 
-    def append_now(self, data: bytes, meant: bytes | T) -> None:
-        """Add a line without waiting for the disk, and remember what it stands for.
+    def append_now(self, data: bytes, meant: Sequence[bytes | T]) -> None:
+        """Add lines without waiting for the disk, and remember what they stand for.
 
         Raises:
             OSError: perhaps some of it is there.
@@ -80,7 +80,7 @@ class _Segment(Generic[T]):
             if self.read < self.size:
                 return
             self.fresh = []
-        self.fresh.append(meant)
+        self.fresh += meant
         if len(self.fresh) > _MOST_FRESH:
             self.fresh = None
 
@@ -160,30 +160,30 @@ class Spool(Generic[T]):
         segment.fresh = None
         self._added(segment, len(lines), len(data))
 
-    def append_now(self, line: bytes, meant: T | None = None) -> bool:
-        """Keep a line in the kernel's hands, at once: it outlives this process, though perhaps not the machine.
+    def append_now(self, lines: Sequence[bytes], meant: Sequence[T] | None = None) -> bool:
+        """Keep lines in the kernel's hands, at once: they outlive this process, though perhaps not the machine.
 
         Args:
-            line: without a line end in it.
-            meant: what it stands for, which this life then need not read from it.
+            lines: without line ends in them.
+            meant: what they stand for, one each, which this life then need not read from them.
 
         Returns:
-            Whether it is kept; not while the disk is slow or another append runs, for the loop shall not wait.
+            Whether they are kept; not while the disk is slow or another append runs, for the loop shall not wait.
 
         Raises:
-            OSError: it is not.
+            OSError: perhaps some of them are.
         """
         began = self._clock()
         if self._appending or began < self._rests_until:
             return False
-        data = _checked(line)
+        data = b"".join(map(_checked, lines))
         segment = self._current or self._begun()
         try:
-            segment.append_now(data, line if meant is None else meant)
+            segment.append_now(data, lines if meant is None else meant)
         except OSError:
             self._seal(segment)
             raise
-        self._added(segment, 1, len(data))
+        self._added(segment, len(lines), len(data))
         ended = self._clock()
         self._usual += (min(ended - began, _LONGEST) - self._usual) / _LATEST
         if self._usual > _SLOW:  # the loop was held up for too long, and is spared for a while

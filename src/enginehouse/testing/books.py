@@ -83,11 +83,11 @@ class FakeSpool:
         self._append(lines)
         await asyncio.sleep(0)
 
-    def append_now(self, line: bytes, meant: UsageRecord | None = None, /) -> bool:
-        """Keep a line, which is read again."""
+    def append_now(self, lines: Sequence[bytes], meant: Sequence[UsageRecord] | None = None, /) -> bool:
+        """Keep lines, which are read again."""
         del meant
         if not self.slow:
-            self._append([line])
+            self._append(lines)
         return not self.slow
 
     async def oldest(self) -> Part[UsageRecord] | None:

@@ -79,7 +79,7 @@ def test_a_record_that_is_complete_needs_no_entry(ahead):
         books, spool = FakeBooks(), FakeSpool()
         async with Ledger(books, spool, PRICES, ahead=ahead, witness=Heard()) as ledger:
             one = record(cost=5)
-            waiting = ledger.note_now(one)
+            (waiting,) = ledger.note_now(one)
             assert (waiting is None) is ahead
             if waiting is not None:
                 await asyncio.shield(waiting)

@@ -48,7 +48,7 @@ class Life:
             await asyncio.sleep(0)
         one = record(input_tokens=tokens)
         self.made[one.id] = one
-        future = self.writer.put(one)
+        (future,) = self.writer.put(one)
         if leaves:
             return
         try:
@@ -260,7 +260,7 @@ async def test_what_this_life_remembers_is_set_aside_in_a_form_for_people(tmp_pa
     books.write = refuse
     life = Life(books, spool, ahead=True)
     one = record(tags=("a",))
-    assert life.writer.put(one) is None
+    assert life.writer.put(one) == (None,)
     await until(lambda: not spool.backlog, every=0.001)
     set_aside = msgspec.json.decode((tmp_path / "rejected.txt").read_bytes())
     assert set_aside == msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(one)))
@@ -311,7 +311,7 @@ def test_who_comes_after_the_end_is_told_and_does_not_wait(ahead):
         task.cancel()
         await asyncio.wait([task])
         with pytest.raises(LedgerUnavailable):
-            await writer.put(record())
+            await writer.put(record())[0]
         assert writer.lost == 1
 
     simulate(scenario())
@@ -326,7 +326,7 @@ def test_a_journal_is_durable_at_once_and_in_the_books_a_moment_later():
         books, spool = FakeBooks(), FakeSpool()
         life = Life(books, spool, ahead=True)
         for number in range(100):
-            assert life.writer.put(record(input_tokens=number)) is None
+            assert life.writer.put(record(input_tokens=number)) == (None,)
         assert in_journal(spool, books) == (100, 0)
         assert life.writer.backlog == 0
         await asyncio.sleep(0.19)
@@ -392,7 +392,7 @@ def test_who_reads_does_not_wait_for_books_that_are_away_or_hang():
         assert (life.carrying.away, life.carrying.overdue) == (True, 1)
         await life.carrying.caught_up()
         assert loop.time() - began < 0.1
-        assert life.writer.put(record()) is None, "the journal is there still"
+        assert life.writer.put(record()) == (None,), "the journal is there still"
         books.fate = lambda: "ok"
         await asyncio.sleep(10)
         assert (life.carrying.away, life.carrying.overdue, len(books.kept)) == (False, 0, 2)
@@ -438,12 +438,12 @@ def test_books_that_fall_far_behind_are_waited_for():
     async def main():
         books, spool = FakeBooks(), FakeSpool()
         life = Life(books, spool, ahead=True)
-        at_once = [life.writer.put(record()) is None for _ in range(5010)]
+        at_once = [life.writer.put(record()) == (None,) for _ in range(5010)]
         assert at_once == [True] * 5001 + [False] * 9
         assert life.carrying.overdue == 5001
         await asyncio.sleep(1000)
         assert (life.writer.backlog, spool.backlog, len(books.kept)) == (0, 0, 5010)
-        assert life.writer.put(record()) is None
+        assert life.writer.put(record()) == (None,)
         await life.crash()
 
     simulate(main())
@@ -452,11 +452,11 @@ def test_books_that_fall_far_behind_are_waited_for():
 def test_a_journal_is_in_the_books_before_its_next_life_begins_and_after_a_life_has_ended():
     async def main():
         books, spool = FakeBooks(), FakeSpool()
-        spool.append_now(msgspec.json.encode(record()))
+        spool.append_now([msgspec.json.encode(record())])
         async with Ledger(books, spool, Prices({}), ahead=True) as ledger:
             assert len(books.kept) == 1
             assert ledger.stats().status == "healthy"
-            assert ledger.note_now(record()) is None
+            assert ledger.note_now(record()) == (None,)
             assert (ledger.stats().spooled, ledger.stats().spool_bytes) == (0, 0), "it is on its way"
             assert spool.backlog == 1
         assert (len(books.kept), spool.backlog) == (2, 0)

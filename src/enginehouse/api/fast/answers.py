@@ -5,6 +5,7 @@ its record is durable, if it was not at once. A stream has one, for it has more 
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -12,7 +13,7 @@ import structlog
 
 from enginehouse.api.calls import Call
 from enginehouse.api.faces import refusal_headers
-from enginehouse.api.fast.turns import HEAR, KEEP, RECORD, SETTLE, STAND, TELL, Turn
+from enginehouse.api.fast.turns import HEAR, JOURNAL, KEEP, RECORD, SETTLE, STAND, TELL, Turn
 from enginehouse.api.generation import head_of
 from enginehouse.api.guard import SECURITY_HEADERS
 from enginehouse.api.wire import PING, quoted, status_of
@@ -43,25 +44,25 @@ class _Answering:
         turn: in which it goes on, with all others.
     """
 
-    __slots__ = ("_call", "_run", "_turn")
+    __slots__ = ("_call", "_turn", "run")
 
     def __init__(self, call: Call, run: Run, turn: Turn) -> None:
         self._call = call
-        self._run = run
+        self.run = run
         self._turn = turn
 
     # Ends
 
     def _ended(self) -> None:
         """The caller has its answer, whatever comes of the rest."""
-        run, turn = self._run, self._turn
+        run, turn = self.run, self._turn
         turn.at(KEEP, run.keep)
         turn.at(STAND, run.stand)
         turn.at(SETTLE, run.settle)
 
     def _left(self) -> None:
         """The caller has gone: what was taken is given back."""
-        run = self._run
+        run = self.run
         log.info("caller_gone", request_id=run.request_id, path=run.track.path)
         run.failed(_GONE, asyncio.CancelledError())
 
@@ -71,7 +72,7 @@ class _Answering:
         Returns:
             What the caller is told of it, and what has to end before, unless that has been recorded by now.
         """
-        run = self._run
+        run = self.run
         if not isinstance(error, EnginehouseError):
             log.error("request_broke", request_id=run.request_id, path=run.track.path, exc_info=error)
             error = EnginehouseError("The service made a mistake; its log says more.")
@@ -81,7 +82,7 @@ class _Answering:
         return self._refusal(error, status), keeping
 
     def _refusal(self, error: EnginehouseError, status: int) -> bytes:
-        body = self._run.track.codec.write_error(error, status)
+        body = self.run.track.codec.write_error(error, status)
         lines = b"".join(b"%b: %b\r\n" % header for header in refusal_headers(error))
         return self._head(lines + b"content-length: %d\r\n" % len(body), status) + body
 
@@ -94,7 +95,7 @@ class _Answering:
             kind: the lines that say what its body is.
             framing: those that say how it is cut, where it comes in pieces.
         """
-        run = self._run
+        run = self.run
         grant, look = run.grant, run.look
         age = b"" if look.entry is None else b"age: %d\r\n" % max(0, int(run.at - look.entry.asked))
         return b"%b%b%b%b%bx-request-id: %b\r\n%b%b%b\r\n" % (
@@ -111,7 +112,7 @@ class _Answering:
 
     def _server_timing(self) -> bytes:
         """The phases in milliseconds; `gateway` is what none of the others took."""
-        run = self._run
+        run = self.run
         total = run.clock() - run.began
         if run.is_hit:
             return b"server-timing: gateway;dur=%.2f\r\n" % (total * 1000)
@@ -132,7 +133,7 @@ class Whole(_Answering):
     def begin(self) -> None:
         """Answer what is kept; else wait for the engine, without keeping anybody else from going on."""
         self._over = False
-        run = self._run
+        run = self.run
         if run.kept is not None:
             self._body = run.kept
             self._turn.at(RECORD, self._record)
@@ -144,10 +145,10 @@ class Whole(_Answering):
     def _listen(self) -> None:
         self._call.hear(self._stop)
         if not self._over:
-            self._run.listen(self._come)
+            self.run.listen(self._come)
 
     def _connect(self) -> None:
-        connecting = asyncio.get_running_loop().create_task(self._run.connect())
+        connecting = asyncio.get_running_loop().create_task(self.run.connect())
         connecting.add_done_callback(self._connected)
         self._call.adopt(connecting)
         self._call.hear(connecting.cancel)
@@ -159,7 +160,7 @@ class Whole(_Answering):
         elif (error := connecting.exception()) is None:
             self._listen()
         else:
-            self._went_wrong(error)
+            self.went_wrong(error)
 
     def _come(self) -> None:
         """The engine's answer is in, or none will be."""
@@ -170,34 +171,40 @@ class Whole(_Answering):
         if self._over:  # the caller has left in this very turn
             return
         try:
-            self._body = self._run.heard()
+            self._body = self.run.heard()
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-            self._went_wrong(error)
+            self.went_wrong(error)
         else:
             self._turn.at(RECORD, self._record)
 
     def _record(self) -> None:
-        """Have it told as soon as its record is durable."""
         try:
-            keeping = self._run.recorded()
+            self.run.write_down()
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-            self._went_wrong(error)
-            return
+            self.went_wrong(error)
+        else:
+            self._turn.together(JOURNAL, self, _hand_in)
+
+    def handed_in(self, keeping: "asyncio.Future[None] | None") -> None:
+        """Have it told as soon as its record is durable."""
         if keeping is None:
-            self._turn.at(TELL, self._tell)
+            self._durable()
         else:
             self._call.hear(self._stop)
-            keeping.add_done_callback(self._recorded)
+            keeping.add_done_callback(self._kept)
 
-    def _recorded(self, kept: "asyncio.Future[None]") -> None:
+    def _kept(self, kept: "asyncio.Future[None]") -> None:
         if self._over:
             return
         error = kept.exception()
         if error is None:
-            self._run.durable()
-            self._turn.at(TELL, self._tell)
+            self._durable()
         else:
-            self._went_wrong(error)
+            self.went_wrong(error)
+
+    def _durable(self) -> None:
+        self.run.durable()
+        self._turn.at(TELL, self._tell)
 
     def _tell(self) -> None:
         if self._over:  # as in `_hear`, where the record took its time
@@ -206,14 +213,15 @@ class Whole(_Answering):
         try:
             head = self._head(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-            self._went_wrong(error)
+            self.went_wrong(error)
             return
         self._over = True
         self._call.write(head + body)
         self._ended()
         self._call.end()
 
-    def _went_wrong(self, error: BaseException) -> None:
+    def went_wrong(self, error: BaseException) -> None:
+        """There is no answer, or none that may be told."""
         self._over = True
         self._call.hear(None)
         if isinstance(error, GoGenerally):
@@ -306,7 +314,7 @@ class Streaming(_Answering):
         del task
         if not self._entered:
             self._call.hear(None)
-            self._run.failed(_GONE, asyncio.CancelledError())
+            self.run.failed(_GONE, asyncio.CancelledError())
             self._rest()
             self._call.end()
 
@@ -327,17 +335,17 @@ class Streaming(_Answering):
         self._call.write(last + _END)
 
     def _tell(self, frames: bytes) -> None:
-        self._last_write = self._run.clock()
+        self._last_write = self.run.clock()
         self._call.write(_chunk(frames) if self._started else self._begin_stream() + _chunk(frames))
 
     def _begin_stream(self) -> bytes:
         self._started = True
-        kind = b"content-type: %b\r\n" % self._run.track.codec.media_type.encode()
+        kind = b"content-type: %b\r\n" % self.run.track.codec.media_type.encode()
         return self._head(kind + _STREAM, framing=_CHUNKED)
 
     def _wait_in_silence(self) -> None:
         """Be called when nothing has been written for as long as a ping is apart."""
-        silent = self._run.clock() - self._last_write
+        silent = self.run.clock() - self._last_write
         if silent >= self._ping_interval * 0.9:
             self._stream.spoken = True
             self._tell(PING)
@@ -363,9 +371,21 @@ class Streaming(_Answering):
     def _refusal(self, error: EnginehouseError, status: int) -> bytes:
         if not self._started:
             return super()._refusal(error, status)
-        track = self._run.track
+        track = self.run.track
         writer = track.codec.writer(head_of(track.model.id, wants_usage=False))
         return _chunk(writer.fail(error, status)) + _END
+
+
+def _hand_in(answers: Sequence[Whole]) -> None:
+    """Their records, all at once."""
+    try:
+        keeping = Run.hand_in([answer.run for answer in answers])
+    except Exception as error:  # noqa: BLE001 - the callers hear of it, and so does the log
+        for answer in answers:
+            answer.went_wrong(error)
+    else:
+        for answer, kept in zip(answers, keeping, strict=True):
+            answer.handed_in(kept)
 
 
 def _origin(run: Run, tier: str) -> bytes:

@@ -6,45 +6,49 @@ once (`docs/hot-path.md` says what that is worth).
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import structlog
 
-__all__ = ["BEGIN", "HEAR", "KEEP", "LOOK", "READ", "RECORD", "SETTLE", "STAND", "TELL", "Turn"]
+__all__ = ["BEGIN", "HEAR", "JOURNAL", "KEEP", "LOOK", "READ", "RECORD", "SETTLE", "STAND", "TELL", "Turn"]
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 # In this order: who has an answer makes room for those who come.
 HEAR: Final = 0
 """Take what an engine has answered."""
 RECORD: Final = 1
 """Write down what it took."""
-TELL: Final = 2
+JOURNAL: Final = 2
+"""Make what was written down durable, of all at once."""
+TELL: Final = 3
 """Tell the caller."""
-KEEP: Final = 3
+KEEP: Final = 4
 """Keep it for others who ask the same."""
-STAND: Final = 4
+STAND: Final = 5
 """Give connection, slot and lease back."""
-SETTLE: Final = 5
+SETTLE: Final = 6
 """Let limits and telemetry know."""
-READ: Final = 6
+READ: Final = 7
 """See who asks what."""
-LOOK: Final = 7
+LOOK: Final = 8
 """Look whether the answer is kept."""
-BEGIN: Final = 8
+BEGIN: Final = 9
 """Take all that it needs, and ask an engine."""
-_STEPS: Final = 9
+_STEPS: Final = 10
 
 
 class Turn:
     """Collects what is to be done while the loop tells of what came in, and does it before the loop waits again."""
 
-    __slots__ = ("_is_due", "_loop", "_steps")
+    __slots__ = ("_is_due", "_loop", "_steps", "_together")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._steps = tuple[list[Callable[[], object]], ...]([] for _ in range(_STEPS))
+        self._together: dict[int, list[Any]] = {}
         self._is_due = False
 
     def at(self, step: int, do: Callable[[], object]) -> None:
@@ -57,6 +61,14 @@ class Turn:
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._run)
+
+    def together(self, step: int, one: T, do: Callable[[Sequence[T]], object]) -> None:
+        """Do this with all at once that are handed in by then; it is the same for all of a step."""
+        waiting = self._together.get(step)
+        if waiting is None:
+            waiting = self._together[step] = []
+            self.at(step, lambda: do(self._together.pop(step)))
+        waiting.append(one)
 
     def _run(self) -> None:
         """Until nothing is left: an answer that is kept is recorded and told after it was looked for."""

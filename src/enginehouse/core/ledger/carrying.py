@@ -54,8 +54,8 @@ class Backlog(Protocol):
         """Keep lines durably."""
         ...
 
-    def append_now(self, line: bytes, meant: UsageRecord, /) -> bool:
-        """Keep a line against the end of this process, unless that would have to wait; whether it is kept."""
+    def append_now(self, lines: Sequence[bytes], meant: Sequence[UsageRecord], /) -> bool:
+        """Keep lines against the end of this process, unless that would have to wait; whether they are kept."""
         ...
 
     async def oldest(self) -> Part[UsageRecord] | None:
@@ -122,7 +122,7 @@ class Carrying:
         self._appended += records
         self._late = self._late or not self._ahead
         self._work.set()
-        if self._ahead and self._spool.backlog == _MOST_AT_ONCE:
+        if self._ahead and 0 <= self._spool.backlog - _MOST_AT_ONCE < records:
             self._wanted.set()
 
     def found_away(self, error: Exception) -> None:

@@ -141,7 +141,7 @@ class Entry:
         """The request has ended in another way; the first end counts."""
         if self.record is None:
             self.record = self._ledger.charged(cleaned(self._record(outcome, error)))
-            self._durable = self._ledger.note_now(self.record)
+            (self._durable,) = self._ledger.note_now(self.record)
 
     async def failed(self, error: str) -> None:
         """The request has failed: its record is durable before its caller hears of it, if it can be kept at all."""
@@ -308,17 +308,18 @@ class Ledger:
         """
         return Recording(self, Entry(request, face, self), request)
 
-    def note_now(self, record: UsageRecord) -> "asyncio.Future[None] | None":
-        """Make a record durable that is complete: with texts that are clean, counts that are sane, and its cost.
+    def note_now(self, *records: UsageRecord) -> "Sequence[asyncio.Future[None] | None]":
+        """Make records durable that are complete: with texts that are clean, counts that are sane, and their cost.
 
         Who has asked `ready` first, and hands in what `record` would, need not go through `record`. The witness
-        hears nothing of it: telling is the business of whoever comes this way.
+        hears nothing of it: telling is the business of whoever comes this way. To hand in several at once takes
+        hardly longer than one.
 
         Returns:
-            None when it is durable now; else what to wait for (shielded, so that leaving is no end of it), which
-            raises LedgerUnavailable where the record can be kept nowhere.
+            For each, None when it is durable now; else what to wait for (shielded, so that leaving is no end of
+            it), which raises LedgerUnavailable where the record can be kept nowhere.
         """
-        return self._writer.put(record)
+        return self._writer.put(*records)
 
     def charged(self, record: UsageRecord) -> UsageRecord:
         """A record with its cost."""

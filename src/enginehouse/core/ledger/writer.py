@@ -68,14 +68,17 @@ class Writer:
         """Records that are in memory only."""
         return self._busy + len(self._waiting)
 
-    def put(self, record: UsageRecord) -> "asyncio.Future[None] | None":
-        """Hand in a record: None when it is durable now, else what is done once it is, or has failed.
+    def put(self, *records: UsageRecord) -> "Sequence[asyncio.Future[None] | None]":
+        """Hand in records: None for each that is durable now, else what is done once it is, or has failed.
 
         It fails with LedgerUnavailable. Nothing is awaited here, so that no cancel comes between a record and its
         place in the line.
         """
-        if self._ahead and not self._over and self._is_in_journal(record):
-            return None
+        if self._ahead and not self._over and self._are_in_journal(records):
+            return (None,) * len(records)
+        return [self._queued(record) for record in records]
+
+    def _queued(self, record: UsageRecord) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._over:
             _end(future, self._lose([record], "the ledger is closed"))
@@ -100,17 +103,17 @@ class Writer:
         """Until everything that was handed in is durable."""
         await self._idle.wait()
 
-    def _is_in_journal(self, record: UsageRecord) -> bool:
-        """Whether it is now, and need not wait."""
+    def _are_in_journal(self, records: Sequence[UsageRecord]) -> bool:
+        """Whether they are now, and need not wait."""
         if self.carrying.is_behind and not self.carrying.away:
             return False
         try:
-            kept = self._spool.append_now(line_of(record), record)
+            kept = self._spool.append_now([line_of(record) for record in records], records)
         except OSError as error:
             log.warning("ledger_journal_refused", error=str(error), hint="usage records go to the database at once")
             return False
         if kept:
-            self.carrying.appended(1)
+            self.carrying.appended(len(records))
         return kept
 
     async def _keep_all(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from enginehouse.core.admission.gate import Gate
@@ -250,12 +250,19 @@ class Run:
             raise self._given_up(error) from error
         return body
 
-    def recorded(self) -> "asyncio.Future[None] | None":
-        """Hand in the record of an answer that is there: what ends with `durable`, or None where it is by now.
+    def write_down(self) -> None:
+        """Make the record of an answer that is there; `hand_in` is next."""
+        self._write_down(COMPLETED)
 
-        It fails with LedgerUnavailable: the record can be kept nowhere.
+    @staticmethod
+    def hand_in(runs: "Sequence[Run]") -> "Sequence[asyncio.Future[None] | None]":
+        """Hand in the records of some: for each what is done when it is durable, or None where it is now.
+
+        It fails with LedgerUnavailable: the record can be kept nowhere. All are of one ledger.
         """
-        return self._recorded(COMPLETED)
+        records = [run.record for run in runs if run.record is not None]
+        assert len(records) == len(runs), "they are written down"
+        return runs[0].track.rooms.ledger.note_now(*records)
 
     def durable(self) -> None:
         """The record is."""
@@ -299,14 +306,17 @@ class Run:
             await asyncio.shield(keeping)
             self.durable()
 
-    def _recorded(self, outcome: Outcome) -> "asyncio.Future[None] | None":
-        """Hand in the record; None where it is durable by now."""
+    def _write_down(self, outcome: Outcome) -> UsageRecord:
         self.over = self.clock()
         if self.look.entry is None:
             self.upstream = self.over - self.sent
         record = self.record = record_of(self, outcome)
-        keeping = self.track.rooms.ledger.note_now(record)
-        self.wrote = self.clock() - self.over
+        return record
+
+    def _recorded(self, outcome: Outcome) -> "asyncio.Future[None] | None":
+        """Make the record and hand it in; None where it is durable now."""
+        (keeping,) = self.track.rooms.ledger.note_now(self._write_down(outcome))
+        self.durable()
         return keeping
 
     # Its end.
