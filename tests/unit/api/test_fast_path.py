@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +100,9 @@ class Call:
 
     def adopt(self, task):
         self.task = task
+
+    def fail(self):
+        self.happened.append("failed")
 
     def leave(self):
         self.gone = True
@@ -418,6 +422,89 @@ async def test_who_leaves_at_once_leaves_nothing_held():
         assert house.held() == before
     (record,) = house.books.kept.values()
     assert record.outcome == "cancelled"
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+async def test_who_leaves_in_the_turn_in_which_he_came_leaves_nothing_held(body):
+    """His connection ends before anything was begun for him: it tells nobody, and says so when it is asked."""
+
+    class Gone(Call):
+        def hear(self, told):
+            super().hear(told)
+            if told is not None and self.gone:
+                told()
+
+    async with open_house([3.0]) as house:
+        before, call = house.held(), Gone(body)
+        assert house.lane.offer(call)
+        call.gone = True
+        await call.over()
+        await asyncio.sleep(0)
+        assert house.held() == before
+    (record,) = house.books.kept.values()
+    assert record.outcome == "cancelled"
+
+
+async def test_who_leaves_in_the_turn_in_which_the_answer_comes_has_one_record():
+    async with open_house() as house:
+        before, call = house.held(), Call()
+        assert await house.takes(call)
+        answer = house.engine.sent[0]
+        answer.coming.add_done_callback(lambda _: call.leave())  # hears of it after the lane
+        await call.over()
+        await asyncio.sleep(0)
+        assert (call.written, house.held()) == (b"", before)
+    (record,) = house.books.kept.values()
+    assert record.outcome == "cancelled"
+
+
+async def test_of_many_in_one_turn_each_question_is_asked_once_and_no_slot_is_given_twice():
+    async with open_house([3.0], limits={}) as house:
+        before = house.held()
+        calls = [asking(text) for text in ("a", "a", "b", "c", "b")]
+        assert all(house.lane.offer(call) for call in calls)
+        await asyncio.sleep(0)
+        assert [call.refused for call in calls] == [False, True, False, True, True]
+        assert len(house.engine.sent) == 2
+        for call in calls:
+            if not call.refused:
+                call.leave()
+            await call.over()
+        assert house.held() == before
+
+
+async def test_all_of_a_turn_are_counted_before_one_more_is_let_in():
+    async with open_house(models={"m": {**SETTINGS["models"]["m"], "slots": 9}}) as house:
+        calls = [asking(str(number)) for number in range(5)]
+        assert all(house.lane.offer(call) for call in calls)
+        await asyncio.sleep(0)
+        assert [call.refused for call in calls] == [False, False, True, True, True]  # two at once
+        for call in calls:
+            await call.over()
+
+
+async def test_the_answers_of_one_turn_go_to_the_journal_together():
+    async with open_house(ahead=True, limits={}) as house:
+        calls = [asking(text) for text in "ab"]
+        assert all(house.lane.offer(call) for call in calls)
+        for call in calls:
+            await call.over()
+            assert call.happened == ["ended"]
+        assert [len(lines) for lines in house.spool.parts.values()] == [2]
+
+
+async def test_a_mistake_of_ours_in_one_request_is_told_to_its_connection_only():
+    def read(body):
+        if b"bad" in body:
+            raise ZeroDivisionError
+        return ROUTES[CHAT].read(body)
+
+    async with open_house() as house:
+        house.lane.paths = {CHAT: msgspec.structs.replace(ROUTES[CHAT], read=read)}
+        calls = [asking("bad"), asking("good")]
+        assert all(house.lane.offer(call) for call in calls)
+        await calls[1].over()
+    assert [call.happened for call in calls] == [["failed"], ["ended"]]
 
 
 async def test_who_is_cut_off_by_the_service_is_told_so():

@@ -360,6 +360,41 @@ def test_many_in_a_journal_wait_for_no_more():
     simulate(main())
 
 
+def test_many_that_come_together_in_a_journal_wait_for_no_more():
+    async def main():
+        loop = asyncio.get_running_loop()
+        books, spool = FakeBooks(), FakeSpool()
+        life = Life(books, spool, ahead=True)
+        await asyncio.sleep(0.001)
+        began = loop.time()
+        for _ in range(166):
+            assert life.writer.put(record(), record(), record()) == (None, None, None)
+        await asyncio.sleep(0.001)
+        assert (len(books.kept), len(spool.parts)) == (0, 166), "three at a time"
+        life.writer.put(record(), record(), record())
+        await until(lambda: books.kept, every=0)
+        assert loop.time() - began < 0.01
+        await life.crash()
+
+    simulate(main())
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_of_several_each_is_told_of_where_the_journal_does_not_take_them(slow):
+    async def main():
+        books, spool = FakeBooks(), FakeSpool()
+        spool.slow, spool.broken = slow, not slow
+        life = Life(books, spool, ahead=True)
+        several = [record() for _ in range(3)]
+        waiting = life.writer.put(*several)
+        assert not books.kept
+        await asyncio.gather(*waiting)
+        assert [*books.kept] == [one.id for one in several]
+        await life.crash()
+
+    simulate(main())
+
+
 def test_who_reads_waits_for_what_was_there_and_for_no_more():
     async def main():
         loop = asyncio.get_running_loop()
