@@ -142,7 +142,6 @@ def _entry(number: int) -> Entry:
     return Entry(
         key=number.to_bytes(16, "big"),
         answer=_WORDS.encode(),
-        digest=b"d" * 32,
         writer="user-1",
         model="model-1",
         asked=now,

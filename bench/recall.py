@@ -10,7 +10,7 @@ from time import perf_counter, time
 import psutil
 from msgspec import Struct
 
-from enginehouse.core.cache.answers import digest_of, joined, packed
+from enginehouse.core.cache.answers import joined, packed
 from enginehouse.core.cache.cache import Cache, Worth
 from enginehouse.core.cache.questions import Written
 from enginehouse.core.cache.rulings import Rulings
@@ -72,12 +72,11 @@ async def recall_costs(entries: int = 1_000_000, times: int = 20_000) -> tuple[l
 
 
 async def _fill(store: MemoryAnswers, entries: int, rng: Random) -> None:
-    now, answer, digest = time(), packed(_ANSWER), digest_of(_ANSWER)
+    now, answer = time(), packed(_ANSWER)
     for number in range(entries):
         entry = Entry(
             key=rng.randbytes(16),
             answer=answer + b"%d" % number,
-            digest=digest,
             writer="ann",
             model="m",
             asked=now,

@@ -60,11 +60,7 @@ def _stages(stages: Mapping[str, Stage]) -> Metric:
         f"{_OWN}stage_seconds", "Seconds that a stage of the cache takes", labels=["stage"]
     )
     for name, stage in list(stages.items()):
-        total, buckets = 0, list[tuple[str, float]]()
-        for bound, count in zip((*map(str, stage.BOUNDS), "+Inf"), stage.counts, strict=True):
-            total += count
-            buckets.append((bound, total))
-        family.add_metric([name], buckets, sum_value=stage.seconds)
+        family.add_metric([name], list(stage.counted.buckets()), sum_value=stage.counted.total)
     return family
 
 

@@ -16,8 +16,6 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     """Words of the last user turn, as long as `scope` is there."""
     answer: bytes
     """In our words (`types.answer.Answer`, or vectors), in msgpack."""
-    digest: bytes = b""
-    """Of what the answer says, by which two answers are equal."""
     writer: str
     """User on whose request it was made."""
     tenant: str = ""

@@ -148,7 +148,10 @@ class Asks:
             "used": [sorted(shard) for shard in answers._used],
             "line": bytes(answers._line),
             "held": (answers._count, answers._bytes, answers._evicted),
-            "stats": {**said, "latency_ms": {name: sum(one.counts) for name, one in cache.stats.stages.items()}},
+            "stats": {
+                **said,
+                "latency_ms": {name: sum(one.counted.counts) for name, one in cache.stats.stages.items()},
+            },
             "decisions": list(cache.decisions._kept.items()),
             "flights": dict(cache.flights._open),
         }

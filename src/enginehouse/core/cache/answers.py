@@ -9,12 +9,11 @@ import msgspec
 from msgspec import Struct, structs
 
 from enginehouse.types import Usage
-from enginehouse.types.answer import Answer, Event, Finish, TextDelta, events_of
+from enginehouse.types.answer import Answer, Event, TextDelta, events_of
 
 __all__ = [
     "Vectors",
     "digest_of",
-    "digest_of_words",
     "joined",
     "paced",
     "packed",
@@ -72,15 +71,6 @@ def digest_of(answer: Answer | Vectors) -> bytes:
         said = list(answer.vectors)
     else:
         said = [(choice.text(), choice.thinking(), choice.reason) for choice in answer.choices]
-    return _digest(said)
-
-
-def digest_of_words(text: str, reason: Finish) -> bytes:
-    """The same of an answer of one choice that holds these words and nothing else."""
-    return _digest([(text, "", reason)])
-
-
-def _digest(said: list[Any]) -> bytes:
     return hashlib.sha256(packed(said)).digest()[:16]
 
 

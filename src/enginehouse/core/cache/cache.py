@@ -235,8 +235,7 @@ class Cache:
         """
         if not entry.answer or not self.freshness.holds(entry, at, words) or self.rulings.dead(entry, "exact"):
             return False
-        own = entry.id
-        return not self.rulings.judged(own, own)
+        return not self.rulings.disowned(entry)
 
     async def weigh(self) -> Holding | None:
         """How full the store is; None when it is away."""
@@ -373,7 +372,6 @@ class Cache:
             scope=apart[0] if apart else b"",
             question=apart[1] if apart else "",
             answer=packed(answer),
-            digest=digest_of(answer),
             writer=request.principal.user,
             tenant=request.principal.tenant,
             model=seeking.model.id,
@@ -388,7 +386,7 @@ class Cache:
         )
 
     async def _put(self, entry: Entry, answer: Answer | Vectors) -> None:
-        if self.rulings.judged(entry.id, entry.id):
+        if self.rulings.disowned(entry):
             return  # whatever is said to this question, it is not told twice
         await self.answers.put(entry)
         if self.meaning is not None and entry.scope:
@@ -400,14 +398,14 @@ class Cache:
         """Note who says what; what two writers say alike is their tenant's."""
         assert places.team is not None, "without a team there are no claims"
         (known,) = await self.answers.get([places.claims])
-        claims = {} if known is None else _claims(known.answer)
-        if any(said == entry.digest for writer, said in claims.items() if writer != entry.writer):
+        claims, own = {} if known is None else _claims(known.answer), digest_of(answer)
+        if any(said == own for writer, said in claims.items() if writer != entry.writer):
             shared = self._moved(seeking, entry, places.team)
             await self._put(shared, answer)
             self.stats.corroborated()
             await self.answers.drop([places.claims])
             return
-        latest = {**claims, entry.writer: entry.digest}
+        latest = {**claims, entry.writer: own}
         kept = dict(list(latest.items())[-_MOST_CLAIMS:])
         claim = structs.replace(
             entry, key=places.claims, scope=b"", question="", answer=packed(kept), semantic_expires=0.0

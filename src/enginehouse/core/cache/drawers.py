@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from enginehouse.core.cache import rules
-from enginehouse.core.cache.answers import digest_of, digest_of_words, packed, read_answer, retold
+from enginehouse.core.cache.answers import packed, read_answer, retold
 from enginehouse.core.cache.cache import Cache, Worth
 from enginehouse.core.cache.decisions import Decision
 from enginehouse.core.cache.flights import Landed, Lead
@@ -183,8 +183,7 @@ class Drawer:
         if entry.size > settings.max_entry_bytes:
             stats.unfit("too_large")
             return None
-        own = entry.id
-        if not self._cache.rulings.judged(own, own):
+        if not self._cache.rulings.disowned(entry):
             held.answers.keep(entry)
         stats.kept()
         stats.took("store", time.perf_counter() - began)
@@ -218,15 +217,10 @@ class Drawer:
         return "not_apart" if asked.words is None else None
 
     def _entry(self, look: "Look", answer: PlainAnswer | Answer, worth: Worth) -> Entry:
-        if isinstance(answer, PlainAnswer):
-            whole, digest = packed(answer.answer()), digest_of_words(answer.text, answer.reason)
-        else:
-            whole, digest = packed(answer), digest_of(answer)
         expires, timely = self._cache.freshness.until(look.at)
         return Entry(
             key=look.key,
-            answer=whole,
-            digest=digest,
+            answer=packed(answer.answer() if isinstance(answer, PlainAnswer) else answer),
             writer=self._principal.user,
             tenant=self._principal.tenant,
             model=self._model.id,

@@ -131,6 +131,10 @@ class Rulings:
         found = self._wrong.get(asked)
         return found is not None and entry in found
 
+    def disowned(self, entry: Entry) -> bool:
+        """Whether this entry is none to its own question."""
+        return bool(self._wrong) and self.judged(entry.id, entry.id)
+
     async def purge(self, *, older_than: float = 0.0, **which: str | None) -> Ruling:
         """No entry like this counts from now on.
 

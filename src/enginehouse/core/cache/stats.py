@@ -1,11 +1,11 @@
 """What the cache has done since the start of this process."""
 
 import math
-from bisect import bisect_left
 from collections import Counter, deque
 from typing import Any
 
 from enginehouse.core.cache.types import Entry
+from enginehouse.telemetry.histograms import Histogram
 
 __all__ = ["PICODOLLARS", "CacheStats", "Stage"]
 
@@ -22,22 +22,34 @@ class Stage:
     """Seconds up to which times are counted together; what takes longer is counted last."""
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(self.BOUNDS) + 1)
-        self.seconds = 0.0
+        self._counted = Histogram(self.BOUNDS)
+        self._waiting: list[float] = []
         self._latest: deque[float] = deque(maxlen=_KEPT)
 
     def took(self, seconds: float) -> None:
-        """So long, this time."""
-        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
-        self.seconds += seconds
-        self._latest.append(seconds)
+        """So long, this time; what is noted is added up when somebody reads, or when enough of it waits."""
+        self._waiting.append(seconds)
+        if len(self._waiting) >= _KEPT:
+            self._add_up()
+
+    @property
+    def counted(self) -> Histogram:
+        """All times, in seconds."""
+        self._add_up()
+        return self._counted
 
     def percentiles(self) -> dict[str, float]:
         """Of the latest times, in milliseconds."""
+        self._add_up()
         ordered = sorted(self._latest)
         named = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         found = {name: ordered[max(0, math.ceil(share * len(ordered)) - 1)] for name, share in named}
         return {name: round(seconds * 1000, 4) for name, seconds in found.items()}
+
+    def _add_up(self) -> None:
+        self._latest += self._waiting
+        self._counted.note_all(self._waiting)
+        self._waiting.clear()
 
 
 class CacheStats:
