@@ -72,17 +72,20 @@ class Turn:
 
     def _run(self) -> None:
         """Until nothing is left: an answer that is kept is recorded and told after it was looked for."""
-        waiting = True
-        while waiting:
-            waiting = False
-            for step in self._steps:
-                if step:
-                    waiting = True
-                    now = step.copy()
-                    step.clear()
-                    for do in now:
-                        try:
-                            do()
-                        except Exception:
-                            log.exception("request_broke")
-        self._is_due = False
+        try:
+            while any(self._steps):
+                for step in self._steps:
+                    if step:
+                        now = step.copy()
+                        step.clear()
+                        _do_all(now)
+        finally:
+            self._is_due = False
+
+
+def _do_all(now: Sequence[Callable[[], object]]) -> None:
+    for do in now:
+        try:
+            do()
+        except Exception:
+            log.exception("request_broke")
