@@ -39,7 +39,7 @@ from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.errors import UpstreamDied
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings
-from enginehouse.stores.kv import MemoryTallies
+from enginehouse.stores.kv import MemoryAnswers, MemoryTallies
 from enginehouse.testing import WHOLE, FakeBooks, FakeEngine, FakeLauncher, FakeSpool
 from enginehouse.types import EngineName, Usage
 from enginehouse.types.answer import Began, Counted, Finish, Finished, RefusalDelta, TextDelta, fold
@@ -185,7 +185,7 @@ class Engine(FakeEngine):
 class House:
     """The fast path and the rooms behind it."""
 
-    def __init__(self, settings, engine, residency, ledger, books):
+    def __init__(self, settings, engine, residency, ledger, books, answers=None):
         self.engine, self.residency, self.ledger, self.books = engine, residency, ledger, books
         clock = asyncio.get_running_loop().time
         self.catalogue = Catalogue(from_settings(settings))
@@ -195,7 +195,7 @@ class House:
             self.catalogue, self.admission, residency, Copies(self.admission, residency, settings.residency)
         )
         self.routes = Routes(self.catalogue, settings.routing, clock)
-        self.cache = cache_of(clock, semantic_ttl=0)
+        self.cache = cache_of(clock, answers=answers, semantic_ttl=0)
         self.tallies = MemoryTallies(lambda: int(clock() * 1_000_000))
         self.traces = Traces()
         guarding = Guarding(seats, settings.guard, PredictionCache(settings.predictions, clock))
@@ -232,14 +232,14 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(says=(WHOLE,), status=200, *, ahead=False, **more):
+async def open_house(says=(WHOLE,), status=200, *, ahead=False, answers=None, **more):
     settings = Settings.model_validate({**SETTINGS, **more})
     engine, books, spool = Engine(says, status), FakeBooks(), FakeSpool()
     async with (
         Residency({EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}, settings.residency) as residency,
         Ledger(books, spool, Prices({}, ()), ahead=ahead) as ledger,
     ):
-        house = House(settings, engine, residency, ledger, books)
+        house = House(settings, engine, residency, ledger, books, answers)
         house.spool = spool
         async with house.admission.slot(house.deployment), residency.lease(house.deployment):
             pass  # the first request to a model brings it in
@@ -491,6 +491,24 @@ async def test_the_answers_of_one_turn_go_to_the_journal_together():
             await call.over()
             assert call.happened == ["ended"]
         assert [len(lines) for lines in house.spool.parts.values()] == [2]
+
+
+class Broken(MemoryAnswers):
+    """Takes nothing."""
+
+    def keep(self, entry):
+        raise RuntimeError(entry.id)
+
+
+async def test_an_answer_that_cannot_be_kept_is_told_and_nobody_waits_for_it():
+    async with open_house(answers=Broken(10**6)) as house:
+        before, call = house.held(), Call()
+        assert await house.takes(call)
+        await call.over()
+        assert call.happened == ["ended"]
+        assert house.held() == before
+    (record,) = house.books.kept.values()
+    assert record.outcome == "completed"
 
 
 async def test_a_mistake_of_ours_in_one_request_is_told_to_its_connection_only():

@@ -88,4 +88,5 @@ def _do_all(now: Sequence[Callable[[], object]]) -> None:
         try:
             do()
         except Exception:
-            log.exception("request_broke")
+            whose = getattr(do, "__self__", None)
+            log.exception("request_broke", request_id=getattr(whose, "request_id", None))

@@ -323,10 +323,14 @@ class Run:
 
     def keep(self) -> None:
         """The answer is on its way to the caller: who asks the same may have it; then `stand`, then `settle`."""
-        look = self.look
-        look.note(self.request_id)
-        if look.entry is None:
-            look.land(self._kept())
+        look, kept = self.look, None
+        try:
+            look.note(self.request_id)
+            if look.entry is None:
+                kept = self._kept()
+        finally:
+            if look.entry is None:
+                look.land(kept)  # whoever waits for it would wait for ever
 
     def stand(self) -> None:
         """Give back what was taken of the engine."""
