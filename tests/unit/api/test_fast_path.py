@@ -232,9 +232,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(says=(WHOLE,), status=200, *, ahead=False, answers=None, **more):
+async def open_house(says=(WHOLE,), status=200, *, ahead=False, answers=None, spool=None, **more):
     settings = Settings.model_validate({**SETTINGS, **more})
-    engine, books, spool = Engine(says, status), FakeBooks(), FakeSpool()
+    engine, books, spool = Engine(says, status), FakeBooks(), spool or FakeSpool()
     async with (
         Residency({EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}, settings.residency) as residency,
         Ledger(books, spool, Prices({}, ()), ahead=ahead) as ledger,
@@ -491,6 +491,26 @@ async def test_the_answers_of_one_turn_go_to_the_journal_together():
             await call.over()
             assert call.happened == ["ended"]
         assert [len(lines) for lines in house.spool.parts.values()] == [2]
+
+
+class Picky(FakeSpool):
+    """A journal that cannot write down one of the records."""
+
+    def append_now(self, lines, meant=None, /):
+        if any(b'"odd"' in line for line in lines):
+            raise ValueError(lines)
+        return super().append_now(lines, meant)
+
+
+async def test_a_record_that_cannot_be_written_down_is_no_other_requests_mistake():
+    async with open_house(ahead=True, limits={}, spool=Picky()) as house:
+        calls = [asking("a"), asking("b")]
+        calls[0].headers = [*HEADERS[:2], (b"x-request-id", b"odd")]
+        assert all(house.lane.offer(call) for call in calls)
+        for call in calls:
+            await call.over()
+    assert [call.written[:12] for call in calls] == [b"HTTP/1.1 500", b"HTTP/1.1 200"]
+    assert [record.request_id for record in house.books.kept.values()] == ["r"]
 
 
 class Broken(MemoryAnswers):

@@ -380,9 +380,12 @@ def _hand_in(answers: Sequence[Whole]) -> None:
     """Their records, all at once."""
     try:
         keeping = Run.hand_in([answer.run for answer in answers])
-    except Exception as error:  # noqa: BLE001 - the callers hear of it, and so does the log
-        for answer in answers:
-            answer.went_wrong(error)
+    except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
+        if len(answers) == 1:
+            answers[0].went_wrong(error)
+            return
+        for answer in answers:  # what is wrong with one record is wrong with no other's
+            _hand_in([answer])
     else:
         for answer, kept in zip(answers, keeping, strict=True):
             answer.handed_in(kept)
