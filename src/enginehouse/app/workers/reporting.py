@@ -48,7 +48,7 @@ class Reporting:
 
     def spared(self, entry: Entry) -> None:
         """An answer that no engine had to give; its words are of no interest."""
-        self._next().spared.append(structs.replace(entry, answer=b"", question="", digest=b""))
+        self._next().spared.append(structs.replace(entry, answer=b"", question=""))
 
     def guarded(self, mode: str, outcome: str) -> None:
         """The guard has judged."""
