@@ -13,7 +13,8 @@ __all__ = ["Call", "Lane"]
 class Call(Protocol):
     """One request that is there as a whole, and the way back to its caller.
 
-    Whoever took it ends it once, by `end` or by `hand_over`, also where the caller has left: nothing is sent then.
+    Whoever took it ends it once, by `end`, `hand_over` or `fail`, also where the caller has left: nothing is sent
+    then.
     """
 
     path: str
@@ -81,7 +82,7 @@ class Lane(Protocol):
         ...
 
     def offer(self, call: Call, /) -> bool:
-        """True: it answers, now or later. False: nothing has happened, and the ASGI application does.
+        """True: it answers or hands it over, now or later. False: nothing has happened, and the ASGI application does.
 
         It does not wait. One that raises before anything was written has refused.
         """
