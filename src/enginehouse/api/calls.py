@@ -82,7 +82,7 @@ class Lane(Protocol):
         ...
 
     def offer(self, call: Call, /) -> bool:
-        """True: it answers or hands it over, now or later. False: nothing has happened, and the ASGI application does.
+        """True: it answers or hands it over, now or later. False: nothing has happened; the application answers.
 
         It does not wait. One that raises before anything was written has refused.
         """
