@@ -5,22 +5,23 @@ its record is durable, if it was not at once. A stream has one, for it has more 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from types import MappingProxyType
 
 import structlog
 
 from enginehouse.api.calls import Call
 from enginehouse.api.faces import refusal_headers
-from enginehouse.api.fast.turns import HEAR, JOURNAL, KEEP, RECORD, SETTLE, STAND, TELL, Turn
+from enginehouse.api.fast.turns import HEAR, JOURNAL, KEEP, RECORD, SETTLE, STAND, TELL, Step, Turn, each
 from enginehouse.api.generation import head_of
 from enginehouse.api.guard import SECURITY_HEADERS
 from enginehouse.api.wire import PING, quoted, status_of
 from enginehouse.core.gateway.fast import GoGenerally, Outcome, Run, Streamed
 from enginehouse.errors import CallerGone, EnginehouseError, ShuttingDown
 
-__all__ = ["Streaming", "Whole"]
+__all__ = ["ANSWERING", "Answering", "Streaming", "Whole", "broke"]
 
 log = structlog.get_logger()
 
@@ -35,12 +36,12 @@ _SIZES = tuple(b"%x\r\n" % size for size in range(_SMALL))
 _GONE = Outcome("cancelled", CallerGone.code, "The caller went away.", 499)
 
 
-class _Answering:
-    """One answer on its way.
+class Answering:
+    """One answer on its way, or to be.
 
     Args:
         call: the request on its connection.
-        run: the same on its track, begun.
+        run: the same on its track.
         turn: in which it goes on, with all others.
     """
 
@@ -51,14 +52,24 @@ class _Answering:
         self.run = run
         self._turn = turn
 
+    @property
+    def request_id(self) -> str:
+        """The request's."""
+        return self.run.request_id
+
+    def begin(self) -> None:
+        """The run has begun: answer, without keeping anybody else from going on."""
+        raise NotImplementedError
+
     # Ends
 
-    def _ended(self) -> None:
-        """The caller has its answer, whatever comes of the rest."""
-        run, turn = self.run, self._turn
-        turn.at(KEEP, run.keep)
-        turn.at(STAND, run.stand)
-        turn.at(SETTLE, run.settle)
+    def leave_it(self) -> None:
+        """Nothing has begun: let the application answer."""
+        self._call.hand_over()
+
+    def broke(self, error: Exception) -> None:
+        """A mistake was made before anything was taken: let the application answer, if it can."""
+        broke(self._call, error)
 
     def _left(self) -> None:
         """The caller has gone: what was taken is given back."""
@@ -125,18 +136,18 @@ class _Answering:
         return b"%b%bgateway;dur=%.2f\r\n" % (waited, ttft, own)
 
 
-class Whole(_Answering):
+class Whole(Answering):
     """One that is told in one piece."""
 
     __slots__ = ("_body", "_over")
 
     def begin(self) -> None:
-        """Answer what is kept; else wait for the engine, without keeping anybody else from going on."""
+        """Answer what is kept; else wait for the engine."""
         self._over = False
         run = self.run
         if run.kept is not None:
             self._body = run.kept
-            self._turn.at(RECORD, self._record)
+            self._turn.at(RECORD, self)
         elif run.carried is not None:
             self._listen()
         else:
@@ -164,61 +175,81 @@ class Whole(_Answering):
 
     def _come(self) -> None:
         """The engine's answer is in, or none will be."""
-        self._turn.at(HEAR, self._hear)
+        self._turn.at(HEAR, self)
 
-    def _hear(self) -> None:
+    # Its steps: each says whether the next one is to follow.
+
+    def hear(self) -> bool:
         """Take it."""
         if self._over:  # the caller has left in this very turn
-            return
+            return False
         try:
             self._body = self.run.heard()
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
             self.went_wrong(error)
-        else:
-            self._turn.at(RECORD, self._record)
+            return False
+        return True
 
-    def _record(self) -> None:
+    def record(self) -> bool:
+        """Write down what it took."""
         try:
             self.run.write_down()
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
             self.went_wrong(error)
-        else:
-            self._turn.together(JOURNAL, self, _hand_in)
+            return False
+        return True
 
-    def handed_in(self, keeping: "asyncio.Future[None] | None") -> None:
-        """Have it told as soon as its record is durable."""
-        if keeping is None:
-            self._durable()
-        else:
-            self._call.hear(self._stop)
-            keeping.add_done_callback(self._kept)
+    @staticmethod
+    def hand_in(answers: "Sequence[Whole]") -> "Sequence[Whole]":
+        """Hand in the records of all at once; those are to be told now of which they are durable now."""
+        try:
+            keeping = Run.hand_in([answer.run for answer in answers])
+        except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
+            if len(answers) == 1:
+                answers[0].went_wrong(error)
+                return ()
+            # What is wrong with one record is wrong with no other's.
+            return [one for answer in answers for one in Whole.hand_in([answer])]
+        durable: list[Whole] = []
+        for answer, kept in zip(answers, keeping, strict=True):
+            if kept is None:
+                answer.run.durable()
+                durable.append(answer)
+            else:
+                answer.wait_for(kept)
+        return durable
 
-    def _kept(self, kept: "asyncio.Future[None]") -> None:
-        if self._over:
+    def tell(self) -> None:
+        """Give the caller its answer; what was taken is given back, whatever comes of that."""
+        if self._over:  # as in `hear`, where the record took its time
             return
-        error = kept.exception()
-        if error is None:
-            self._durable()
-        else:
-            self.went_wrong(error)
-
-    def _durable(self) -> None:
-        self.run.durable()
-        self._turn.at(TELL, self._tell)
-
-    def _tell(self) -> None:
-        if self._over:  # as in `_hear`, where the record took its time
-            return
-        body = self._body
+        body, call = self._body, self._call
         try:
             head = self._head(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
         except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
             self.went_wrong(error)
             return
         self._over = True
-        self._call.write(head + body)
-        self._ended()
-        self._call.end()
+        self._turn.at(KEEP, self.run)
+        call.write(head + body)
+        call.end()
+
+    def wait_for(self, keeping: "asyncio.Future[None]") -> None:
+        """Have it told as soon as its record is durable."""
+        self._call.hear(self._stop)
+        keeping.add_done_callback(self._kept)
+
+    def _kept(self, kept: "asyncio.Future[None]") -> None:
+        if self._over:
+            return
+        error = kept.exception()
+        if error is None:
+            self.run.durable()
+            self._turn.at(TELL, self)
+        else:
+            self.went_wrong(error)
+
+    # Where it goes another way.
 
     def went_wrong(self, error: BaseException) -> None:
         """There is no answer, or none that may be told."""
@@ -256,7 +287,7 @@ class Whole(_Answering):
             self._refuse(ShuttingDown("The service is shutting down.", retry_after=5))
 
 
-class Streaming(_Answering):
+class Streaming(Answering):
     """One that is told piece by piece, by a task.
 
     Args:
@@ -276,10 +307,10 @@ class Streaming(_Answering):
         self._started = False
         self._last_write = run.began
         self._timer: asyncio.TimerHandle | None = None
-        run.tell = self._tell
 
     def begin(self) -> None:
         """Begin to tell."""
+        self._stream.tell = self._tell
         task = asyncio.get_running_loop().create_task(self._serve())
         task.add_done_callback(self._see)
         self._call.adopt(task)
@@ -304,7 +335,7 @@ class Streaming(_Answering):
             await self._broke(error)
         else:
             call.hear(None)
-            self._ended()
+            self._turn.at(KEEP, self.run)
         finally:
             self._rest()
         call.end()
@@ -376,19 +407,24 @@ class Streaming(_Answering):
         return _chunk(writer.fail(error, status)) + _END
 
 
-def _hand_in(answers: Sequence[Whole]) -> None:
-    """Their records, all at once."""
-    try:
-        keeping = Run.hand_in([answer.run for answer in answers])
-    except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-        if len(answers) == 1:
-            answers[0].went_wrong(error)
-            return
-        for answer in answers:  # what is wrong with one record is wrong with no other's
-            _hand_in([answer])
-    else:
-        for answer, kept in zip(answers, keeping, strict=True):
-            answer.handed_in(kept)
+def broke(call: Call, error: Exception) -> None:
+    """The application answers a call, if it can, and the log hears why."""
+    log.error("lane_failed", path=call.path, exc_info=error)
+    call.fail()
+
+
+ANSWERING: Mapping[int, Step] = MappingProxyType(
+    {
+        HEAR: each(Whole.hear),
+        RECORD: each(Whole.record),
+        JOURNAL: Whole.hand_in,
+        TELL: each(Whole.tell),
+        KEEP: each(Run.keep),
+        STAND: each(Run.stand),
+        SETTLE: each(Run.settle),
+    }
+)
+"""What is done for answers step by step, from the engine's on."""
 
 
 def _origin(run: Run, tier: str) -> bytes:

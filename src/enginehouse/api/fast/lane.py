@@ -6,15 +6,12 @@ nothing is overlooked that a header or a field may mean.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-import structlog
-
 from enginehouse.api.calls import Call
-from enginehouse.api.fast.answers import Streaming, Whole
-from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn
+from enginehouse.api.fast.answers import ANSWERING, Answering, Streaming, Whole, broke
+from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn, each
 from enginehouse.core.gateway.fast import Route, Run, Streamed, Tracks
 from enginehouse.core.identity import Identity, check_page
 from enginehouse.core.limits import NO_BOUNDS, Limits
@@ -23,8 +20,6 @@ from enginehouse.settings.schema import ServerSettings
 from enginehouse.types.ids import ordered_hex
 
 __all__ = ["SAYING_NOTHING", "FastPath"]
-
-log = structlog.get_logger()
 
 _SAYING: Mapping[bytes, int] = MappingProxyType(
     {
@@ -88,7 +83,7 @@ class FastPath:
         self._limits = limits
         self._leaving = leaving
         self._clock = asyncio.get_running_loop().time
-        self._turn = Turn()
+        self._turn = Turn({**ANSWERING, READ: self._read, LOOK: each(_look), BEGIN: each(self._begin)})
         self.adopt(identity, server)
 
     def adopt(self, identity: Identity, server: ServerSettings) -> None:
@@ -101,46 +96,41 @@ class FastPath:
         """Whether its head is one that is understood here; then all else is done in its turn."""
         server = self._server
         shut = self._leaving() or not server.fast_path or len(call.body) > server.max_body_bytes
-        heading = None if shut else self._heading(call)
-        if heading is None:
+        if shut or self._heading(call) is None:
             return False
-        self._turn.at(READ, partial(self._read, call, heading))
+        self._turn.at(READ, call)
         return True
 
     # One step after the other, until the answer goes on by itself; where one says no, the application answers.
 
-    def _read(self, call: Call, heading: _Heading) -> None:
-        try:
-            run = self._known(call, heading)
-            if run is None:
-                call.hand_over()
-            else:
-                self._turn.at(LOOK, partial(self._look, call, run))
-        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
-            _broke(call, error)
+    def _read(self, calls: Sequence[Call]) -> Sequence[Answering]:
+        """Those that are plain, of a caller and a model that are known."""
+        plain: list[Answering] = []
+        for call in calls:
+            try:
+                answer = self._known(call)
+                if answer is None:
+                    call.hand_over()
+                else:
+                    plain.append(answer)
+            except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+                broke(call, error)
+        return plain
 
-    def _look(self, call: Call, run: Run) -> None:
+    def _begin(self, answer: Answering) -> None:
+        run = answer.run
         try:
-            if run.seek():
-                self._turn.at(BEGIN, partial(self._begin, call, run))
+            if run.is_clear() and self._begun(run):
+                answer.begin()
             else:
-                call.hand_over()
+                answer.leave_it()
         except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
-            _broke(call, error)
+            answer.broke(error)
 
-    def _begin(self, call: Call, run: Run) -> None:
-        try:
-            if not (run.is_clear() and self._begun(run)):
-                call.hand_over()
-            elif isinstance(run, Streamed):
-                Streaming(call, run, self._turn, self._server.ping_interval).begin()
-            else:
-                Whole(call, run, self._turn).begin()
-        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
-            _broke(call, error)
-
-    def _known(self, call: Call, heading: _Heading) -> Run | None:
+    def _known(self, call: Call) -> Answering | None:
         """The request on its track; None where there is none for it."""
+        heading = call.kept
+        assert isinstance(heading, _Heading), "it was offered"
         principal = self._identity.known(heading.authorization, heading.api_key)
         if principal is None:
             return None
@@ -151,10 +141,11 @@ class FastPath:
         track = self._tracks.find(route, principal, asked.model)
         if track is None:
             return None
-        kind = Streamed if asked.stream else Run
         link = self._tracks.traces.placed(heading.traceparent, heading.tracestate)
-        request_id = heading.request_id or ordered_hex()
-        return kind(track, asked, call.body, request_id, call.began, self._clock, link)
+        about = track, asked, call.body, heading.request_id or ordered_hex(), call.began, self._clock, link
+        if asked.stream:
+            return Streaming(call, Streamed(*about), self._turn, self._server.ping_interval)
+        return Whole(call, Run(*about), self._turn)
 
     def _begun(self, run: Run) -> bool:
         """Whether it has all it needs, and the engine is asked; else nothing is taken."""
@@ -202,9 +193,14 @@ class FastPath:
         return True
 
 
-def _broke(call: Call, error: Exception) -> None:
-    log.error("lane_failed", path=call.path, exc_info=error)
-    call.fail()
+def _look(answer: Answering) -> bool:
+    try:
+        if answer.run.seek():
+            return True
+        answer.leave_it()
+    except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+        answer.broke(error)
+    return False
 
 
 def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | None:

@@ -6,15 +6,33 @@ once (`docs/hot-path.md` says what that is worth).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 
-__all__ = ["BEGIN", "HEAR", "JOURNAL", "KEEP", "LOOK", "READ", "RECORD", "SETTLE", "STAND", "TELL", "Turn"]
+__all__ = [
+    "BEGIN",
+    "HEAR",
+    "JOURNAL",
+    "KEEP",
+    "LOOK",
+    "READ",
+    "RECORD",
+    "SETTLE",
+    "STAND",
+    "TELL",
+    "Step",
+    "Turn",
+    "each",
+]
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+Step: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+"""Does its part for all of these at once; returns those that go on to the next step. It does not raise."""
 
 # In this order: who has an answer makes room for those who come.
 HEAR: Final = 0
@@ -24,69 +42,78 @@ RECORD: Final = 1
 JOURNAL: Final = 2
 """Make what was written down durable, of all at once."""
 TELL: Final = 3
-"""Tell the caller."""
+"""Tell the caller; what goes on from here goes its own way."""
 KEEP: Final = 4
 """Keep it for others who ask the same."""
 STAND: Final = 5
 """Give connection, slot and lease back."""
 SETTLE: Final = 6
-"""Let limits and telemetry know."""
+"""Let limits and telemetry know; the end."""
 READ: Final = 7
 """See who asks what."""
 LOOK: Final = 8
 """Look whether the answer is kept."""
 BEGIN: Final = 9
-"""Take all that it needs, and ask an engine."""
+"""Take all that it needs, and ask an engine, which is going to answer."""
 _STEPS: Final = 10
+_NEXT: Mapping[int, int] = MappingProxyType(
+    {HEAR: RECORD, RECORD: JOURNAL, JOURNAL: TELL, KEEP: STAND, STAND: SETTLE, READ: LOOK, LOOK: BEGIN}
+)
+"""Where those go on that do."""
 
 
 class Turn:
-    """Collects what is to be done while the loop tells of what came in, and does it before the loop waits again."""
+    """Collects what is to be done while the loop tells of what came in, and does it before the loop waits again.
 
-    __slots__ = ("_is_due", "_loop", "_steps", "_together")
+    Args:
+        steps: what each of this page's does.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_is_due", "_loop", "_steps", "_waiting")
+
+    def __init__(self, steps: Mapping[int, Step]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._steps = tuple[list[Callable[[], object]], ...]([] for _ in range(_STEPS))
-        self._together: dict[int, list[Any]] = {}
+        self._steps = tuple((step, steps[step], _NEXT.get(step)) for step in range(_STEPS))
+        self._waiting: list[list[Any]] = [[] for _ in range(_STEPS)]
         self._is_due = False
 
-    def at(self, step: int, do: Callable[[], object]) -> None:
-        """Do this when it is that step's turn, soon; what it raises is logged.
-
-        Args:
-            step: one of this page's.
-        """
-        self._steps[step].append(do)
+    def at(self, step: int, one: object) -> None:
+        """Let this one have its part when it is that step's turn, soon."""
+        self._waiting[step].append(one)
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._run)
 
-    def together(self, step: int, one: T, do: Callable[[Sequence[T]], object]) -> None:
-        """Do this with all at once that are handed in by then; it is the same for all of a step."""
-        waiting = self._together.get(step)
-        if waiting is None:
-            waiting = self._together[step] = []
-            self.at(step, lambda: do(self._together.pop(step)))
-        waiting.append(one)
-
     def _run(self) -> None:
         """Until nothing is left: an answer that is kept is recorded and told after it was looked for."""
+        waiting = self._waiting
         try:
-            while any(self._steps):
-                for step in self._steps:
-                    if step:
-                        now = step.copy()
-                        step.clear()
-                        _do_all(now)
+            while any(waiting):
+                for step, do, beyond in self._steps:
+                    if waiting[step]:
+                        now, waiting[step] = waiting[step], []
+                        on = do(now)
+                        if beyond is not None:
+                            waiting[beyond] += on
         finally:
             self._is_due = False
 
 
-def _do_all(now: Sequence[Callable[[], object]]) -> None:
-    for do in now:
-        try:
-            do()
-        except Exception:
-            whose = getattr(do, "__self__", None)
-            log.exception("request_broke", request_id=getattr(whose, "request_id", None))
+def each(do: Callable[[T], bool | None]) -> Step:
+    """A step for one after the other; who is told False of goes no further.
+
+    What it raises is logged, and nobody else's business; that one goes on, for what it has taken to be given back.
+    """
+
+    def do_all(now: Sequence[T]) -> Sequence[T]:
+        on: list[T] = []
+        for one in now:
+            try:
+                if do(one) is not False:
+                    on.append(one)
+            except Exception:
+                log.exception("request_broke", request_id=getattr(one, "request_id", None))
+                on.append(one)
+        return on
+
+    return do_all
