@@ -39,8 +39,7 @@ class House:
 
     def take(self, who, tokens):
         """At once; None when it is refused."""
-        bounds = self.limits.now(who, CHAT)
-        return self.limits.take_now(bounds, tokens)
+        return self.limits.now(who, CHAT).take(tokens)
 
     async def general(self, who, tokens):
         """The same by the general way."""
@@ -187,8 +186,9 @@ def test_where_nothing_is_limited_nothing_is_counted():
     house = House("unlimited")
     for who, path in ((ANN, CHAT), (LOCAL, CHAT), (ANN, "/v1/models")):
         bounds = house.limits.now(who, path)
-        assert bounds is NO_BOUNDS
-        grant = house.limits.take_now(bounds, 10**9)
+        assert bounds.is_open
+        assert bounds.bounds is NO_BOUNDS
+        grant = bounds.take(10**9)
         grant.settle_now(10**9)
         grant.undo_now()
         assert (grant.headers, grant.lines, grant.counts_tokens) == ([], b"", False)
@@ -203,9 +203,7 @@ def test_what_is_counted_elsewhere_is_not_taken_here():
     memory = MemoryTallies()
     for limits in (Limits(settings, memory, Elsewhere()), Limits(settings, Elsewhere())):
         assert limits.now(ANN, CHAT) is None
-        assert limits.now(Principal(user="ann", tier="free"), CHAT) is NO_BOUNDS
-        bounds = Limits(settings, memory).now(ANN, CHAT)
-        assert limits.take_now(bounds, 1) is None
+        assert limits.now(Principal(user="ann", tier="free"), CHAT).is_open
     assert memory._windows == {}
 
 

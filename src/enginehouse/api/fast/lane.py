@@ -14,7 +14,7 @@ from enginehouse.api.fast.answers import ANSWERING, Answering, Streaming, Whole,
 from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn, each
 from enginehouse.core.gateway.fast import Route, Run, Streamed, Tracks
 from enginehouse.core.identity import Identity, check_page
-from enginehouse.core.limits import NO_BOUNDS, Limits
+from enginehouse.core.limits import Limits
 from enginehouse.errors import PermissionDenied
 from enginehouse.settings.schema import ServerSettings
 from enginehouse.types.ids import ordered_hex
@@ -152,9 +152,9 @@ class FastPath:
         bounds = self._limits.now(run.track.principal, run.track.path)
         if bounds is None:
             return False
-        if bounds is NO_BOUNDS:
+        if bounds.is_open:
             return run.begin(None)
-        grant = self._limits.take_now(bounds, run.expected() if bounds.tokens else 0)
+        grant = bounds.take(run.expected() if bounds.counts_tokens else 0)
         if grant is None:
             return False
         if run.begin(grant):

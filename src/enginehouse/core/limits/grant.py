@@ -45,7 +45,8 @@ class Grant:
     @property
     def lines(self) -> bytes:
         """The same as the answer's head holds them: each line with its end."""
-        return b"" if self._standings is None else lines(self._bounds, self._standings)
+        standings = self._standings
+        return b"" if standings is None else lines(self._bounds, [(one.used, one.reset) for one in standings])
 
     @property
     def counts_tokens(self) -> bool:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from enginehouse.core.limits.grant import Grant
-from enginehouse.core.limits.local import LocalGrant
+from enginehouse.core.limits.local import LocalBounds
 from enginehouse.core.limits.rules import NO_BOUNDS, Bounds, Rules
 from enginehouse.errors import StoreUnavailable
 from enginehouse.settings.schema import LimitSettings
@@ -54,7 +54,7 @@ class Limits:
         """New limits count from the next request on; what was asked before counts on."""
         self._settings = settings
         self._rules = Rules(settings)
-        self._latest: dict[int, tuple[Principal, str, Bounds | None]] = {}
+        self._latest: dict[int, tuple[Principal, str, LocalBounds | None]] = {}
         """Where callers asked last, by what is cheaper to look up than all that they are; and what `now` said."""
 
     def covers(self, endpoint: str) -> bool:
@@ -82,27 +82,15 @@ class Limits:
         bounds = self._rules.bounds(principal, endpoint)
         return Grant("", bounds, None) if bounds is NO_BOUNDS else await self._granted(bounds)
 
-    def now(self, principal: Principal, endpoint: str) -> Bounds | None:
-        """A caller's limits where they can be counted without waiting; None where they are counted elsewhere."""
+    def now(self, principal: Principal, endpoint: str) -> LocalBounds | None:
+        """A caller's limits where they can be counted without waiting; None where they are counted elsewhere.
+
+        They are to be taken from in this same step.
+        """
         known = self._latest.get(id(principal))
         if known is None or known[0] is not principal or known[1] != endpoint:
             known = self._found(principal, endpoint)
         return known[2]
-
-    def take_now(self, bounds: Bounds, tokens: int) -> LocalGrant | None:
-        """What `grant` gives, and `expect` reserves, in one step that waits for nothing.
-
-        Args:
-            bounds: from `now`, of this same step.
-            tokens: so many are expected to be read and written.
-
-        Returns:
-            None when something of it is refused: then nothing was taken, and `grant` tells why.
-        """
-        if bounds is NO_BOUNDS:
-            return LocalGrant(bounds, None)
-        grant = None if self._memory is None else LocalGrant(bounds, self._memory)
-        return grant if grant is not None and grant.take_now(tokens) else None
 
     def tallies(self, *, here: bool) -> Tallies:
         """Where it is counted: in this process, or where replicas share it, if they do."""
@@ -122,13 +110,14 @@ class Limits:
             )
         raise StoreUnavailable("Redis is away: this replica counts limits for itself (limits.on_store_failure).")
 
-    def _found(self, principal: Principal, endpoint: str) -> tuple[Principal, str, Bounds | None]:
+    def _found(self, principal: Principal, endpoint: str) -> tuple[Principal, str, LocalBounds | None]:
         """Where a caller asks now, and what `now` says of it."""
         bounds = self._rules.bounds(principal, endpoint) if self._rules.covers(endpoint) else NO_BOUNDS
         here = self._memory is not None or bounds is NO_BOUNDS
         if len(self._latest) >= _MOST:
             self._latest.clear()
-        found = self._latest[id(principal)] = principal, endpoint, bounds if here else None
+        local = LocalBounds(bounds, self._memory) if here else None
+        found = self._latest[id(principal)] = principal, endpoint, local
         return found
 
     async def _granted(self, bounds: Bounds) -> Grant:

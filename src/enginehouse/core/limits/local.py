@@ -1,57 +1,121 @@
-"""A grant that is counted in this process, so that it is taken, settled and undone without waiting."""
+"""Limits that are counted in this process, so that they are taken, settled and undone without waiting."""
 
 from itertools import count
 
 from enginehouse.core.limits.grant import Grant
-from enginehouse.core.limits.rules import Bounds
-from enginehouse.stores.kv import MemoryTallies
+from enginehouse.core.limits.rules import NO_BOUNDS, Bounds
+from enginehouse.core.limits.telling import lines
+from enginehouse.stores.kv import Account, MemoryTallies, Standing
 
-__all__ = ["LocalGrant"]
+__all__ = ["LocalBounds", "LocalGrant"]
 
 _number = count(1).__next__
 """Names seats that are held: nobody else's here, where those of others are random."""
 
 
-class LocalGrant(Grant):
-    """From `Limits.take_now`. What a `Grant` does it does as well.
+class LocalBounds:
+    """One caller's limits at one endpoint, as they are counted here; from `Limits.now`.
 
     Args:
-        bounds: its caller's limits.
-        memory: where they are counted; None when there are none.
+        bounds: the limits.
+        memory: where they are counted; None only where there are none.
     """
 
-    __slots__ = ("_account", "_at", "_memory")
+    __slots__ = ("_account", "_memory", "bounds", "counts_tokens", "is_open")
 
     def __init__(self, bounds: Bounds, memory: MemoryTallies | None) -> None:
-        super().__init__(str(_number()) if bounds.held else "", bounds, memory)
+        self.bounds = bounds
+        self.is_open = bounds is NO_BOUNDS
+        """Whether nothing is limited."""
+        self.counts_tokens = bool(bounds.tokens)
         self._memory = memory
-        self._account = None if memory is None else memory.account(bounds.taken, bounds.held)
-        self._at = 0
+        self._account = None if memory is None or self.is_open else memory.account(bounds.taken, bounds.held)
 
-    def take_now(self, tokens: int) -> bool:
-        """What `take` and `expect` take, in one step; False when something of it is refused, and nothing taken."""
-        if self._account is None:
-            return True
-        expected = tokens if self._bounds.tokens and tokens > 0 else 0
-        taken = self._account.take(self._id, expected)
+    def take(self, tokens: int) -> "LocalGrant | None":
+        """What `Limits.grant` gives, and `Grant.expect` reserves, in one step.
+
+        Args:
+            tokens: so many are expected to be read and written.
+
+        Returns:
+            None when something of it is refused: then nothing was taken, and `grant` tells why.
+        """
+        account = self._account
+        if account is None:
+            return LocalGrant("", self.bounds, self._memory)
+        expected = tokens if self.counts_tokens and tokens > 0 else 0
+        grant_id = str(_number()) if self.bounds.held else ""
+        taken = account.take(grant_id, expected)
         if taken is None:
-            return False
-        self._at, self._standings = taken
-        if expected:
-            self._reserved.append((self._at, expected))
-        return True
+            return None
+        at, told = taken
+        return LocalGrant(grant_id, self.bounds, self._memory, account, at, expected, told)
+
+
+class LocalGrant(Grant):
+    """From `LocalBounds.take`. What a `Grant` does it does as well.
+
+    Args:
+        id_: unique.
+        bounds: its caller's limits.
+        memory: where they are counted; None when there are none.
+        account: where exactly.
+        at: when it was taken.
+        expected: tokens that are reserved.
+        told: of each window what was used then, and when all of it is free again.
+    """
+
+    __slots__ = ("_account", "_at", "_memory", "_told")
+
+    def __init__(
+        self,
+        id_: str,
+        bounds: Bounds,
+        memory: MemoryTallies | None,
+        account: Account | None = None,
+        at: int = 0,
+        expected: int = 0,
+        told: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        # As of `Grant`, which is one call more for every request.
+        self._id = id_
+        self._lenient = False
+        self._bounds = bounds
+        self._tallies = self._memory = memory
+        self._reserved = [(at, expected)] if expected else []
+        self._spent = 0
+        self._standings = None
+        self._account = account
+        self._at = at
+        self._told = told
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As of `Grant`."""
+        if self._account is not None and self._standings is None:
+            self._standings = tuple([Standing(used=used, reset=reset, wait=0) for used, reset in self._told])
+        return super().headers
+
+    @property
+    def lines(self) -> bytes:
+        """As of `Grant`."""
+        return b"" if self._account is None else lines(self._bounds, self._told)
 
     def settle_now(self, tokens: int) -> None:
         """The request has ended, and so many tokens were read and written: `spent`, then `settle`."""
-        if self._memory is None or self._account is None:
+        account = self._account
+        if account is None:
             return
         if tokens > 0:
             self._spent += tokens
-        if len(self._reserved) > 1:  # it went on by the general way
+        reserved = self._reserved
+        if not reserved:
+            account.settle(self._id, 0, 0, self._spent)
+        elif len(reserved) == 1:
+            at, expected = reserved[0]
+            account.settle(self._id, at, expected, self._spent)
+        elif self._memory is not None:  # it went on by the general way
             self._memory.settle_now(self._id, self._settled(), self._bounds.seat_keys)
-            return
-        at, expected = self._reserved[0] if self._reserved else (0, 0)
-        self._account.settle(self._id, at, expected, self._spent)
 
     def undo_now(self) -> None:
         """As though the request had never been."""

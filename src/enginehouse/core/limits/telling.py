@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 from enginehouse.core.limits.rules import Bounds, Telling
 from enginehouse.stores.kv import Standing
@@ -10,6 +11,9 @@ from enginehouse.stores.kv import Standing
 __all__ = ["headers", "lines", "span"]
 
 _SECOND = 1_000_000
+
+State: TypeAlias = tuple[int, int]
+"""What is used of a window, and in how many microseconds all of it is free again."""
 
 
 def headers(bounds: Bounds, standings: Sequence[Standing]) -> list[tuple[str, str]]:
@@ -20,25 +24,26 @@ def headers(bounds: Bounds, standings: Sequence[Standing]) -> list[tuple[str, st
         standings: of its windows, in their order.
     """
     told: list[tuple[str, str]] = []
+    states = [(standing.used, standing.reset) for standing in standings]
     for same in bounds.told:
-        one = _tightest(same, standings)
-        standing = standings[one.at]
+        one = _tightest(same, states)
+        used, reset = states[one.at]
         told += [
             (f"x-ratelimit-limit-{one.what}", str(one.count)),
-            (f"x-ratelimit-remaining-{one.what}", str(max(0, one.count - standing.used))),
-            (f"x-ratelimit-reset-{one.what}", _until(standing.reset)),
+            (f"x-ratelimit-remaining-{one.what}", str(max(0, one.count - used))),
+            (f"x-ratelimit-reset-{one.what}", _until(reset)),
         ]
     return told
 
 
-def lines(bounds: Bounds, standings: Sequence[Standing]) -> bytes:
+def lines(bounds: Bounds, states: Sequence[State]) -> bytes:
     """The same as an answer's head holds them: each line with its end."""
-    tellings = bounds.only or [_tightest(same, standings) for same in bounds.told]
+    tellings = bounds.only or [_tightest(same, states) for same in bounds.told]
     form = bounds.form or b"".join([one.form for one in tellings])
     told: list[int | bytes] = []
     for one in tellings:
-        standing = standings[one.at]
-        left, reset = one.count - standing.used, standing.reset
+        used, reset = states[one.at]
+        left = one.count - used
         told.append(left if left > 0 else 0)  # noqa: FURB136 - a call less for every answer
         told.append(_written((reset + _SECOND - 1) // _SECOND) if reset >= _SECOND else _until(reset).encode())
     return form % tuple(told)
@@ -55,10 +60,10 @@ def span(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _tightest(same: Sequence[Telling], standings: Sequence[Standing]) -> Telling:
+def _tightest(same: Sequence[Telling], states: Sequence[State]) -> Telling:
     def left(one: Telling) -> tuple[int, int, int]:
-        standing = standings[one.at]
-        return max(0, one.count - standing.used), one.count, standing.reset
+        used, reset = states[one.at]
+        return max(0, one.count - used), one.count, reset
 
     return min(same, key=left)
 

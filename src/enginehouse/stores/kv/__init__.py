@@ -11,7 +11,7 @@ from enginehouse.stores.kv.chronicle import Chronicle, Line
 from enginehouse.stores.kv.hot import HotCopies, MemoryCopies
 from enginehouse.stores.kv.lines import End, Figures, Join, Lines, Listener, Moves, Outcome
 from enginehouse.stores.kv.memory_answers import MemoryAnswers
-from enginehouse.stores.kv.memory_tallies import MemoryTallies
+from enginehouse.stores.kv.memory_tallies import Account, MemoryTallies
 from enginehouse.stores.kv.post import Post
 from enginehouse.stores.kv.redis_answers import RedisAnswers
 from enginehouse.stores.kv.redis_chronicle import RedisChronicle
@@ -24,6 +24,7 @@ from enginehouse.stores.kv.redis_tallies import RedisTallies
 from enginehouse.stores.kv.tallies import Asked, Seats, Spent, Standing, Taken, Tallies, Window
 
 __all__ = [
+    "Account",
     "Answers",
     "Asked",
     "Chronicle",

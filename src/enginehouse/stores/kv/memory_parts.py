@@ -1,6 +1,6 @@
 """One window in this process: what was taken in each of its parts."""
 
-from enginehouse.stores.kv.tallies import Standing, part_width
+from enginehouse.stores.kv.tallies import part_width
 
 __all__ = ["Parts"]
 
@@ -32,8 +32,12 @@ class Parts:
             self.used -= self._counts.pop(first)
         self._mark()
 
-    def take(self, amount: int, expected: int, now: int) -> Standing:
-        """Add that much, or what is expected where that is nothing; tells how it stands without the latter."""
+    def take(self, amount: int, expected: int, now: int) -> tuple[int, int]:
+        """Add that much, or what is expected where that is nothing.
+
+        Returns:
+            How it stands without the latter: what is used, and in how many microseconds all is free again.
+        """
         used, free, adding = self.used + amount, self._free, amount or expected
         part = self._last if self._since <= now < self._till else self._turn(now)
         counts = self._counts
@@ -43,7 +47,7 @@ class Parts:
         else:
             self.add(adding, now)
             free = self._free if amount else free
-        return Standing(used=used, reset=free - now if free else 0, wait=0)
+        return used, free - now if free else 0
 
     def add(self, amount: int, now: int) -> None:
         """Add that much, beyond the limit if need be."""

@@ -23,7 +23,6 @@ class MemoryTallies:
         self._clock = clock
         self._windows: dict[str, Parts] = {}
         self._seats: dict[str, set[str]] = {}
-        self._accounts: dict[int, Account] = {}
         self._until_sweep = _SWEEP
         self.forgotten = 0
         """How often something was: in between, windows and seats are the very same objects."""
@@ -71,7 +70,8 @@ class MemoryTallies:
         for holders in held:
             holders.add(id_)
         told = [parts.take(one.take, expected, now) for parts, one in zip(found, windows, strict=True)]
-        return Taken(admitted=True, at=now, windows=tuple(told), seats=tuple(map(len, held)))
+        standings = tuple([Standing(used=used, reset=reset, wait=0) for used, reset in told])
+        return Taken(admitted=True, at=now, windows=standings, seats=tuple(map(len, held)))
 
     def settle_now(
         self, id_: str, windows: Iterable[tuple[str, float, int, int, int]], seats: Iterable[str] = ()
@@ -99,10 +99,7 @@ class MemoryTallies:
 
     def account(self, windows: tuple[Window, ...], seats: tuple[Seats, ...]) -> "Account":
         """What is asked for together again and again: the very same windows and seats."""
-        known = self._accounts.get(id(windows))
-        if known is None or known.windows is not windows or known.seats is not seats:
-            known = self._accounts[id(windows)] = Account(self, self._clock, windows, seats)
-        return known
+        return Account(self, self._clock, windows, seats)
 
     def come(self, now: int) -> None:
         """One more asks."""
@@ -128,7 +125,6 @@ class MemoryTallies:
     def _sweep(self, now: int) -> None:
         self._until_sweep = _SWEEP
         self.forgotten += 1
-        self._accounts.clear()
         for key, parts in list(self._windows.items()):
             parts.forget(now)
             if not parts.used:
@@ -147,7 +143,7 @@ class Account:
         seats: what is held.
     """
 
-    __slots__ = ("_clock", "_forgotten", "_found", "_held", "_memory", "seats", "windows")
+    __slots__ = ("_clock", "_expecting", "_forgotten", "_found", "_held", "_memory", "_seats", "_windows")
 
     def __init__(
         self,
@@ -156,35 +152,40 @@ class Account:
         windows: tuple[Window, ...],
         seats: tuple[Seats, ...],
     ) -> None:
-        self.windows = windows
-        self.seats = seats
+        self._windows = windows
+        self._seats = seats
         self._memory = memory
         self._clock = clock
-        self._found: list[tuple[Window, Parts]] = []
-        self._held: list[tuple[Seats, set[str]]] = []
+        self._found: list[tuple[Parts, int, int, int]] = []
+        """Each window with its limit, what has to be free of it, and what is taken."""
+        self._expecting: list[Parts] = []
+        """Windows of which nothing is taken but what is expected."""
+        self._held: list[tuple[set[str], int]] = []
         self._forgotten = -1
 
-    def take(self, id_: str, expected: int) -> tuple[int, tuple[Standing, ...]] | None:
-        """`MemoryTallies.take_now`: when it was taken, and how windows stand; None where it is refused."""
+    def take(self, id_: str, expected: int) -> tuple[int, tuple[tuple[int, int], ...]] | None:
+        """`MemoryTallies.take_now`; None where it is refused.
+
+        Returns:
+            When it was taken, and of each window what is used, and in how many microseconds all of it is free.
+        """
         memory, now = self._memory, self._clock()
         memory.come(now)
         if self._forgotten != memory.forgotten:
             self._find(now)
-        for one, parts in self._found:
+        for parts, limit, need, take in self._found:
             if now >= parts.over:
                 parts.forget(now)
-            need = one.need if one.take or expected <= one.need else min(expected, one.limit)
-            if parts.used + need > one.limit:
+            if expected > need and not take:
+                need = min(expected, limit)  # noqa: PLW2901 - so much of it has to be free this time
+            if parts.used + need > limit:
                 return None
-        for seat, holders in self._held:
-            if len(holders) >= seat.limit:
+        for holders, limit in self._held:
+            if len(holders) >= limit:
                 return None
-        for _, holders in self._held:
+        for holders, _ in self._held:
             holders.add(id_)
-        told: list[Standing] = []
-        for one, parts in self._found:
-            told.append(parts.take(one.take, expected, now))
-        return now, tuple(told)
+        return now, tuple([parts.take(take, expected, now) for parts, _, _, take in self._found])
 
     def settle(self, id_: str, at: int, expected: int, really: int) -> None:
         """`MemoryTallies.settle_now`: what was expected was really another amount, and the seats are free.
@@ -198,20 +199,20 @@ class Account:
         now = self._clock()
         if self._forgotten != self._memory.forgotten:
             self._find(now)
-        for one, parts in self._found:
-            if one.take:
-                continue
+        for parts in self._expecting:
             if now >= parts.over:
                 parts.forget(now)
             parts.settle(at, expected, really, now)
-        for _, holders in self._held:
+        for holders, _ in self._held:
             holders.discard(id_)
 
     def _find(self, now: int) -> None:
         memory = self._memory
         self._forgotten = memory.forgotten
-        self._found = [(one, memory.parts(one.key, one.seconds, now)) for one in self.windows]
-        self._held = [(one, memory.holders(one.key)) for one in self.seats]
+        found = [(memory.parts(one.key, one.seconds, now), one) for one in self._windows]
+        self._found = [(parts, one.limit, one.need, one.take) for parts, one in found]
+        self._expecting = [parts for parts, one in found if not one.take]
+        self._held = [(memory.holders(one.key), one.limit) for one in self._seats]
 
 
 def _refused(
