@@ -72,7 +72,7 @@ class Drawer:
         held: what is there; None when nobody looks.
     """
 
-    __slots__ = ("_cache", "_edition", "_held", "_model", "_principal", "reason")
+    __slots__ = ("_cache", "_edition", "_held", "_looking", "_model", "_principal", "_storing", "reason")
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Drawer:
         self._model = model
         self._held = held
         self._edition = cache.edition
+        self._looking, self._storing = cache.stats.stage("exact_lookup"), cache.stats.stage("store")
 
     @property
     def current(self) -> bool:
@@ -123,7 +124,7 @@ class Drawer:
             return
         cache, held, entry = self._cache, self._held, look.entry
         if held is not None:
-            cache.stats.took("exact_lookup", look.seconds)
+            self._looking.took(look.seconds)
             if look.known is not None:
                 held.answers.use(look.key)
         cache.stats.outcome(look.tier, self.reason)
@@ -159,11 +160,14 @@ class Drawer:
         """`Look.is_overtaken`."""
         return look.flight is not None and self._cache.flights.asked(look.flight)
 
-    def landed(self, look: "Look", lead: Lead) -> None:
+    def landed(self, look: "Look", entry: Entry | None, *, left: bool = False) -> None:
         """`Look.land` and `Look.leave`."""
         if look.leads:
             look.leads = False
-            self._cache.flights.land(look.flight, lead)
+            flights, flight = self._cache.flights, look.flight
+            if not flights.over(flight):
+                landed = None if entry is None else Landed(entry, "exact")
+                flights.land(flight, Lead(landed=landed, failed=landed is None and not left))
 
     def kept(self, look: "Look", answer: PlainAnswer | Answer, worth: Worth) -> Entry | None:
         """`Look.keep`."""
@@ -186,7 +190,7 @@ class Drawer:
         if not self._cache.rulings.disowned(entry):
             held.answers.keep(entry)
         stats.kept()
-        stats.took("store", time.perf_counter() - began)
+        self._storing.took(time.perf_counter() - began)
         return entry
 
     def retold(self, look: "Look", id: str, created: float) -> bytes | None:  # noqa: A002 - the field's name
@@ -288,13 +292,11 @@ class Look(Struct):
 
     def land(self, entry: Entry | None) -> None:
         """All who wait have this answer, or know that there is none for them and ask for themselves."""
-        self.drawer.landed(
-            self, Lead(landed=None if entry is None else Landed(entry, "exact"), failed=entry is None)
-        )
+        self.drawer.landed(self, entry)
 
     def leave(self) -> None:
         """The caller has left: whoever waits first leads."""
-        self.drawer.landed(self, Lead())
+        self.drawer.landed(self, None, left=True)
 
     def keep(self, answer: PlainAnswer | Answer, worth: Worth) -> Entry | None:
         """Keep what was answered, if it is fit; returns the entry the asker will find.

@@ -50,7 +50,8 @@ class Flights:
     """All questions that are being answered."""
 
     def __init__(self) -> None:
-        self._open: dict[Hashable, deque[_Waiting]] = {}
+        self._open: dict[Hashable, deque[_Waiting] | None] = {}
+        """Who waits; None while nobody does, as for most."""
         self.joined = 0
         """How many have waited for another's answer, since the start."""
 
@@ -61,12 +62,14 @@ class Flights:
 
     async def turn(self, key: Hashable) -> Landed | Turn:
         """What to do about this question: at once when nobody else asks it, else when the one who does is done."""
-        waiting = self._open.get(key)
-        if waiting is None:
+        if key not in self._open:
             self.lead(key)
             return Turn.LEAD
         self.joined += 1
         mine: _Waiting = asyncio.get_running_loop().create_future()
+        waiting = self._open[key]
+        if waiting is None:
+            waiting = self._open[key] = deque()
         waiting.append(mine)
         try:
             return await mine
@@ -85,11 +88,18 @@ class Flights:
 
     def lead(self, key: Hashable) -> None:
         """Ask what nobody asks just now; `land` says how it went."""
-        self._open[key] = deque()
+        self._open[key] = None
+
+    def over(self, key: Hashable) -> bool:
+        """It has ended, and nobody waited; False where somebody does, and `land` has to say how it went."""
+        if self._open[key]:
+            return False
+        del self._open[key]
+        return True
 
     def land(self, key: Hashable, lead: Lead) -> None:
         """It went like this; who waits hears of it."""
-        waiting = self._open[key]
+        waiting = self._open[key] or deque()
         if lead.landed is None and not lead.failed:
             while waiting:
                 heir = waiting.popleft()

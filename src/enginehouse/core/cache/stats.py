@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
 from enginehouse.core.cache.types import Entry
@@ -31,6 +32,11 @@ class Stage:
         self._waiting.append(seconds)
         if len(self._waiting) >= _KEPT:
             self._add_up()
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether it ever was."""
+        return bool(self._waiting or self._latest)
 
     @property
     def counted(self) -> Histogram:
@@ -67,7 +73,7 @@ class CacheStats:
         self.saved_tokens = self.saved_cost = self.unpriced_hits = 0
         """Tokens and picodollars that hits did not take, and hits of whose price nothing is known."""
         self.saved_seconds = 0.0
-        self.stages: dict[str, Stage] = {}
+        self._stages: dict[str, Stage] = {}
 
     def outcome(self, tier: str, reason: str = "") -> None:
         """A question was answered from this tier, or was a `miss` or `bypass` for a reason."""
@@ -100,10 +106,19 @@ class CacheStats:
 
     def took(self, stage: str, seconds: float) -> None:
         """So long a stage took."""
-        known = self.stages.get(stage)
+        self.stage(stage).took(seconds)
+
+    def stage(self, name: str) -> Stage:
+        """One step's times."""
+        known = self._stages.get(name)
         if known is None:
-            known = self.stages[stage] = Stage()
-        known.took(seconds)
+            known = self._stages[name] = Stage()
+        return known
+
+    @property
+    def stages(self) -> Mapping[str, Stage]:
+        """All that were taken, by name."""
+        return {name: stage for name, stage in self._stages.items() if stage.was_taken}
 
     @property
     def saved_dollars(self) -> float:

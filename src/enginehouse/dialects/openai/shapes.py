@@ -61,9 +61,6 @@ class Details(Struct):
     reasoning_tokens: int | None = None
 
 
-_UNSAID = Details()
-
-
 class Counts(Struct):
     """Tokens; the shares are part of the sums."""
 
@@ -74,10 +71,11 @@ class Counts(Struct):
 
     def usage(self) -> Usage:
         """The same in disjoint columns."""
-        read = self.prompt_tokens_details or _UNSAID
-        written = self.completion_tokens_details or _UNSAID
-        cached, kept = read.cached_tokens or 0, read.cache_write_tokens or 0
-        reasoning = min(written.reasoning_tokens or 0, self.completion_tokens)
+        cached = kept = reasoning = 0
+        if (read := self.prompt_tokens_details) is not None:
+            cached, kept = read.cached_tokens or 0, read.cache_write_tokens or 0
+        if (written := self.completion_tokens_details) is not None:
+            reasoning = min(written.reasoning_tokens or 0, self.completion_tokens)
         return Usage(
             input=max(self.prompt_tokens - cached - kept, 0),
             cached_input=cached,
