@@ -421,7 +421,7 @@ ANSWERING: Mapping[int, Step] = MappingProxyType(
         TELL: each(Whole.tell),
         KEEP: each(Run.keep),
         STAND: each(Run.stand),
-        SETTLE: each(Run.settle),
+        SETTLE: Run.settle,
     }
 )
 """What is done for answers step by step, from the engine's on."""

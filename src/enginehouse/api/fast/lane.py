@@ -94,9 +94,7 @@ class FastPath:
 
     def offer(self, call: Call) -> bool:
         """Whether its head is one that is understood here; then all else is done in its turn."""
-        server = self._server
-        shut = self._leaving() or not server.fast_path or len(call.body) > server.max_body_bytes
-        if shut or self._heading(call) is None:
+        if self._heading(call) is None:
             return False
         self._turn.at(READ, call)
         return True
@@ -106,9 +104,10 @@ class FastPath:
     def _read(self, calls: Sequence[Call]) -> Sequence[Answering]:
         """Those that are plain, of a caller and a model that are known."""
         plain: list[Answering] = []
+        is_open = self._server.fast_path and not self._leaving()
         for call in calls:
             try:
-                answer = self._known(call)
+                answer = self._known(call) if is_open else None
                 if answer is None:
                     call.hand_over()
                 else:
@@ -131,6 +130,8 @@ class FastPath:
         """The request on its track; None where there is none for it."""
         heading = call.kept
         assert isinstance(heading, _Heading), "it was offered"
+        if len(call.body) > self._server.max_body_bytes:
+            return None
         principal = self._identity.known(heading.authorization, heading.api_key)
         if principal is None:
             return None

@@ -34,9 +34,9 @@ class Reporting:
         self._told = 0, 0
         traces.listen(self.trace)
 
-    def trace(self, trace: Trace) -> None:
-        """A request has ended."""
-        self._next().traces.append(trace)
+    def trace(self, *traces: Trace) -> None:
+        """Requests have ended."""
+        self._next().traces += traces
 
     def decision(self, decision: Decision) -> None:
         """The cache has decided."""

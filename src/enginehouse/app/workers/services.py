@@ -319,8 +319,7 @@ class Services:
             getattr(ground.cache.stats, name)(*args)
         for mode, outcome in report.guarded:
             self._rooms.guarding.count(mode, outcome)
-        for trace in report.traces:
-            ground.traces.take(trace)
+        ground.traces.take(*report.traces)
 
 
 def _request_of(asked: SeatAsked) -> Request:

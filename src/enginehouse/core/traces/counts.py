@@ -123,9 +123,9 @@ class Counts:
         self._statuses: Counter[int] = Counter()
         self._all: ModelCounts | None = None
 
-    def note(self, trace: Trace) -> None:
-        """One more request."""
-        self._waiting.append(trace)
+    def note(self, *traces: Trace) -> None:
+        """More requests."""
+        self._waiting += traces
         if len(self._waiting) >= _AT_ONCE:
             self._add_up()
 

@@ -98,10 +98,18 @@ class Keeper:
         """New settings count for the next request."""
         self._keeping = keeping
 
-    def hear(self, trace: Trace) -> None:
-        """A request has ended."""
+    def hear(self, *traces: Trace) -> None:
+        """Requests have ended."""
         if not self._keeping.enabled:
             return
+        few = len(self._waiting) + len(traces) <= _MOST_WAITING and self._said < _MOST_SAID
+        if few and not any(trace.prompt or trace.answer or trace.outcome == "refused" for trace in traces):
+            self._waiting += traces
+            return
+        for trace in traces:
+            self._hear(trace)
+
+    def _hear(self, trace: Trace) -> None:
         full = len(self._waiting) >= _MOST_WAITING or self._said >= _MOST_SAID
         if full or (trace.outcome == "refused" and self._too_many(trace)):
             self.dropped += 1

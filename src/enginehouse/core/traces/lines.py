@@ -26,9 +26,9 @@ class RequestLines:
         self.on = wanted and log.is_enabled_for(logging.INFO)
         """Whether they are written, at the level the log has."""
 
-    def hear(self, trace: Trace) -> None:
-        """A request has ended."""
-        if self.on:
+    def hear(self, *traces: Trace) -> None:
+        """Requests have ended."""
+        for trace in traces if self.on else ():
             log.info(
                 "request",
                 request_id=trace.request_id,

@@ -219,11 +219,10 @@ class Pulse:
         """What there was since the start."""
         return overall_of(self._traces.counts)
 
-    def _hear(self, trace: Trace) -> None:
-        if len(self._ended) < _MOST_ENDED:
-            self._ended.append(structs.replace(trace, prompt="", answer="") if trace.prompt else trace)
-        else:
-            self._skipped += 1
+    def _hear(self, *traces: Trace) -> None:
+        told = traces[: _MOST_ENDED - len(self._ended)]
+        self._ended += [structs.replace(trace, prompt="", answer="") if trace.prompt else trace for trace in told]
+        self._skipped += len(traces) - len(told)
 
     def _mark(self) -> _Mark:
         counts = self._traces.counts.all

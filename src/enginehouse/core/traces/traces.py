@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 import structlog
 from msgspec import Struct, structs
@@ -24,6 +25,14 @@ log = structlog.get_logger()
 
 _SERVICE = "service"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Hears(Protocol):
+    """Hears of requests that have ended."""
+
+    def __call__(self, *traces: Trace) -> None:
+        """Of these, some at once."""
+        ...
 
 
 class Listening(Struct, frozen=True, kw_only=True):
@@ -52,13 +61,13 @@ class Traces:
         self.counts = Counts()
         self.recent: deque[Trace] = deque(maxlen=kept)
         """The newest, the newest last."""
-        self._hear: list[Callable[[Trace], None]] = []
+        self._hear: list[Hears] = []
         self._export: Callable[[Trace, Link | None], None] | None = None
         self.on_the_way = 0
         """Requests that have come and not ended."""
 
-    def listen(self, hear: Callable[[Trace], None]) -> None:
-        """Tell this one too of every request that has ended; it must not wait."""
+    def listen(self, hear: Hears) -> None:
+        """Tell this one too of all requests that have ended, of some at once; it must not wait."""
         self._hear.append(hear)
 
     def export(self, hear: Callable[[Trace, Link | None], None]) -> None:
@@ -162,14 +171,18 @@ class Traces:
         Args:
             link: where it hangs in a distributed trace.
         """
-        self.on_the_way -= 1
-        self._over(trace, link)
+        self.went_all([(trace, link)])
+
+    def went_all(self, ended: Sequence[tuple[Trace, Link | None]]) -> None:
+        """Some are, each as `went` has it: to hear of them at once takes hardly longer than of one."""
+        self.on_the_way -= len(ended)
+        self._over(ended)
 
     # From other processes
 
-    def take(self, trace: Trace) -> None:
-        """A request that went its way elsewhere, and has ended there."""
-        self._keep(trace)
+    def take(self, *traces: Trace) -> None:
+        """Requests that went their way elsewhere, and have ended there."""
+        self._keep(*traces)
 
     def _hold(self, way: Way) -> None:
         self.on_the_way += not way.held
@@ -186,15 +199,16 @@ class Traces:
         except Exception:
             log.exception("trace_lost", request_id=way.request_id)
         else:
-            self._over(trace, way.link)
+            self._over([(trace, way.link)])
 
-    def _over(self, trace: Trace, link: Link | None) -> None:
+    def _over(self, ended: Sequence[tuple[Trace, Link | None]]) -> None:
         try:
-            self._keep(trace)
+            self._keep(*[trace for trace, _ in ended])
             if self._export is not None:
-                self._export(trace, link)
+                for trace, link in ended:
+                    self._export(trace, link)
         except Exception:
-            log.exception("trace_lost", request_id=trace.request_id)
+            log.exception("trace_lost", request_id=", ".join([trace.request_id for trace, _ in ended]))
 
     def _heard(self, way: Way, trace: Trace) -> Trace:
         """With what was said, as far as that may be kept."""
@@ -204,8 +218,8 @@ class Traces:
         redact = listening.redact
         return structs.replace(trace, prompt=redact(said.prompt), answer=redact(said.answer))
 
-    def _keep(self, trace: Trace) -> None:
-        self.counts.note(trace)
-        self.recent.append(trace)
+    def _keep(self, *traces: Trace) -> None:
+        self.counts.note(*traces)
+        self.recent += traces
         for hear in self._hear:
-            hear(trace)
+            hear(*traces)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import structlog
+
 from enginehouse.core.admission.gate import Gate
 from enginehouse.core.cache.answers import joined
 from enginehouse.core.cache.cache import Worth
@@ -18,6 +20,7 @@ from enginehouse.core.gateway.spending import UNSAID
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.limits import LocalGrant
 from enginehouse.core.routes.routes import Visit
+from enginehouse.core.traces import Trace
 from enginehouse.core.traces.link import Link
 from enginehouse.dialects.errors import read_error
 from enginehouse.dialects.openai.plain import PlainAnswer, PlainRequest, read_plain_answer
@@ -31,6 +34,8 @@ from enginehouse.types.answer import Answer, fold
 from enginehouse.types.ids import random_hex
 
 __all__ = ["COMPLETED", "GoGenerally", "Run"]
+
+log = structlog.get_logger()
 
 COMPLETED = Outcome("completed", "", "", 200)
 
@@ -340,9 +345,18 @@ class Run:
             track.rooms.residency.answered(track.deployment.id, self.over - self.sent)
             self._stand()
 
-    def settle(self) -> None:
-        """Let limits and telemetry know what it came to."""
-        self._tell(COMPLETED)
+    @staticmethod
+    def settle(runs: "Sequence[Run]") -> "Sequence[Run]":
+        """Let limits and telemetry know what some came to, all of one house; returns those who are done."""
+        told: list[tuple[Trace, Link | None]] = []
+        for run in runs:
+            try:
+                told.append((run.settled(COMPLETED), run.link))
+            except Exception:
+                log.exception("request_broke", request_id=run.request_id)
+                run.track.rooms.traces.gone()
+        runs[0].track.rooms.traces.went_all(told)
+        return runs
 
     def failed(self, outcome: Outcome, error: BaseException) -> "asyncio.Future[None] | None":
         """It has ended in another way than by its answer; returns what to wait for until that is recorded."""
@@ -358,7 +372,7 @@ class Run:
                 look.leave()
             self._visit.__exit__(type(error), error, None)
             self._stand()
-        self._tell(outcome)
+        self.track.rooms.traces.went(self.settled(outcome), self.link)
         return keeping
 
     def _kept(self) -> Entry | None:
@@ -389,11 +403,11 @@ class Run:
         rooms.traces.gone()
         return gone
 
-    def _tell(self, outcome: Outcome) -> None:
-        """Limits and telemetry learn what it came to."""
+    def settled(self, outcome: Outcome) -> Trace:
+        """Limits learn what it came to; returns what telemetry is to hear."""
         if self.grant is not None:
             self.grant.settle_now(0 if self.usage is None else self.usage.total)
-        self.track.rooms.traces.went(trace_of(self, outcome), self.link)
+        return trace_of(self, outcome)
 
     def _stand(self) -> None:
         """Connection, slot and lease are others' now."""
