@@ -19,8 +19,7 @@ __all__ = ["Backlog", "Carrying"]
 log = structlog.get_logger()
 T = TypeVar("T")
 
-_MOST_AT_ONCE = 1000
-"""Records of one transaction: what it takes beside them is shared by all."""
+_MOST_AT_ONCE = 500
 _FAR_BEHIND = 5000
 """Records that may be ahead of books that are in reach."""
 _GATHERING = 0.2

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 _GATHERING = 1.0
 """Seconds for which requests gather."""
-_AT_ONCE = 400
+_AT_ONCE = 200
 """Rows of one transaction: few enough for who wants to write a usage record meanwhile."""
 _MOST_WAITING = 10_000
 _MOST_SAID = 32_000_000
