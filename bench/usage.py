@@ -3,13 +3,12 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, text
@@ -17,11 +16,12 @@ from sqlalchemy import Connection, text
 from enginehouse.core.ledger.books import SqlBooks
 from enginehouse.core.ledger.ledger import Ledger
 from enginehouse.core.ledger.prices import Prices
-from enginehouse.core.ledger.record import UsageRecord, new_id, row_of
+from enginehouse.core.ledger.record import UsageRecord, columns_of, new_id
 from enginehouse.core.ledger.usage import Question, UsageReports, encode
 from enginehouse.settings.schema import PriceSettings
 from enginehouse.stores.spool import Spool
 from enginehouse.stores.sql import Database, database_url, migrate, open_database, rollups, usage
+from enginehouse.stores.sql.sheets import Columns
 from enginehouse.types import Deployment, EngineName, Kind, Model, Operation, Principal, Request, Timings, Usage
 
 __all__ = ["Figure", "seed", "usage_costs"]
@@ -84,15 +84,15 @@ async def seed(database: Database, records: int, said: Callable[[str], None]) ->
     chance, began = random.Random(1), perf_counter()
     for done in range(0, records, _CHUNK):
         many = range(done, min(done + _CHUNK, records))
-        rows = [row_of(_record(chance, _BEGIN + _DAYS * _DAY * number // records)) for number in many]
-        await database.write(partial(_add, rows))
+        made = [_record(chance, _BEGIN + _DAYS * _DAY * number // records) for number in many]
+        await database.write(partial(_add, columns_of(made)))
         said(f"seeding: {done:,} of {records:,}, {done / (perf_counter() - began):,.0f} a second")
     await database.write(lambda connection: connection.execute(text("ANALYZE")))
 
 
-def _add(rows: Sequence[tuple[Any, ...]], connection: Connection) -> None:
-    usage.insert_records(connection, rows)
-    rollups.sum_up(connection, len(rows))
+def _add(columns: Columns, connection: Connection) -> None:
+    usage.insert_records(connection, columns)
+    rollups.sum_up(connection, len(columns[0]))
 
 
 def _record(chance: random.Random, moment: int) -> UsageRecord:

@@ -11,12 +11,12 @@ from enginehouse.core.ledger.record import (
     PriceRow,
     UsageRecord,
     clean,
+    columns_of,
     from_line,
     id_at,
     line_of,
     named,
     new_id,
-    row_of,
 )
 from enginehouse.stores.sql.usage import COLUMNS, RECORDS
 from tests.ledger_contract import record
@@ -75,11 +75,11 @@ def test_a_record_comes_back_as_it_was(text, tags, cost):
 
 
 def test_a_row_has_each_value_in_its_column():
-    row = dict(zip(COLUMNS, row_of(ONE), strict=True))
+    rows = zip(*columns_of([ONE, record(price=None)]), strict=True)
+    row, plain = [dict(zip(COLUMNS, one, strict=True)) for one in rows]
     assert row.keys() == {column.name for column in RECORDS.columns}
     assert (row.pop("tags"), row.pop("price_id")) == ('["a","b"]', "p1")
     assert row == {name: getattr(ONE, name) for name in row}
-    plain = dict(zip(COLUMNS, row_of(record(price=None)), strict=True))
     assert (plain["tags"], plain["price_id"]) == ("[]", None)
 
 

@@ -17,7 +17,7 @@ def written(rows, alike):
     with sqlite3.connect(":memory:") as driver:
         driver.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, who, kind, number)")
         connection = SimpleNamespace(connection=SimpleNamespace(driver_connection=driver))
-        Sheets("notes", COLUMNS, alike).insert(connection, rows)
+        Sheets("notes", COLUMNS, alike).insert(connection, list(zip(*rows, strict=True)) or [()] * len(COLUMNS))
         return {row[0]: row for row in driver.execute("SELECT * FROM notes")}
 
 

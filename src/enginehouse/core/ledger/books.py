@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 from sqlalchemy import Connection
 
-from enginehouse.core.ledger.record import PriceRow, UsageRecord, row_of
+from enginehouse.core.ledger.record import PriceRow, UsageRecord, columns_of
 from enginehouse.stores.sql import Database, budgets, rollups, usage
 
 __all__ = ["Books", "SqlBooks", "nothing_ahead"]
@@ -63,7 +63,7 @@ class SqlBooks:
 
 def _keep(records: Sequence[UsageRecord], prices: Mapping[str, PriceRow], connection: Connection) -> None:
     if records:
-        rollups.keep(connection, [row_of(record) for record in records])
+        rollups.keep(connection, columns_of(records))
     if held := [record.id for record in records if record.reserved]:
         budgets.release(connection, held)
     if prices:

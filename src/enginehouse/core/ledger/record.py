@@ -1,7 +1,7 @@
 """What is kept of one request: who asked whom for what, how it ended, and what it cost."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
@@ -24,6 +24,7 @@ __all__ = [
     "clean",
     "clean_tags",
     "cleaned",
+    "columns_of",
     "day_of",
     "dollars",
     "first_id",
@@ -34,7 +35,6 @@ __all__ = [
     "named",
     "new_id",
     "record_in_order",
-    "row_of",
     "sane_usage",
 ]
 
@@ -207,11 +207,12 @@ def named(record: UsageRecord) -> bytes:
     return msgspec.json.encode(msgspec.structs.asdict(record))
 
 
-def row_of(record: UsageRecord) -> tuple[Any, ...]:
-    """The record as values of its columns, in the order of `stores.sql.usage.COLUMNS`."""
-    tags = msgspec.json.encode(record.tags).decode() if record.tags else "[]"
-    said, changed = astuple(record), (tags, record.price and record.price.id)
-    return said[_NO_COLUMNS:_WHOSE] + changed + said[_WHOSE:]
+def columns_of(records: Sequence[UsageRecord]) -> list[Sequence[Any]]:
+    """Records, of which there are some, column by column, in the order of `stores.sql.usage.COLUMNS`."""
+    said = list(zip(*map(astuple, records), strict=True))
+    tags = [msgspec.json.encode(record.tags).decode() if record.tags else "[]" for record in records]
+    prices = [record.price and record.price.id for record in records]
+    return [*said[_NO_COLUMNS:_WHOSE], tags, prices, *said[_WHOSE:]]
 
 
 def cleaned(record: UsageRecord) -> UsageRecord:

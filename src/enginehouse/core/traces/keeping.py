@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from typing import Any, Self
 
 import msgspec
@@ -40,9 +39,6 @@ _RETRY = 5.0
 _LAST_WORDS = 5.0
 """Seconds that the end of the service waits for what is not written yet."""
 
-_FIELDS = {name: number for number, name in enumerate(Trace.__struct_fields__)}
-_arranged = itemgetter(*({**_FIELDS, "spans": len(_FIELDS)}[name] for name in traces.COLUMNS))
-"""A row from all that a trace says, with its spans once more, in words, as the last."""
 _written_spans = msgspec.json.Encoder().encode
 _read_spans = msgspec.json.Decoder(tuple[tuple[str, int, int], ...]).decode
 _EQUAL = {
@@ -201,16 +197,22 @@ def _said(trace: Trace) -> int:
 
 def _insert(batch: Sequence[Trace], connection: Connection) -> None:
     """In the database's thread, where it has one."""
-    traces.insert(connection, [_row(trace) for trace in batch])
+    traces.insert(connection, _columns(batch))
 
 
-def _row(trace: Trace) -> tuple[Any, ...]:
-    """As the table wants it."""
-    row = _arranged((*astuple(trace), _written_spans(trace.spans).decode()))
-    texts = row[: traces.TEXTS]
-    if _is_plain("".join(texts)):  # as nearly every one is
-        return row
-    return (*(_clean(text) for text in texts), *row[traces.TEXTS :])
+def _columns(batch: Sequence[Trace]) -> list[Sequence[Any]]:
+    """As the table wants them."""
+    said = dict(zip(Trace.__struct_fields__, zip(*map(astuple, batch), strict=True), strict=True))
+    said["spans"] = tuple([_written_spans(spans).decode() for spans in said["spans"]])
+    columns = [said[name] for name in traces.COLUMNS]
+    return [*map(_cleaned, columns[: traces.TEXTS]), *columns[traces.TEXTS :]]
+
+
+def _cleaned(column: Sequence[str]) -> Sequence[str]:
+    alike = column.count(column[0]) == len(column)
+    if _is_plain(column[0] if alike else "".join(column)):  # as nearly every one is
+        return column
+    return [_clean(text) for text in column]
 
 
 def _trace(row: Mapping[str, Any]) -> Trace:

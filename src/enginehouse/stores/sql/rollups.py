@@ -17,6 +17,7 @@ from sqlalchemy import Column, Connection, Table, func, select, text
 
 from enginehouse.stores.sql import usage
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
+from enginehouse.stores.sql.sheets import Columns
 
 __all__ = [
     "DIMENSIONS",
@@ -78,21 +79,23 @@ _TURN = 0x726F6C6C757073  # "rollups": on one PostgreSQL server one at a time su
 _MANY = 20
 """Records that are alike, from which on counting them at once takes less than standing in line does."""
 _likeness = itemgetter(*map(usage.COLUMNS.index, ("user_id", "key_id", "model", "tags", "operation")))
+"""Of columns, those in which records are alike that count in the same sums."""
 
 
-def keep(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def keep(connection: Connection, columns: Columns) -> None:
     """Insert records that are not there yet: each is counted in the sums now, or waits for it.
 
     Args:
-        rows: values in the order of `usage.COLUMNS`.
+        columns: of the records, in the order of `usage.COLUMNS`.
     """
-    if connection.dialect.name == "sqlite" and len(rows) >= _MANY * len(set(map(_likeness, rows))):
-        past = usage.insert_rows(connection, rows)
+    kinds = len(set(zip(*_likeness(columns), strict=True)))
+    if connection.dialect.name == "sqlite" and len(columns[0]) >= _MANY * kinds:
+        past = usage.insert_rows(connection, columns)
         statements = _statements(connection.dialect.name)
         connection.execute(statements.add_new, {"past": past, "sign": 1})
         connection.execute(statements.uses_new, {"past": past})
     else:
-        usage.insert_records(connection, rows)
+        usage.insert_records(connection, columns)
 
 
 def sum_up(connection: Connection, most: int) -> int:

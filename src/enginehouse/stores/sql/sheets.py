@@ -5,14 +5,14 @@ same. What a statement repeats has one number in it wherever it stands.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, count, islice
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
-__all__ = ["Sheets"]
+__all__ = ["Columns", "Sheets"]
 
 _SIZES = (40, 5, 1)
 """Rows of one statement: many cost half of what they do alone, and hand the interpreter over once."""
@@ -20,6 +20,8 @@ _FEW = 5
 """Fewer rows that are alike are written together with others."""
 
 Values: TypeAlias = tuple[Any, ...]
+Columns: TypeAlias = Sequence[Sequence[Any]]
+"""Rows, column by column, each of them as long: so many are made, and looked at, by few calls."""
 
 
 class Sheets:
@@ -37,19 +39,19 @@ class Sheets:
         self._width = len(columns)
         self._statement = lru_cache(self._written)
 
-    def insert(self, connection: Connection, rows: Sequence[Values]) -> None:
+    def insert(self, connection: Connection, columns: Columns) -> None:
         """Insert rows, in whatever order."""
+        if not columns[0]:
+            return
         driver: Any = connection.connection.driver_connection  # every request writes: SQLAlchemy would take longer
         begins, ends = self._begins, self._ends
-        groups: defaultdict[Values, list[Values]] = defaultdict(list)
-        for row in rows:
-            groups[row[begins:ends]].append(row)
+        own = (*columns[:begins], *columns[ends:])
+        groups = _groups(columns[begins:ends], list(zip(*own, strict=True)))
         others: list[Values] = []
         for shared, alike in groups.items():
             many = len(alike) // _FEW * _FEW
-            others += alike[many:]
-            own = [row[:begins] + row[ends:] for row in alike[:many]]
-            self._insert(driver, shared, own)
+            others += [row[:begins] + shared + row[begins:] for row in alike[many:]]
+            self._insert(driver, shared, alike[:many])
         self._insert(driver, (), others)
 
     def _insert(self, driver: Any, shared: Values, rows: Sequence[Values]) -> None:
@@ -69,3 +71,18 @@ class Sheets:
         values = ((*islice(numbers, begins), *once, *islice(numbers, self._width - ends)) for _ in range(rows))
         places = ", ".join([f"({', '.join(row)})" for row in values])
         return f"{self._into}{places} ON CONFLICT DO NOTHING"
+
+
+def _groups(shared: Columns, own: Sequence[Values]) -> Mapping[Values, Sequence[Values]]:
+    """What rows have of their own, by what they share; mostly all share the same.
+
+    Args:
+        shared: columns of what many rows share.
+        own: of each row.
+    """
+    if all(column.count(column[0]) == len(own) for column in shared):
+        return {tuple(column[0] for column in shared): own}
+    groups: defaultdict[Values, list[Values]] = defaultdict(list)
+    for key, row in zip(zip(*shared, strict=True), own, strict=True):
+        groups[key].append(row)
+    return groups

@@ -1,6 +1,6 @@
 """The table of what became of requests, and every statement on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import chain, count, islice
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, Table, delete, or_, select
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
-from enginehouse.stores.sql.sheets import Sheets
+from enginehouse.stores.sql.sheets import Columns, Sheets
 
 __all__ = ["COLUMNS", "TEXTS", "TRACES", "forget", "insert", "newest"]
 
@@ -53,15 +53,16 @@ _AT_ONCE = 50
 """Rows of one statement on a server."""
 
 
-def insert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def insert(connection: Connection, columns: Columns) -> None:
     """Keep requests; one that is kept already stays as it is.
 
     Args:
-        rows: values in the order of `COLUMNS`.
+        columns: of the requests, in the order of `COLUMNS`.
     """
     if connection.dialect.name == "sqlite":
-        _SHEETS.insert(connection, rows)
+        _SHEETS.insert(connection, columns)
         return
+    rows = list(zip(*columns, strict=True))
     for first in range(0, len(rows), _AT_ONCE):
         part = rows[first : first + _AT_ONCE]
         connection.exec_driver_sql(_on_server(len(part)), tuple(chain.from_iterable(part)))

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
-from enginehouse.stores.sql.sheets import Sheets
+from enginehouse.stores.sql.sheets import Columns, Sheets
 
 __all__ = [
     "COLUMNS",
@@ -126,31 +126,31 @@ def _new_prices(dialect: str) -> Executable:
     return _INSERTS[dialect](PRICES).on_conflict_do_nothing(index_elements=["id"])
 
 
-def insert_records(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_records(connection: Connection, columns: Columns) -> None:
     """Insert records that are not there yet, and let them wait to be summed up.
 
     Args:
-        rows: values in the order of `COLUMNS`.
+        columns: of the records, in the order of `COLUMNS`.
     """
     if connection.dialect.name == "sqlite":
-        past = insert_rows(connection, rows)
+        past = insert_rows(connection, columns)
         connection.exec_driver_sql(_IN_LINE, (past,))
     else:
-        named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        named = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
         connection.execute(_KEPT_ON_SERVER, {"rows": msgspec.json.encode(named).decode()})
 
 
-def insert_rows(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+def insert_rows(connection: Connection, columns: Columns) -> int:
     """Insert records into SQLite that are not there yet, without a place in the line of those to be summed up.
 
     Args:
-        rows: values in the order of `COLUMNS`.
+        columns: of the records, in the order of `COLUMNS`.
 
     Returns:
         The number of a row: those behind it are the new ones, until the transaction ends.
     """
     past = connection.exec_driver_sql(_NEWEST_ROW).scalar_one()
-    _SHEETS.insert(connection, rows)
+    _SHEETS.insert(connection, columns)
     return int(past)
 
 
