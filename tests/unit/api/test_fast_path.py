@@ -7,6 +7,7 @@ import re
 import weakref
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import msgspec
@@ -22,7 +23,7 @@ from enginehouse.core.cache.answers import joined
 from enginehouse.core.catalogue import Catalogue, from_settings
 from enginehouse.core.copies import Copies
 from enginehouse.core.gateway import Guarding, Seats, Spending
-from enginehouse.core.gateway.fast import Tracks
+from enginehouse.core.gateway.fast import Run, Tracks
 from enginehouse.core.gateway.fast.stream import Said
 from enginehouse.core.gateway.flows import head_of
 from enginehouse.core.identity import Identity
@@ -32,7 +33,7 @@ from enginehouse.core.ledger.prices import Prices
 from enginehouse.core.limits import Limits
 from enginehouse.core.prediction_cache import PredictionCache
 from enginehouse.core.routes import Routes
-from enginehouse.core.traces import Traces
+from enginehouse.core.traces import Trace, Traces
 from enginehouse.core.traces.link import linked
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.plain import PlainAnswer
@@ -529,6 +530,19 @@ async def test_an_answer_that_cannot_be_kept_is_told_and_nobody_waits_for_it():
         assert house.held() == before
     (record,) = house.books.kept.values()
     assert record.outcome == "completed"
+
+
+def test_a_mistake_in_the_end_of_one_request_keeps_no_other_from_telemetry():
+    traces, trace = Traces(), Trace(id="t", time=0, request_id="b")
+
+    def ending(told):
+        traces.come()
+        house = SimpleNamespace(rooms=SimpleNamespace(traces=traces))
+        return SimpleNamespace(settled=lambda _: told(), link=None, request_id="a", track=house)
+
+    runs = [ending(lambda: 1 // 0), ending(lambda: trace)]
+    assert Run.settle(runs) == runs
+    assert (traces.on_the_way, list(traces.recent)) == (0, [trace])
 
 
 async def test_a_mistake_of_ours_in_one_request_is_told_to_its_connection_only():
