@@ -661,6 +661,24 @@ async def test_a_breaker_that_is_open_is_the_general_ways_to_tell():
         assert not await house.takes(Call())
 
 
+async def test_a_server_that_was_left_alone_is_tried_by_one_of_a_turn():
+    routing = {"breaker_failures": 1, "breaker_cooldown": 5}
+    models = {"m": {**SETTINGS["models"]["m"], "slots": 9}}
+    async with open_house([b"no"], 500, limits={}, routing=routing, models=models) as house:
+        first = Call()
+        assert await house.takes(first)
+        await first.over()
+        await asyncio.sleep(6)
+        house.engine.says, house.engine.answer_status = [WHOLE], 200
+        for refused in ([False, True, True], [False, False, False]):
+            calls = [asking(f"{text} {refused}") for text in "abc"]
+            assert all(house.lane.offer(call) for call in calls)
+            await asyncio.sleep(0)
+            assert [call.refused for call in calls] == refused
+            for call in calls:
+                await call.over()
+
+
 WORDS = st.builds(TextDelta, text=st.text(max_size=3), choice=st.sampled_from([0, 0, 0, 1]))
 ENDS = st.builds(Finished, reason=st.sampled_from(list(Finish)), choice=st.sampled_from([0, 0, 1]))
 COUNTS = st.builds(Counted, usage=st.builds(Usage, input=st.integers(0, 9), output=st.integers(0, 9)))

@@ -83,7 +83,7 @@ class FastPath:
         self._limits = limits
         self._leaving = leaving
         self._clock = asyncio.get_running_loop().time
-        self._turn = Turn({**ANSWERING, READ: self._read, LOOK: each(_look), BEGIN: each(self._begin)})
+        self._turn = Turn({**ANSWERING, READ: self._read, LOOK: each(_look), BEGIN: self._begin})
         self.adopt(identity, server)
 
     def adopt(self, identity: Identity, server: ServerSettings) -> None:
@@ -116,15 +116,20 @@ class FastPath:
                 broke(call, error)
         return plain
 
-    def _begin(self, answer: Answering) -> None:
-        run = answer.run
-        try:
-            if run.is_clear() and self._begun(run):
-                answer.begin()
-            else:
-                answer.leave_it()
-        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
-            answer.broke(error)
+    def _begin(self, answers: Sequence[Answering]) -> Sequence[Answering]:
+        """All are begun that can be, or left to the application."""
+        self._tracks.step += 1
+        is_open = self._tracks.is_open
+        for answer in answers:
+            run = answer.run
+            try:
+                if is_open and run.is_clear() and self._begun(run):
+                    answer.begin()
+                else:
+                    answer.leave_it()
+            except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+                answer.broke(error)
+        return answers
 
     def _known(self, call: Call) -> Answering | None:
         """The request on its track; None where there is none for it."""

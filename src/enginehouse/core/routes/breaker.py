@@ -48,6 +48,11 @@ class Breaker:
         return self._clock() < self._until or (self._until > 0 and self._probing)
 
     @property
+    def tries(self) -> bool:
+        """Whether it has been left alone, and whoever goes there next tries it."""
+        return self._until > 0
+
+    @property
     def reopens(self) -> float:
         """Seconds until it is tried again."""
         return max(self._until - self._clock(), 0.0)

@@ -64,6 +64,13 @@ class Routes:
             known = self._breakers[deployment.id] = Breaker(self._clock)
         return known
 
+    def left_alone(self, deployment: Deployment) -> bool:
+        """Whether it is not asked now, as it has failed again and again.
+
+        Engines that run here have residency's own breaker.
+        """
+        return not deployment.engine.here and self.breaker(deployment).open
+
     def visit(self, deployment: Deployment) -> "Visit":
         """One request's stay at a deployment, from the choice of it on, so that who waits there counts too.
 
@@ -86,7 +93,7 @@ class Routes:
             tried: ids that are not to be asked now.
             head: what a conversation begins with, asked for only where there is a choice.
         """
-        fresh = [one for one in model.deployments if one.id not in tried and not self._left_alone(one)]
+        fresh = [one for one in model.deployments if one.id not in tried and not self.left_alone(one)]
         if len(fresh) < 2:
             return fresh[0] if fresh else None
         well = [one for one in fresh if self.lookout.up(one)] or fresh
@@ -94,12 +101,6 @@ class Routes:
         rule = Rule(cold_cost=self.settings.cold_cost, affinity=self.settings.affinity)
         chosen = choose([self._host(*one) for one in hosts.items()], head() if rule.affinity else b"", rule)
         return None if chosen is None else hosts[chosen.name]
-
-    def only(self, model: Model) -> Deployment | None:
-        """What `pick` gives first for a model that has one deployment; None where there is a choice, or none."""
-        if len(model.deployments) != 1 or self._left_alone(model.deployments[0]):
-            return None
-        return model.deployments[0]
 
     def alternatives(self, model: Model) -> list[Model]:
         """The model and its fall-backs, in order; one that is not there is passed over."""
@@ -135,10 +136,6 @@ class Routes:
             status=503,
             retry_after=max(wait, 1.0),
         )
-
-    def _left_alone(self, deployment: Deployment) -> bool:
-        """Engines that run here have residency's own breaker."""
-        return not deployment.engine.here and self.breaker(deployment).open
 
     def _host(self, name: str, deployment: Deployment) -> Host:
         running = self.breaker(deployment).running

@@ -138,9 +138,7 @@ class Run:
 
     def is_clear(self) -> bool:
         """Whether it can be answered without waiting for anything but the engine, as far as can be seen now."""
-        rooms, look = self.track.rooms, self.look
-        if rooms.traces.listens or not rooms.ledger.ready:
-            return False
+        look = self.look
         if look.entry is None:
             return not look.is_overtaken and self._has_room()
         if self.asked.stream:
@@ -150,14 +148,12 @@ class Run:
 
     def _has_room(self) -> bool:
         track = self.track.chosen(self._head)
-        if track is None:
+        place = None if track is None else track.place()
+        if track is None or place is None:
             return False
         self.track = track
-        gate, carrier = track.rooms.seats.gate_now(track.deployment), track.carrier()
-        if gate is None or carrier is None:
-            return False
-        self._gate, self._carrier = gate, carrier
-        return gate.free
+        self._gate, self._carrier = place
+        return self._gate.free
 
     def _head(self) -> bytes:
         """As the general way has it (`Continues`)."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from enginehouse.core.admission.gate import Gate
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.drawers import Drawer, drawer_of
 from enginehouse.core.gateway.fast.telling import in_records, in_traces
@@ -96,21 +97,40 @@ class Track:
         self.in_records, self.in_traces = in_records(self), in_traces(self)
         self._carrier: Carrier | None = None
         self._loaded: Loaded | None = None
+        self._place: tuple[Gate, Carrier] | None = None
+        self._placed_at = -1
+        """In which step that was found."""
 
     def chosen(self, head: Callable[[], bytes]) -> "Track | None":
-        """The one of the deployment that is asked now; None where all are left alone.
+        """The one of the deployment that is asked now; None where none is.
 
         Args:
             head: what a conversation begins with, asked for only where there is a choice.
         """
-        routes = self.rooms.routes
         if not self.beside:
-            return None if routes.only(self.model) is None else self
-        deployment = routes.pick(self.model, head=head)
+            return self
+        deployment = self.rooms.routes.pick(self.model, head=head)
         return None if deployment is None else self.beside[deployment.id]
 
-    def carrier(self) -> Carrier | None:
-        """How the engine is asked that is ready now; None when it is not, or cannot be asked at once."""
+    def place(self) -> tuple[Gate, Carrier] | None:
+        """Its line, and how the engine is asked; None when it is left alone, not ready, or cannot be asked at once.
+
+        What is well stays so for all who begin in one step.
+        """
+        rooms = self.rooms
+        if self._placed_at == rooms.step:
+            return self._place
+        if rooms.routes.left_alone(self.deployment):
+            return None
+        gate, carrier = rooms.seats.gate_now(self.deployment), self._asked_by()
+        if gate is None or carrier is None:
+            return None
+        place = gate, carrier
+        if not rooms.routes.breaker(self.deployment).tries:  # or the next one has to see whether one is at it
+            self._place, self._placed_at = place, rooms.step
+        return place
+
+    def _asked_by(self) -> Carrier | None:
         loaded = self.rooms.residency.ready_now(self.deployment)
         if loaded is not self._loaded:
             self._loaded, engine = loaded, None if loaded is None else loaded.engine
@@ -152,6 +172,8 @@ class Tracks:
         self.traces = traces
         self.taken = 0
         """Requests that have come this way since the start."""
+        self.step = 0
+        """In which requests are begun: one after the other, with nothing else between."""
         self._catalogue = seats.catalogue
         self._spending = spending
         self._guarding = guarding
@@ -166,6 +188,11 @@ class Tracks:
         self._known.clear()
         self._principals.clear()
         self._count = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests may be begun here: nothing is written down of what is said, and records can be kept."""
+        return self.ledger.ready and not self.traces.listens
 
     def find(self, route: Route, principal: Principal, name: str) -> Track | None:
         """The track of such requests; None where they go the general way."""
