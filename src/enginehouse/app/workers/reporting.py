@@ -8,7 +8,7 @@ from msgspec import structs
 from enginehouse.app.workers.link import Asks
 from enginehouse.app.workers.words import Report
 from enginehouse.core.cache.decisions import Decision, Decisions
-from enginehouse.core.cache.stats import CacheStats
+from enginehouse.core.cache.stats import CacheStats, Stage
 from enginehouse.core.traces import Traces
 from enginehouse.core.traces.trace import Trace
 from enginehouse.types.cached import Entry
@@ -105,9 +105,22 @@ class TellingStats(CacheStats):
         """An answer was not kept."""
         self._reporting.cached("unfit", kind)
 
-    def took(self, stage: str, seconds: float) -> None:
-        """So long a stage took."""
-        self._reporting.cached("took", stage, seconds)
+    def stage(self, name: str) -> Stage:
+        """One step's times."""
+        return _TellingStage(name, self._reporting)
+
+
+class _TellingStage(Stage):
+    """One step of the cache, whose times are counted at the owner."""
+
+    def __init__(self, name: str, reporting: Reporting) -> None:
+        super().__init__()
+        self._name = name
+        self._reporting = reporting
+
+    def took(self, seconds: float) -> None:
+        """So long, this time."""
+        self._reporting.cached("took", self._name, seconds)
 
 
 class TellingDecisions(Decisions):
