@@ -5,6 +5,7 @@ its record is durable, if it was not at once. A stream has one, for it has more 
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -36,7 +37,7 @@ _SIZES = tuple(b"%x\r\n" % size for size in range(_SMALL))
 _GONE = Outcome("cancelled", CallerGone.code, "The caller went away.", 499)
 
 
-class Answering:
+class Answering(ABC):
     """One answer on its way, or to be.
 
     Args:
@@ -57,9 +58,9 @@ class Answering:
         """The request's."""
         return self.run.request_id
 
+    @abstractmethod
     def begin(self) -> None:
         """The run has begun: answer, without keeping anybody else from going on."""
-        raise NotImplementedError
 
     # Ends
 

@@ -42,7 +42,7 @@ RECORD: Final = 1
 JOURNAL: Final = 2
 """Make what was written down durable, of all at once."""
 TELL: Final = 3
-"""Tell the caller; what goes on from here goes its own way."""
+"""Tell the caller; whoever has told it, in whatever way, asks for the next step."""
 KEEP: Final = 4
 """Keep it for others who ask the same."""
 STAND: Final = 5
