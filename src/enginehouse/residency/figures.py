@@ -120,10 +120,10 @@ class Figures:
             return None
         return sorted(self.times)[max(ceil(share * len(self.times)) - 1, 0)]
 
-    def was_asked(self, *, found: bool) -> None:
-        """Somebody wants it now."""
-        self.asked += 1
-        self.found += found
+    def was_asked(self, number: int = 1, *, found: bool) -> None:
+        """So many want it now."""
+        self.asked += number
+        self.found += number * found
         self.asked_at = time.time()
 
     def was_loaded(self) -> None:
@@ -132,11 +132,11 @@ class Figures:
         self.loaded_at = datetime.now(UTC)
         self.warm_up = None
 
-    def answered(self, seconds: float) -> None:
-        """The engine took so long for an answer."""
-        self.answers += 1
-        self.answer_seconds += seconds
-        self.times.append(seconds)
+    def answered(self, *seconds: float) -> None:
+        """The engine took so long for an answer, for each of some."""
+        self.answers += len(seconds)
+        self.answer_seconds += sum(seconds)
+        self.times.extend(seconds)
 
     def _add(self, other: "Figures") -> None:
         self.asked += other.asked

@@ -135,32 +135,33 @@ class Residency:
         return resident, loaded
 
     def ready_now(self, deployment: Deployment) -> Loaded | None:
-        """What is loaded of it, where it is ready."""
+        """What `lend_now` would lend."""
         resident = self._residents.get(deployment.id)
-        return resident.loaded if resident is not None and resident.state is ResidentState.READY else None
+        return None if resident is None or self._closing else resident.lendable(deployment)
 
     def lend_now(
-        self, deployment: Deployment, terms: Terms = USUAL, *, counted: bool = True
+        self, deployment: Deployment, terms: Terms = USUAL, number: int = 1, *, counted: bool = True
     ) -> tuple[Resident, Loaded] | None:
         """What `taken` gives, if it is ready and there is nothing else to do; else None, and nothing has happened.
 
         Args:
             deployment: what to use.
             terms: how long it stays, and how it stands against others.
-            counted: whether this is a caller's request, to be seen in the figures.
+            number: leases; each is to be given back.
+            counted: whether these are callers' requests, to be seen in the figures.
         """
         resident = self._residents.get(deployment.id)
-        if resident is None or self._closing or (loaded := resident.take_now(deployment)) is None:
+        if resident is None or self._closing or (loaded := resident.take_now(deployment, number)) is None:
             return None
         resident.terms, resident.ttl = terms, self._ttl(terms.ttl)
         if counted:
-            resident.figures.was_asked(found=True)
+            resident.figures.was_asked(number, found=True)
         self._room.note(deployment.id)
         return resident, loaded
 
-    def give_back(self, resident: Resident, loaded: Loaded) -> None:
-        """A lease has ended."""
-        resident.release(loaded)
+    def give_back(self, resident: Resident, loaded: Loaded, number: int = 1) -> None:
+        """So many leases have ended."""
+        resident.release(loaded, number)
         if not resident.leases:
             if resident.deployment is not None:
                 self._room.note(resident.deployment.id)
@@ -369,10 +370,10 @@ class Residency:
         resident = self._residents.get(deployment_id)
         return resident.figures if resident else Figures()
 
-    def answered(self, deployment_id: str, seconds: float) -> None:
-        """Its engine answered a caller's request to the end, and took so long for it."""
+    def answered(self, deployment_id: str, *seconds: float) -> None:
+        """Its engine answered callers' requests to the end, and took so long for each."""
         if resident := self._residents.get(deployment_id):
-            resident.figures.answered(seconds)
+            resident.figures.answered(*seconds)
 
     def warmed_up(self, deployment_id: str, warm_up: WarmUp) -> None:
         """A warm-up of it has ended."""

@@ -144,18 +144,24 @@ class Resident:
             self.dismiss(Cause.EDITED)
         return self.take_now(deployment)
 
-    def take_now(self, deployment: Deployment) -> Loaded | None:
-        """A lease on what is ready now, if that is what is asked for; else None, and nothing has happened."""
+    def lendable(self, deployment: Deployment) -> Loaded | None:
+        """What is ready now, if that is what is asked for."""
         if self._state is not ResidentState.READY or self.ended_by_itself or self.deployment != deployment:
             return None
-        self._lend()
         return self.loaded
 
-    def release(self, loaded: Loaded) -> None:
-        """Give a lease back; one on an engine that is gone already counts no more."""
+    def take_now(self, deployment: Deployment, number: int = 1) -> Loaded | None:
+        """Leases on what is ready now, if that is what is asked for; else None, and nothing has happened."""
+        loaded = self.lendable(deployment)
+        if loaded is not None:
+            self._lend(number)
+        return loaded
+
+    def release(self, loaded: Loaded, number: int = 1) -> None:
+        """Give so many leases back; those on an engine that is gone already count no more."""
         if loaded is not self.loaded:
             return
-        self.leases -= 1
+        self.leases -= number
         self.last_used = now()
         if not self.leases and self._state is ResidentState.DRAINING:
             self.wake.set()
@@ -272,9 +278,9 @@ class Resident:
             demand=self._demand * 0.5 ** ((now() - self._demand_at) / HALF_LIFE),
         )
 
-    def _lend(self) -> None:
-        self.leases += 1
-        self._want_more(1)
+    def _lend(self, number: int = 1) -> None:
+        self.leases += number
+        self._want_more(number)
 
     def _want_more(self, requests: int) -> None:
         at = now()

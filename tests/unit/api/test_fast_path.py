@@ -233,9 +233,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(says=(WHOLE,), status=200, *, ahead=False, answers=None, spool=None, **more):
+async def open_house(says=(WHOLE,), status=200, *, ahead=False, answers=None, spool=None, engine=Engine, **more):
     settings = Settings.model_validate({**SETTINGS, **more})
-    engine, books, spool = Engine(says, status), FakeBooks(), spool or FakeSpool()
+    engine, books, spool = engine(says, status), FakeBooks(), spool or FakeSpool()
     async with (
         Residency({EngineName.OPENAI: FakeLauncher(engine, load_seconds=0)}, settings.residency) as residency,
         Ledger(books, spool, Prices({}, ()), ahead=ahead) as ledger,
@@ -559,6 +559,30 @@ async def test_a_mistake_of_ours_in_one_request_is_told_to_its_connection_only()
     assert [call.happened for call in calls] == [["failed"], ["ended"]]
 
 
+async def test_a_mistake_of_ours_in_asking_leaves_nothing_held():
+    class Broken(Engine):
+        """One that cannot be asked once."""
+
+        def send_now(self, *args):
+            if not self.sent:
+                self.sent.append(args)
+                raise ZeroDivisionError
+            return super().send_now(*args)
+
+    async with open_house(engine=Broken) as house:
+        before = house.held()
+        calls = [asking("bad"), asking("good")]
+        assert all(house.lane.offer(call) for call in calls)
+        await calls[1].over()
+        assert [call.happened for call in calls] == [["failed"], ["ended"]]
+        assert house.held() == before
+        assert not house.routes.breaker(house.deployment).open
+        again = asking("bad")
+        assert await house.takes(again)
+        await again.over()
+    assert again.happened == ["ended"], "what it asks is not taken to be under way"
+
+
 async def test_who_is_cut_off_by_the_service_is_told_so():
     async with open_house([3.0]) as house:
         before, call = house.held(), Call()
@@ -774,6 +798,19 @@ async def test_of_several_places_the_one_is_asked_that_the_general_way_would_ask
             assert (call.happened, house.held()) == (["ended"], before)
     assert [record.deployment for record in house.books.kept.values()] == wanted
     assert len(set(wanted)) == 3
+
+
+async def test_those_who_come_in_one_turn_go_where_the_least_is_outstanding():
+    async with open_houses(routing={"affinity": 0}) as house:
+        before, calls = house.held(), [asking(f"question {number}") for number in range(7)]
+        assert all(house.lane.offer(call) for call in calls)
+        await asyncio.sleep(0)
+        assert [house.routes.breaker(place).running for place in house.places] == [2, 2, 2]
+        assert [call.refused for call in calls] == [False] * 6 + [True]
+        for call in calls[:6]:
+            await call.over()
+        assert house.held() == before
+        assert [house.admission.gate_now(place).stats().served for place in house.places] == [4, 3, 3]
 
 
 async def test_a_place_that_is_left_alone_is_not_asked_and_without_any_nobody_is():

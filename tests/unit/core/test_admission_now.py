@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
@@ -126,6 +127,48 @@ async def test_a_gate_tells_whether_it_is_free_and_takes_nothing_when_it_is_not(
     assert (gate.running, gate.free) == (1, False)
     gate.leave_now(0.5)
     assert (gate.running, gate.stats().served) == (0, 2)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_several_at_once_stand_as_one_after_the_other(together):
+    async def main():
+        admission = Admission(AdmissionSettings())
+        async with admission.slot(PLACE, slots=3):
+            pass
+        gate = admission.gate_now(PLACE, 3)
+        if together:
+            assert not gate.enter_now(4)
+            assert gate.running == 0
+            assert gate.enter_now(3)
+            gate.leave_now(0.5, 0.25)
+        else:
+            assert all(gate.enter_now() for _ in range(3))
+            gate.leave_now(0.5)
+            gate.leave_now(0.25)
+        stats = gate.stats()
+        assert (stats.active, stats.served, gate.free) == (1, 4, 2)
+        assert (stats.wait_p95, stats.service_time) == (0.0, 0.2 * 0.5 + 0.8 * 0 + (0.25 - 0.1) * 0.2)
+
+    simulate(main())
+
+
+async def test_those_who_wait_go_on_when_several_leave_at_once():
+    admission = Admission(AdmissionSettings())
+    async with admission.slot(PLACE, slots=2):
+        pass
+    gate = admission.gate_now(PLACE, 2)
+    assert gate.enter_now(2)
+    came = []
+
+    async def come(name):
+        async with admission.slot(PLACE, slots=2):
+            came.append(name)
+
+    waiting = [asyncio.ensure_future(come(name)) for name in "abc"]
+    await asyncio.sleep(0)
+    gate.leave_now(0.5, 0.5)
+    await asyncio.gather(*waiting)
+    assert (came, gate.running) == (["a", "b", "c"], 0)
 
 
 async def test_what_has_to_be_done_first_is_done_by_the_general_way():

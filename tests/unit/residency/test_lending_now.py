@@ -150,6 +150,34 @@ def test_what_cannot_be_lent_at_once_is_left_as_it_is(counted):
     simulate(main())
 
 
+def test_several_leases_at_once_are_as_many_one_after_the_other():
+    async def main():
+        seen = []
+        for together in (True, False):
+            async with Residency({EngineName.LLAMA_SERVER: FakeLauncher()}, ResidencySettings()) as house:
+                await house.load(PLACES[0])
+                began = asyncio.get_running_loop().time()
+                for _ in range(1 if together else 3):
+                    resident, loaded = house.lend_now(PLACES[0], number=3 if together else 1)
+                assert house.ready_now(PLACES[0]) is loaded
+                for _ in range(1 if together else 2):
+                    house.give_back(resident, loaded, 2 if together else 1)
+                if together:
+                    house.answered("a", 0.5, 0.25)
+                else:
+                    house.answered("a", 0.5)
+                    house.answered("a", 0.25)
+                figures, counts = house.figures("a"), house.leased("a")[:2]
+                told = figures.answers, figures.answer_seconds, list(figures.times)
+                demand = resident._demand, resident._demand_at - began
+                seen.append((counts, (figures.asked, figures.found), demand, told))
+                house.give_back(resident, loaded)
+        assert seen[0] == seen[1]
+        assert seen[0][1] == (3, 3)
+
+    simulate(main())
+
+
 def test_another_one_under_the_same_name_takes_its_place_once_somebody_asks_by_the_general_way():
     async def main():
         launcher = FakeLauncher()

@@ -421,7 +421,7 @@ ANSWERING: Mapping[int, Step] = MappingProxyType(
         JOURNAL: Whole.hand_in,
         TELL: each(Whole.tell),
         KEEP: each(Run.keep),
-        STAND: each(Run.stand),
+        STAND: Run.stand,
         SETTLE: Run.settle,
     }
 )

@@ -118,16 +118,23 @@ class FastPath:
 
     def _begin(self, answers: Sequence[Answering]) -> Sequence[Answering]:
         """All are begun that can be, or left to the application."""
-        self._tracks.step += 1
-        is_open = self._tracks.is_open
+        is_open = self._tracks.open()
+        coming: list[Answering] = []
         for answer in answers:
-            run = answer.run
             try:
-                if is_open and run.is_clear() and self._begun(run):
-                    answer.begin()
+                if is_open and self._comes(answer.run):
+                    coming.append(answer)
                 else:
                     answer.leave_it()
             except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+                answer.broke(error)
+        self._tracks.enter(len(coming))
+        for answer in coming:
+            try:
+                answer.run.ask()
+                answer.begin()
+            except Exception as error:  # noqa: BLE001 - as above, and what was taken is given back
+                answer.run.given_up(error)
                 answer.broke(error)
         return answers
 
@@ -153,20 +160,20 @@ class FastPath:
             return Streaming(call, Streamed(*about), self._turn, self._server.ping_interval)
         return Whole(call, Run(*about), self._turn)
 
-    def _begun(self, run: Run) -> bool:
-        """Whether it has all it needs, and the engine is asked; else nothing is taken."""
+    def _comes(self, run: Run) -> bool:
+        """Whether it can have all it needs, and comes for it; else nothing is taken."""
+        if not run.is_clear():
+            return False
         bounds = self._limits.now(run.track.principal, run.track.path)
         if bounds is None:
             return False
-        if bounds.is_open:
-            return run.begin(None)
-        grant = bounds.take(run.expected() if bounds.counts_tokens else 0)
-        if grant is None:
-            return False
-        if run.begin(grant):
-            return True
-        grant.undo_now()
-        return False
+        grant = None
+        if not bounds.is_open:
+            grant = bounds.take(run.expected() if bounds.counts_tokens else 0)
+            if grant is None:
+                return False
+        run.come(grant)
+        return True
 
     def _heading(self, call: Call) -> _Heading | None:
         """None when it says something that is not understood here."""

@@ -91,22 +91,23 @@ class Gate:
         return False
 
     @property
-    def free(self) -> bool:
-        """Whether somebody who comes now runs at once: then nobody waits either."""
-        return self.running < self.slots
+    def free(self) -> int:
+        """How many who come now run at once; if any, nobody waits either."""
+        return max(self.slots - self.running, 0)
 
-    def enter_now(self) -> bool:
-        """Run at once, as who comes with a ticket to a free slot; False, and nothing has happened, when none is."""
-        if self.running >= self.slots:
+    def enter_now(self, number: int = 1) -> bool:
+        """Run at once, as so many who come with tickets to free slots; False, and nothing has happened, when too
+        few are."""
+        if number > self.free:
             return False
-        self.running += 1
-        self.started(0.0)
+        self.running += number
+        self.started(0.0, number)
         return True
 
-    def leave_now(self, seconds: float) -> None:
-        """It ran that long and has ended, however it did; the next one starts."""
-        self.pace.served(seconds)
-        self.running -= 1
+    def leave_now(self, *seconds: float) -> None:
+        """Some ran that long each and have ended, however they did; the next ones start."""
+        self.pace.served(*seconds)
+        self.running -= len(seconds)
         if self._line:
             self._admit()
 
@@ -123,10 +124,10 @@ class Gate:
             self.running -= 1
             self._admit()
 
-    def started(self, waited: float) -> None:
-        """Somebody has taken up its slot."""
-        self.served += 1
-        self.pace.waited(waited)
+    def started(self, waited: float, number: int = 1) -> None:
+        """So many have taken up their slots, after so many seconds."""
+        self.served += number
+        self.pace.waited(waited, number)
 
     def give_back(self, ticket: Ticket, seconds: float) -> None:
         """It ran that long and has ended; the next one starts."""

@@ -1,6 +1,7 @@
 """What a gate has measured: how long a slot is held, and how long those who got one had waited."""
 
 from collections import deque
+from itertools import repeat
 from math import ceil
 
 __all__ = ["Pace"]
@@ -27,16 +28,16 @@ class Pace:
         """Mean seconds a slot is held, the newest counting most."""
         return _GUESS if self._service is None else self._service
 
-    def waited(self, seconds: float) -> None:
-        """Somebody got a slot after so long."""
-        self._waits.append(seconds)
+    def waited(self, seconds: float, number: int = 1) -> None:
+        """So many got a slot after so long."""
+        self._waits.extend(repeat(seconds, number))
 
-    def served(self, seconds: float) -> None:
-        """Somebody gave a slot back after so long."""
-        if self._service is None:
-            self._service = seconds
-        else:
-            self._service += _NEWEST * (seconds - self._service)
+    def served(self, *seconds: float) -> None:
+        """Some gave a slot back after so long, one after the other."""
+        service = self._service
+        for each in seconds:
+            service = each if service is None else service + _NEWEST * (each - service)
+        self._service = service
 
     def wait(self, share: float) -> float | None:
         """The shortest wait that this share of the window did not exceed, in seconds; None before the first."""

@@ -57,20 +57,21 @@ class Breaker:
         """Seconds until it is tried again."""
         return max(self._until - self._clock(), 0.0)
 
-    def began(self) -> bool:
-        """A request goes there; returns whether it is the one that tries a deployment that was left alone."""
-        self.running += 1
+    def began(self, number: int = 1) -> bool:
+        """So many requests go there; returns whether they try a deployment that was left alone."""
+        self.running += number
         trying = self._until > 0 and not self._probing
         self._probing = self._probing or trying
         return trying
 
-    def ended(self, *, trying: bool) -> None:
-        """It is over, however it went.
+    def ended(self, number: int = 1, *, trying: bool) -> None:
+        """So many are over, however they went.
 
         Args:
-            trying: as `began` said.
+            number: how many.
+            trying: as `began` said, of any of them.
         """
-        self.running -= 1
+        self.running -= number
         if trying:
             self._probing = False
 

@@ -78,10 +78,42 @@ class Routes:
         """
         return Visit(self, deployment)
 
-    def began(self, deployment: Deployment) -> None:
-        """Somebody goes there."""
-        self._count += 1
+    def began(self, deployment: Deployment, breaker: Breaker, number: int = 1) -> bool:
+        """So many go there; returns whether they try a deployment that was left alone.
+
+        Args:
+            deployment: where.
+            breaker: its.
+            number: how many.
+        """
+        self._count += number
         self._asked[deployment.id] = self._count
+        return breaker.began(number)
+
+    def ended(
+        self,
+        deployment: Deployment,
+        breaker: Breaker,
+        error: BaseException | None,
+        number: int = 1,
+        *,
+        trying: bool,
+    ) -> None:
+        """So many have ended, alike.
+
+        Args:
+            deployment: where they were.
+            breaker: its, as they came.
+            error: how they ended, if it was not by an answer.
+            number: how many.
+            trying: as `began` said, of any of them.
+        """
+        if error is None:
+            breaker.went_well()
+            self.lookout.answered(deployment)
+        elif isinstance(error, EnginehouseError):
+            breaker.failed(error, self.settings)
+        breaker.ended(number, trying=trying)
 
     def pick(
         self, model: Model, tried: Collection[str] = (), head: Callable[[], bytes] = bytes
@@ -169,14 +201,7 @@ class Visit:
         self._breaker = routes.breaker(deployment)
 
     def __enter__(self) -> None:
-        self._routes.began(self._deployment)
-        self._trying = self._breaker.began()
+        self._trying = self._routes.began(self._deployment, self._breaker)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        routes, breaker = self._routes, self._breaker
-        if error is None:
-            breaker.went_well()
-            routes.lookout.answered(self._deployment)
-        elif isinstance(error, EnginehouseError):
-            breaker.failed(error, routes.settings)
-        breaker.ended(trying=self._trying)
+        self._routes.ended(self._deployment, self._breaker, error, trying=self._trying)

@@ -157,9 +157,9 @@ class Traces:
     # In one step, where a request is too plain for a way of its own: not while `listens`, and `went`
     # has to be given the link
 
-    def come(self) -> None:
-        """A request to a model has come in; `went` or `gone` says what becomes of it."""
-        self.on_the_way += 1
+    def come(self, number: int = 1) -> None:
+        """So many requests to models have come in; `went` or `gone` says what becomes of each."""
+        self.on_the_way += number
 
     def gone(self) -> None:
         """It takes the general way after all: from `arrived` on that counts it."""

@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import structlog
 
-from enginehouse.core.admission.gate import Gate
 from enginehouse.core.cache.answers import joined
 from enginehouse.core.cache.cache import Worth
 from enginehouse.core.cache.drawers import Look
 from enginehouse.core.cache.types import Entry
+from enginehouse.core.gateway.fast.places import Place
 from enginehouse.core.gateway.fast.telling import Outcome, record_of, trace_of
 from enginehouse.core.gateway.fast.tracks import Track
 from enginehouse.core.gateway.flows import head_of, named
@@ -19,7 +19,6 @@ from enginehouse.core.gateway.meter import Meter
 from enginehouse.core.gateway.spending import UNSAID
 from enginehouse.core.ledger.record import UsageRecord
 from enginehouse.core.limits import LocalGrant
-from enginehouse.core.routes.routes import Visit
 from enginehouse.core.traces import Trace
 from enginehouse.core.traces.link import Link
 from enginehouse.dialects.errors import read_error
@@ -27,8 +26,6 @@ from enginehouse.dialects.openai.plain import PlainAnswer, PlainRequest, read_pl
 from enginehouse.engines.base import Carried, Carrier
 from enginehouse.engines.http import Unheard
 from enginehouse.errors import EnginehouseError, InvalidRequest
-from enginehouse.residency.base import Loaded
-from enginehouse.residency.resident import Resident
 from enginehouse.types import Tried, Usage
 from enginehouse.types.answer import Answer, fold
 from enginehouse.types.ids import random_hex
@@ -70,32 +67,18 @@ class Run:
     """
 
     __slots__ = (
-        *("_carrier", "_gate", "_visit", "answer", "asked", "at", "began", "begun", "body", "carried", "clock"),
-        *(
-            "grant",
-            "kept",
-            "link",
-            "loaded",
-            "look",
-            "over",
-            "record",
-            "request_id",
-            "resident",
-            "sat",
-            "sent",
-            "sought",
-        ),
-        *("track", "ttft", "upstream", "usage", "wrote"),
+        *("_carrier", "answer", "asked", "at", "began", "begun", "body", "carried", "clock"),
+        *("grant", "kept", "link", "look", "over", "place", "record", "request_id", "sat", "sent", "sought"),
+        *("track", "trying", "ttft", "upstream", "usage", "wrote"),
     )
 
     carried: Carried | None
     """The engine's answer; None as long as there is no connection."""
-    resident: Resident
-    loaded: Loaded
     look: Look
-    _gate: Gate
+    place: Place
     _carrier: Carrier
-    _visit: Visit
+    trying: bool
+    """Whether it is the one that tries a server that was left alone."""
 
     def __init__(
         self,
@@ -152,8 +135,8 @@ class Run:
         if track is None or place is None:
             return False
         self.track = track
-        self._gate, self._carrier = place
-        return self._gate.free
+        self.place, self._carrier = place
+        return True
 
     def _head(self) -> bytes:
         """As the general way has it (`Continues`)."""
@@ -176,35 +159,28 @@ class Run:
 
     # In one step.
 
-    def begin(self, grant: LocalGrant | None) -> bool:
-        """Take all it needs, and ask the engine; False when something was in the way: then nothing is taken.
+    def come(self, grant: LocalGrant | None) -> None:
+        """It is clear: it leads its flight, and comes to its place; `Tracks.enter` is next, then `ask`.
 
         Args:
             grant: what it was given of its caller's limits.
         """
-        if self.look.entry is None and not self._sit():
-            return False
         self.grant = grant
-        self.track.rooms.taken += 1
-        self.track.rooms.traces.come()
-        return True
+        if self.look.entry is None:
+            self.look.lead()
+            self.place.come()
+            if self.track.is_choice:
+                self.place.enter()  # for whoever chooses next to see it
 
-    def _sit(self) -> bool:
-        """A slot, a lease and a flight, and a connection if one is free; False when they are not to be had."""
-        track = self.track
-        rooms = track.rooms
-        lent = rooms.residency.lend_now(track.deployment, track.terms)
-        if lent is None:
-            return False
-        self.resident, self.loaded = lent
-        self._gate.enter_now()
-        self.look.lead()
-        self._visit = rooms.routes.visit(track.deployment)
-        self._visit.__enter__()
-        self.sat = self.clock()
-        self.carried = self._carrier.send_now(self._message(), self.request_id, self._hearing(), self._passed_on())
-        self.sent = self.clock()
-        return True
+    def ask(self) -> None:
+        """It has all it takes: ask the engine, if there is a connection that is free."""
+        if self.look.entry is None:
+            self.trying, self.carried = self.place.trying, None
+            self.sat = self.clock()
+            self.carried = self._carrier.send_now(
+                self._message(), self.request_id, self._hearing(), self._passed_on()
+            )
+            self.sent = self.clock()
 
     def _message(self) -> bytes:
         """The body as the engine gets it."""
@@ -229,7 +205,7 @@ class Run:
         try:
             await self._sent()
         except EnginehouseError as error:
-            raise self._given_up(error) from error
+            raise self.given_up(error) from error
 
     def listen(self, told: Callable[[], None]) -> None:
         """Tell this one when the engine's answer is in, or none will be; then it is time for `heard`."""
@@ -248,7 +224,7 @@ class Run:
             check_taken(self.carried, body)
             self._read(body)
         except EnginehouseError as error:
-            raise self._given_up(error) from error
+            raise self.given_up(error) from error
         return body
 
     def write_down(self) -> None:
@@ -333,13 +309,23 @@ class Run:
             if look.entry is None:
                 look.land(kept)  # whoever waits for it would wait for ever
 
-    def stand(self) -> None:
-        """Give back what was taken of the engine."""
-        if self.look.entry is None:
-            track = self.track
-            self._visit.__exit__(None, None, None)
-            track.rooms.residency.answered(track.deployment.id, self.over - self.sent)
-            self._stand()
+    @staticmethod
+    def stand(runs: "Sequence[Run]") -> "Sequence[Run]":
+        """Give back what some took of their engines, at once of each place; returns them all."""
+        at: dict[Place, list[Run]] = {}
+        for run in runs:
+            if run.look.entry is None:
+                at.setdefault(run.place, []).append(run)
+        for place, those in at.items():
+            try:
+                for run in those:
+                    run.hang_up()
+                now = those[0].clock()
+                place.answered(*[run.over - run.sent for run in those])
+                place.leave(*[now - run.sat for run in those], trying=any(run.trying for run in those))
+            except Exception:
+                log.exception("request_broke", request_id=those[0].request_id)
+        return runs
 
     @staticmethod
     def settle(runs: "Sequence[Run]") -> "Sequence[Run]":
@@ -366,8 +352,7 @@ class Run:
                 look.land(None)
             else:
                 look.leave()
-            self._visit.__exit__(type(error), error, None)
-            self._stand()
+            self._leave(error)
         self.track.rooms.traces.went(self.settled(outcome), self.link)
         return keeping
 
@@ -385,18 +370,18 @@ class Run:
         del error
         return None if self.look.entry is not None else Meter().usage(self._guess)
 
-    def _given_up(self, error: EnginehouseError) -> GoGenerally:
+    def given_up(self, error: Exception) -> GoGenerally:
         """Give everything back, for the general way to take it anew."""
-        track, rooms = self.track, self.track.rooms
-        unheard = isinstance(error, Unheard)  # the connection was stale, which says nothing of the server
-        tried = Tried(model=track.model, deployment=track.deployment, error=error, began=self.began)
-        gone = GoGenerally(None if unheard else tried)
-        self.look.leave()
-        self._visit.__exit__(type(error), gone if unheard else error, None)
-        self._stand()
+        track, tried = self.track, None
+        if isinstance(error, EnginehouseError) and not isinstance(error, Unheard):
+            tried = Tried(model=track.model, deployment=track.deployment, error=error, began=self.began)
+        gone = GoGenerally(tried)
+        if self.look.entry is None:
+            self.look.leave()
+            self._leave(gone if tried is None else error)  # a connection that was stale says nothing of the server
         if self.grant is not None:
             self.grant.undo_now()
-        rooms.traces.gone()
+        track.rooms.traces.gone()
         return gone
 
     def settled(self, outcome: Outcome) -> Trace:
@@ -405,13 +390,16 @@ class Run:
             self.grant.settle_now(0 if self.usage is None else self.usage.total)
         return trace_of(self, outcome)
 
-    def _stand(self) -> None:
-        """Connection, slot and lease are others' now."""
+    def _leave(self, error: BaseException) -> None:
+        """It has ended otherwise than by its answer: connection, slot and lease are others' now."""
+        self.hang_up()
+        self.place.leave(self.clock() - self.sat, error=error, trying=self.trying)
+
+    def hang_up(self) -> None:
+        """The connection to the engine is others' now."""
         if self.carried is not None:
             self.carried.leave()
             self.carried = None  # it holds who hears of it
-        self.track.rooms.residency.give_back(self.resident, self.loaded)
-        self._gate.leave_now(self.clock() - self.sat)
 
 
 def check_taken(answer: Carried, body: bytes) -> None:

@@ -97,7 +97,7 @@ class Streamed(Run):
         except EnginehouseError as error:
             if self.spoken:
                 raise
-            raise self._given_up(error) from error
+            raise self.given_up(error) from error
         if self.ttft is None:
             self._first()
         self._meter.complete = True

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from enginehouse.core.admission.gate import Gate
 from enginehouse.core.cache.cache import Cache
 from enginehouse.core.cache.drawers import Drawer, drawer_of
+from enginehouse.core.gateway.fast.places import Place
 from enginehouse.core.gateway.fast.telling import in_records, in_traces
 from enginehouse.core.gateway.guarding import Guarding
 from enginehouse.core.gateway.seats import Seats
@@ -20,9 +20,9 @@ from enginehouse.core.traces import Traces
 from enginehouse.core.usable import resolved_for
 from enginehouse.dialects.base import Codec
 from enginehouse.dialects.openai.plain import PlainRequest
-from enginehouse.engines.base import Carrier, Carries
+from enginehouse.engines.base import Carrier
 from enginehouse.errors import EnginehouseError
-from enginehouse.residency.base import Loaded, terms_of
+from enginehouse.residency.base import Terms, terms_of
 from enginehouse.settings.schema import GuardMode
 from enginehouse.types import Deployment, Kind, Model, Operation, Principal
 from enginehouse.types.generation import Dialect
@@ -67,6 +67,7 @@ class Track:
     ) -> None:
         self.beside: Mapping[str, Track] = {}
         """One for each deployment, by its id, where there is a choice among several; kept with the first one's."""
+        self.is_choice = len(model.deployments) > 1
         self.rooms = rooms
         self.kept = kept
         self.digests = rooms.digests
@@ -95,11 +96,11 @@ class Track:
         self.lines: dict[str, bytes] = {}
         """What a face writes of it again and again, by the cache's tier."""
         self.in_records, self.in_traces = in_records(self), in_traces(self)
+        self._place: Place | None = None
         self._carrier: Carrier | None = None
-        self._loaded: Loaded | None = None
-        self._place: tuple[Gate, Carrier] | None = None
+        """How it is asked there."""
         self._placed_at = -1
-        """In which step that was found."""
+        """In which step these were found."""
 
     def chosen(self, head: Callable[[], bytes]) -> "Track | None":
         """The one of the deployment that is asked now; None where none is.
@@ -112,30 +113,15 @@ class Track:
         deployment = self.rooms.routes.pick(self.model, head=head)
         return None if deployment is None else self.beside[deployment.id]
 
-    def place(self) -> tuple[Gate, Carrier] | None:
-        """Its line, and how the engine is asked; None when it is left alone, not ready, or cannot be asked at once.
-
-        What is well stays so for all who begin in one step.
-        """
+    def place(self) -> tuple[Place, Carrier] | None:
+        """Where one more may run now, and how the engine is asked there; None where it cannot be done at once."""
         rooms = self.rooms
-        if self._placed_at == rooms.step:
-            return self._place
-        if rooms.routes.left_alone(self.deployment):
-            return None
-        gate, carrier = rooms.seats.gate_now(self.deployment), self._asked_by()
-        if gate is None or carrier is None:
-            return None
-        place = gate, carrier
-        if not rooms.routes.breaker(self.deployment).tries:  # or the next one has to see whether one is at it
-            self._place, self._placed_at = place, rooms.step
-        return place
-
-    def _asked_by(self) -> Carrier | None:
-        loaded = self.rooms.residency.ready_now(self.deployment)
-        if loaded is not self._loaded:
-            self._loaded, engine = loaded, None if loaded is None else loaded.engine
-            self._carrier = engine.carrier(self.dialect) if isinstance(engine, Carries) else None
-        return self._carrier
+        if self._placed_at != rooms.step:
+            place = self._place = rooms.place(self.deployment, self.terms)
+            self._carrier = None if place is None else place.carrier(self.dialect)
+            self._placed_at = rooms.step
+        place, carrier = self._place, self._carrier
+        return None if place is None or carrier is None or place.room <= 0 else (place, carrier)
 
 
 class Tracks:
@@ -173,11 +159,15 @@ class Tracks:
         self.taken = 0
         """Requests that have come this way since the start."""
         self.step = 0
-        """In which requests are begun: one after the other, with nothing else between."""
+        """In which requests are begun, with nothing else between."""
         self._catalogue = seats.catalogue
         self._spending = spending
         self._guarding = guarding
         self._known: dict[tuple[int, str, str], Track | None] = {}
+        self._places: dict[str, Place] = {}
+        """By a deployment's id, as it was last seen."""
+        self._opened: list[Place] = []
+        """In this step."""
         self._count = 0
         """Of all that are known, those beside others among them."""
         self._principals: list[Principal] = []
@@ -186,13 +176,26 @@ class Tracks:
     def forget(self) -> None:
         """Settings have changed: everything is looked at anew."""
         self._known.clear()
+        self._places.clear()
         self._principals.clear()
         self._count = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether requests may be begun here: nothing is written down of what is said, and records can be kept."""
+    def open(self) -> bool:
+        """A step begins; returns whether requests may be begun in it: records can be kept, and nobody listens."""
+        self.step += 1
+        self._opened.clear()
         return self.ledger.ready and not self.traces.listens
+
+    def enter(self, number: int) -> None:
+        """All who have come in this step begin.
+
+        Args:
+            number: so many.
+        """
+        for place in self._opened:
+            place.enter()
+        self.taken += number
+        self.traces.come(number)
 
     def find(self, route: Route, principal: Principal, name: str) -> Track | None:
         """The track of such requests; None where they go the general way."""
@@ -204,6 +207,22 @@ class Tracks:
             return self._known[key]
         except KeyError:
             return self._made(key, route, principal, name)
+
+    def place(self, deployment: Deployment, terms: Terms) -> Place | None:
+        """A deployment as it is in this step; None when it is left alone, not ready, or others' too."""
+        known = self._places.get(deployment.id)
+        if known is not None and known.step == self.step:
+            return known
+        if self.routes.left_alone(deployment):
+            return None
+        gate, loaded = self.seats.gate_now(deployment), self.residency.ready_now(deployment)
+        if gate is None or loaded is None:
+            return None
+        if known is None or known.gate is not gate or known.loaded is not loaded:
+            known = self._places[deployment.id] = Place(self, deployment, terms, gate, loaded)
+        known.open(self.step)
+        self._opened.append(known)
+        return known
 
     def _made(self, key: tuple[int, str, str], route: Route, principal: Principal, name: str) -> Track | None:
         if len(name) > _LONGEST:
