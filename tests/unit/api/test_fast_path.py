@@ -538,7 +538,7 @@ def test_a_mistake_in_the_end_of_one_request_keeps_no_other_from_telemetry():
     def ending(told):
         traces.come()
         house = SimpleNamespace(rooms=SimpleNamespace(traces=traces))
-        return SimpleNamespace(settled=lambda _: told(), link=None, request_id="a", track=house)
+        return SimpleNamespace(told=lambda _: told(), grant=None, link=None, request_id="a", track=house)
 
     runs = [ending(lambda: 1 // 0), ending(lambda: trace)]
     assert Run.settle(runs) == runs

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginehouse.core.identity import LOCAL
-from enginehouse.core.limits import NO_BOUNDS, Limits
+from enginehouse.core.limits import NO_BOUNDS, Limits, settle_all
 from enginehouse.errors import RateLimitExceeded
 from enginehouse.settings.schema import LimitSettings
 from enginehouse.stores.kv import MemoryTallies
@@ -39,7 +39,7 @@ class House:
 
     def take(self, who, tokens):
         """At once; None when it is refused."""
-        return self.limits.now(who, CHAT).take(tokens)
+        return self.limits.now(who, CHAT).take([tokens])[0]
 
     async def general(self, who, tokens):
         """The same by the general way."""
@@ -112,6 +112,43 @@ def test_by_both_ways_everything_is_counted_alike(tier, steps, everybody):
             assert one.state() == other.state()
 
     asyncio.run(run())
+
+
+TOGETHER = st.lists(st.sampled_from([-5, 0, 1, 5, 20, 60, 101]), min_size=1, max_size=6)
+TURNS = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.sampled_from(WHO), TOGETHER),
+        st.tuples(st.just("settle"), st.integers(1, 5), st.lists(st.sampled_from([0, 1, 20, 70]), min_size=5)),
+        st.tuples(st.just("wait"), st.just(0), st.integers(0, 70 * SECOND)),
+    ),
+    max_size=30,
+)
+MANY = st.sampled_from(["500/minute, 900 tokens/minute", "40/minute, 12 at once", "300 tokens/7 seconds"])
+
+
+@given(TIERS | MANY, TURNS)
+def test_together_everything_is_counted_as_one_after_the_other(tier, turns):
+    one, other = House(tier), House(tier)
+    grants = []
+    for what, which, numbers in turns:
+        if what == "take":
+            together = one.limits.now(which, CHAT).take(numbers)
+            alone = [other.take(which, number) for number in numbers]
+            for first, second in zip(together, alone, strict=True):
+                assert (first is None) == (second is None)
+                if first is not None:
+                    assert first.lines == second.lines
+                    assert first.headers == second.headers
+                    grants.append((first, second))
+        elif what == "settle":
+            ended, grants = grants[:which], grants[which:]
+            settle_all([(grant, number) for (grant, _), number in zip(ended, numbers, strict=False)])
+            for (_, grant), number in zip(ended, numbers, strict=False):
+                grant.settle_now(number)
+        else:
+            one.now += numbers
+            other.now += numbers
+        assert one.state() == other.state()
 
 
 async def _refusal(house, who, tokens):
@@ -188,7 +225,7 @@ def test_where_nothing_is_limited_nothing_is_counted():
         bounds = house.limits.now(who, path)
         assert bounds.is_open
         assert bounds.bounds is NO_BOUNDS
-        grant = bounds.take(10**9)
+        grant = bounds.take([10**9])[0]
         grant.settle_now(10**9)
         grant.undo_now()
         assert (grant.headers, grant.lines, grant.counts_tokens) == ([], b"", False)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from enginehouse.api.calls import Call
 from enginehouse.api.fast.answers import ANSWERING, Answering, Streaming, Whole, broke
 from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn, each
-from enginehouse.core.gateway.fast import Route, Run, Streamed, Tracks
+from enginehouse.core.gateway.fast import Route, Run, Streamed, Track, Tracks
 from enginehouse.core.identity import Identity, check_page
-from enginehouse.core.limits import Limits
+from enginehouse.core.limits import Limits, LocalGrant
 from enginehouse.errors import PermissionDenied
 from enginehouse.settings.schema import ServerSettings
 from enginehouse.types.ids import ordered_hex
@@ -118,16 +118,22 @@ class FastPath:
 
     def _begin(self, answers: Sequence[Answering]) -> Sequence[Answering]:
         """All are begun that can be, or left to the application."""
-        is_open = self._tracks.open()
+        if not self._tracks.open():
+            for answer in answers:
+                answer.leave_it()
+            return answers
         coming: list[Answering] = []
-        for answer in answers:
+        for answer, grant in self._granted(answers):
             try:
-                if is_open and self._comes(answer.run):
+                if answer.run.is_clear():
+                    answer.run.come(grant)
                     coming.append(answer)
-                else:
-                    answer.leave_it()
+                    continue
+                answer.leave_it()
             except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
                 answer.broke(error)
+            if grant is not None:
+                grant.undo_now()
         self._tracks.enter(len(coming))
         for answer in coming:
             try:
@@ -160,20 +166,27 @@ class FastPath:
             return Streaming(call, Streamed(*about), self._turn, self._server.ping_interval)
         return Whole(call, Run(*about), self._turn)
 
-    def _comes(self, run: Run) -> bool:
-        """Whether it can have all it needs, and comes for it; else nothing is taken."""
-        if not run.is_clear():
-            return False
-        bounds = self._limits.now(run.track.principal, run.track.path)
-        if bounds is None:
-            return False
-        grant = None
-        if not bounds.is_open:
-            grant = bounds.take(run.expected() if bounds.counts_tokens else 0)
-            if grant is None:
-                return False
-        run.come(grant)
-        return True
+    def _granted(self, answers: Sequence[Answering]) -> Sequence[tuple[Answering, LocalGrant | None]]:
+        """Those whose callers' limits allow it, with what they take of them; None where nothing is limited."""
+        of: dict[Track, list[Answering]] = {}
+        for answer in answers:
+            of.setdefault(answer.run.track, []).append(answer)
+        granted: list[tuple[Answering, LocalGrant | None]] = []
+        for track, those in of.items():
+            bounds = self._limits.now(track.principal, track.path)
+            if bounds is None:
+                for answer in those:
+                    answer.leave_it()
+            elif bounds.is_open:
+                granted += [(answer, None) for answer in those]
+            else:
+                grants = bounds.take([answer.run.expected() for answer in those])
+                for answer, grant in zip(those, grants, strict=True):
+                    if grant is None:
+                        answer.leave_it()
+                    else:
+                        granted.append((answer, grant))
+        return granted
 
     def _heading(self, call: Call) -> _Heading | None:
         """None when it says something that is not understood here."""

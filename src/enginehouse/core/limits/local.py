@@ -1,5 +1,6 @@
 """Limits that are counted in this process, so that they are taken, settled and undone without waiting."""
 
+from collections.abc import Iterable, Sequence
 from itertools import count
 
 from enginehouse.core.limits.grant import Grant
@@ -7,7 +8,7 @@ from enginehouse.core.limits.rules import NO_BOUNDS, Bounds
 from enginehouse.core.limits.telling import lines
 from enginehouse.stores.kv import Account, MemoryTallies, Standing
 
-__all__ = ["LocalBounds", "LocalGrant"]
+__all__ = ["LocalBounds", "LocalGrant", "settle_all"]
 
 _number = count(1).__next__
 """Names seats that are held: nobody else's here, where those of others are random."""
@@ -31,25 +32,37 @@ class LocalBounds:
         self._memory = memory
         self._account = None if memory is None or self.is_open else memory.account(bounds.taken, bounds.held)
 
-    def take(self, tokens: int) -> "LocalGrant | None":
-        """What `Limits.grant` gives, and `Grant.expect` reserves, in one step.
+    def take(self, tokens: Sequence[int]) -> "Sequence[LocalGrant | None]":
+        """What `Limits.grant` gives, and `Grant.expect` reserves, in one step, for some requests in their order.
 
         Args:
-            tokens: so many are expected to be read and written.
+            tokens: so many are expected to be read and written, by each.
 
         Returns:
-            None when something of it is refused: then nothing was taken, and `grant` tells why.
+            For each its grant; None when something of it is refused: then nothing was taken, and `grant` tells why.
         """
         account = self._account
         if account is None:
-            return LocalGrant("", self.bounds, self._memory)
-        expected = tokens if self.counts_tokens and tokens > 0 else 0
-        grant_id = str(_number()) if self.bounds.held else ""
-        taken = account.take(grant_id, expected)
-        if taken is None:
-            return None
+            return [LocalGrant("", self.bounds, self._memory) for _ in tokens]
+        expected = [each if self.counts_tokens and each > 0 else 0 for each in tokens]
+        ids = [str(_number()) if self.bounds.held else "" for _ in tokens]
+        taken = account.take_all(ids, expected)
+        if taken is None:  # for all of them; some may still be let in
+            return [self._take(account, *one) for one in zip(ids, expected, strict=True)]
         at, told = taken
-        return LocalGrant(grant_id, self.bounds, self._memory, account, at, expected, told)
+        bounds, memory = self.bounds, self._memory
+        return [
+            LocalGrant(id_, bounds, memory, account, at, each, stands)
+            for id_, each, stands in zip(ids, expected, told, strict=True)
+        ]
+
+    def _take(self, account: Account, id_: str, expected: int) -> "LocalGrant | None":
+        taken = account.take(id_, expected)
+        return (
+            None
+            if taken is None
+            else LocalGrant(id_, self.bounds, self._memory, account, taken[0], expected, taken[1])
+        )
 
 
 class LocalGrant(Grant):
@@ -103,19 +116,26 @@ class LocalGrant(Grant):
 
     def settle_now(self, tokens: int) -> None:
         """The request has ended, and so many tokens were read and written: `spent`, then `settle`."""
-        account = self._account
+        settle_all([(self, tokens)])
+
+    def ends(self, tokens: int) -> tuple[Account, str, tuple[int, int, int]] | None:
+        """As `settle_now` has it, but for its account, which is to hear of it yet.
+
+        Returns:
+            It, what it knows the grant by, and when tokens were reserved, how many, and how many were spent. None
+            where nothing is left to be told.
+        """
+        account, reserved = self._account, self._reserved
         if account is None:
-            return
+            return None
         if tokens > 0:
             self._spent += tokens
-        reserved = self._reserved
-        if not reserved:
-            account.settle(self._id, 0, 0, self._spent)
-        elif len(reserved) == 1:
-            at, expected = reserved[0]
-            account.settle(self._id, at, expected, self._spent)
-        elif self._memory is not None:  # it went on by the general way
+        if len(reserved) <= 1:
+            at, expected = reserved[0] if reserved else (0, 0)
+            return account, self._id, (at, expected, self._spent)
+        if self._memory is not None:  # it went on by the general way
             self._memory.settle_now(self._id, self._settled(), self._bounds.seat_keys)
+        return None
 
     def undo_now(self) -> None:
         """As though the request had never been."""
@@ -124,3 +144,17 @@ class LocalGrant(Grant):
         expected = sum([tokens for _, tokens in self._reserved])
         taken = [(one.key, one.seconds, self._at, one.take or expected, 0) for one in self._bounds.taken]
         self._memory.settle_now(self._id, taken, self._bounds.seat_keys)
+
+
+def settle_all(ended: Iterable[tuple[LocalGrant, int]]) -> None:
+    """`LocalGrant.settle_now` for some, with the tokens that each took."""
+    of: dict[Account, tuple[list[str], list[tuple[int, int, int]]]] = {}
+    for grant, tokens in ended:
+        end = grant.ends(tokens)
+        if end is not None:
+            account, id_, spent = end
+            ids, spendings = of.get(account) or of.setdefault(account, ([], []))
+            ids.append(id_)
+            spendings.append(spent)
+    for account, (ids, spendings) in of.items():
+        account.settle_all(ids, spendings)

@@ -1,5 +1,7 @@
 """One window in this process: what was taken in each of its parts."""
 
+from collections.abc import Sequence
+
 from enginehouse.stores.kv.tallies import part_width
 
 __all__ = ["Parts"]
@@ -49,6 +51,24 @@ class Parts:
             free = self._free if amount else free
         return used, free - now if free else 0
 
+    def take_all(self, amount: int, expected: Sequence[int], now: int) -> Sequence[tuple[int, int]]:
+        """`take` for some, one after the other: that much of each, or what each expects."""
+        told: list[tuple[int, int]] = []
+        part = self._last if self._since <= now < self._till else self._turn(now)
+        while part not in self._counts and len(told) < len(expected):
+            told.append(self.take(amount, expected[len(told)], now))
+        used, reset = self.used, self._free - now if self._free else 0
+        if len(told) == len(expected):
+            return told
+        for one in expected[len(told) :]:
+            used += amount
+            told.append((used, reset))
+            if not amount:
+                used += one
+        self._counts[part] += used - self.used
+        self.used = used
+        return told
+
     def add(self, amount: int, now: int) -> None:
         """Add that much, beyond the limit if need be."""
         if not amount:
@@ -73,6 +93,19 @@ class Parts:
         else:
             self._take_back(taken, at)
             self.add(really, now)
+
+    def settle_all(self, spent: Sequence[tuple[int, int, int]], now: int) -> None:
+        """`settle` for some: when each was taken, how much was, and how much it really was."""
+        if not self._since <= now < self._till:
+            self._turn(now)
+        since, till, taken, really = self._since, self._till, 0, 0
+        for at, before, after in spent:
+            if since <= at < till or not before:
+                taken += before
+                really += after
+            else:
+                self.settle(at, before, after, now)
+        self.settle(since, taken, really, now)
 
     def wait(self, need: int, limit: int, now: int) -> int:
         """Microseconds until what is needed is free."""

@@ -101,9 +101,9 @@ class MemoryTallies:
         """What is asked for together again and again: the very same windows and seats."""
         return Account(self, self._clock, windows, seats)
 
-    def come(self, now: int) -> None:
-        """One more asks."""
-        self._until_sweep -= 1
+    def come(self, now: int, number: int = 1) -> None:
+        """So many more ask."""
+        self._until_sweep -= number
         if self._until_sweep <= 0:
             self._sweep(now)
 
@@ -187,14 +187,41 @@ class Account:
             holders.add(id_)
         return now, tuple([parts.take(take, expected, now) for parts, _, _, take in self._found])
 
-    def settle(self, id_: str, at: int, expected: int, really: int) -> None:
-        """`MemoryTallies.settle_now`: what was expected was really another amount, and the seats are free.
+    def take_all(
+        self, ids: Sequence[str], expected: Sequence[int]
+    ) -> tuple[int, Sequence[tuple[tuple[int, int], ...]]] | None:
+        """`take` for some, one after the other, where there is plenty for all; else None, and nothing is taken.
 
         Args:
-            id_: under which it was taken.
-            at: when, 0 where nothing was expected.
-            expected: so much.
-            really: so much.
+            ids: of each.
+            expected: by each.
+
+        Returns:
+            When it was taken, and what `take` tells each.
+        """
+        memory, now, number, most = self._memory, self._clock(), len(ids), sum(expected)
+        memory.come(now, number)
+        if self._forgotten != memory.forgotten:
+            self._find(now)
+        for parts, limit, need, take in self._found:
+            if now >= parts.over:
+                parts.forget(now)
+            if parts.used + (take * number if take else most) + need > limit:
+                return None
+        for holders, limit in self._held:
+            if len(holders) + number > limit:
+                return None
+        for holders, _ in self._held:
+            holders.update(ids)
+        told = [parts.take_all(take, expected, now) for parts, _, _, take in self._found]
+        return now, list(zip(*told, strict=True)) if told else [()] * number
+
+    def settle_all(self, ids: Sequence[str], spent: Sequence[tuple[int, int, int]]) -> None:
+        """`MemoryTallies.settle_now` for some: what they expected came to another amount, and their seats are free.
+
+        Args:
+            ids: under which it was taken.
+            spent: when each was taken, 0 where nothing was expected, how much was, and how much it really was.
         """
         now = self._clock()
         if self._forgotten != self._memory.forgotten:
@@ -202,9 +229,9 @@ class Account:
         for parts in self._expecting:
             if now >= parts.over:
                 parts.forget(now)
-            parts.settle(at, expected, really, now)
+            parts.settle_all(spent, now)
         for holders, _ in self._held:
-            holders.discard(id_)
+            holders.difference_update(ids)
 
     def _find(self, now: int) -> None:
         memory = self._memory

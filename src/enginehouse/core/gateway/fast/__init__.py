@@ -8,6 +8,6 @@ what the general way would have left: the same record, figures, limits and kept 
 from enginehouse.core.gateway.fast.run import GoGenerally, Run
 from enginehouse.core.gateway.fast.stream import Streamed
 from enginehouse.core.gateway.fast.telling import Outcome
-from enginehouse.core.gateway.fast.tracks import Route, Tracks
+from enginehouse.core.gateway.fast.tracks import Route, Track, Tracks
 
-__all__ = ["GoGenerally", "Outcome", "Route", "Run", "Streamed", "Tracks"]
+__all__ = ["GoGenerally", "Outcome", "Route", "Run", "Streamed", "Track", "Tracks"]

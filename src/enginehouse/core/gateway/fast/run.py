@@ -18,7 +18,7 @@ from enginehouse.core.gateway.flows import head_of, named
 from enginehouse.core.gateway.meter import Meter
 from enginehouse.core.gateway.spending import UNSAID
 from enginehouse.core.ledger.record import UsageRecord
-from enginehouse.core.limits import LocalGrant
+from enginehouse.core.limits import LocalGrant, settle_all
 from enginehouse.core.traces import Trace
 from enginehouse.core.traces.link import Link
 from enginehouse.dialects.errors import read_error
@@ -330,10 +330,14 @@ class Run:
     @staticmethod
     def settle(runs: "Sequence[Run]") -> "Sequence[Run]":
         """Let limits and telemetry know what some came to, all of one house; returns those who are done."""
+        try:
+            settle_all([(run.grant, run.tokens) for run in runs if run.grant is not None])
+        except Exception:
+            log.exception("limits_broke")
         told: list[tuple[Trace, Link | None]] = []
         for run in runs:
             try:
-                told.append((run.settled(COMPLETED), run.link))
+                told.append((run.told(COMPLETED), run.link))
             except Exception:
                 log.exception("request_broke", request_id=run.request_id)
                 run.track.rooms.traces.gone()
@@ -353,8 +357,19 @@ class Run:
             else:
                 look.leave()
             self._leave(error)
-        self.track.rooms.traces.went(self.settled(outcome), self.link)
+        if self.grant is not None:
+            self.grant.settle_now(self.tokens)
+        self.track.rooms.traces.went(self.told(outcome), self.link)
         return keeping
+
+    def told(self, outcome: Outcome) -> Trace:
+        """What telemetry is to hear of it."""
+        return trace_of(self, outcome)
+
+    @property
+    def tokens(self) -> int:
+        """That it took, as far as is known."""
+        return 0 if self.usage is None else self.usage.total
 
     def _kept(self) -> Entry | None:
         """The answer as those find it who ask the same."""
@@ -383,12 +398,6 @@ class Run:
             self.grant.undo_now()
         track.rooms.traces.gone()
         return gone
-
-    def settled(self, outcome: Outcome) -> Trace:
-        """Limits learn what it came to; returns what telemetry is to hear."""
-        if self.grant is not None:
-            self.grant.settle_now(0 if self.usage is None else self.usage.total)
-        return trace_of(self, outcome)
 
     def _leave(self, error: BaseException) -> None:
         """It has ended otherwise than by its answer: connection, slot and lease are others' now."""
