@@ -559,6 +559,24 @@ async def test_a_mistake_of_ours_in_one_request_is_told_to_its_connection_only()
     assert [call.happened for call in calls] == [["failed"], ["ended"]]
 
 
+async def test_a_mistake_in_telling_one_answer_is_no_other_requests_and_leaves_nothing_held():
+    class Broken(Call):
+        """One whose connection makes a mistake."""
+
+        def write(self, data):
+            raise ZeroDivisionError
+
+    async with open_house(limits={}) as house:
+        before = house.held()
+        calls = [Broken(json.dumps({**json.loads(BODY), "user": "a"}).encode()), asking("good")]
+        assert all(house.lane.offer(call) for call in calls)
+        await calls[1].over()
+        await asyncio.sleep(0)
+        assert [call.happened for call in calls] == [["failed"], ["ended"]]
+        assert house.held() == before
+    assert len(house.books.kept) == 2
+
+
 async def test_a_mistake_of_ours_in_asking_leaves_nothing_held():
     class Broken(Engine):
         """One that cannot be asked once."""

@@ -15,11 +15,11 @@ import structlog
 
 from enginehouse.api.calls import Call
 from enginehouse.api.faces import refusal_headers
-from enginehouse.api.fast.turns import HEAR, JOURNAL, KEEP, RECORD, SETTLE, STAND, TELL, Step, Turn, each
+from enginehouse.api.fast.turns import HEAR, JOURNAL, KEEP, RECORD, SETTLE, STAND, TELL, Step, Turn
 from enginehouse.api.generation import head_of
 from enginehouse.api.guard import SECURITY_HEADERS
 from enginehouse.api.wire import PING, quoted, status_of
-from enginehouse.core.gateway.fast import GoGenerally, Outcome, Run, Streamed
+from enginehouse.core.gateway.fast import COMPLETED, GoGenerally, Outcome, Run, Streamed
 from enginehouse.errors import CallerGone, EnginehouseError, ShuttingDown
 
 __all__ = ["ANSWERING", "Answering", "Streaming", "Whole", "broke"]
@@ -140,14 +140,19 @@ class Answering(ABC):
 class Whole(Answering):
     """One that is told in one piece."""
 
-    __slots__ = ("_body", "_over")
+    __slots__ = ("body", "over")
+
+    body: bytes
+    """What the engine answered, or what is kept."""
+    over: bool
+    """Whether the caller has heard all there is for it to hear."""
 
     def begin(self) -> None:
         """Answer what is kept; else wait for the engine."""
-        self._over = False
+        self.over = False
         run = self.run
         if run.kept is not None:
-            self._body = run.kept
+            self.body = run.kept
             self._turn.at(RECORD, self)
         elif run.carried is not None:
             self._listen()
@@ -156,7 +161,7 @@ class Whole(Answering):
 
     def _listen(self) -> None:
         self._call.hear(self._stop)
-        if not self._over:
+        if not self.over:
             self.run.listen(self._come)
 
     def _connect(self) -> None:
@@ -178,27 +183,35 @@ class Whole(Answering):
         """The engine's answer is in, or none will be."""
         self._turn.at(HEAR, self)
 
-    # Its steps: each says whether the next one is to follow.
+    # Its steps, with others.
 
-    def hear(self) -> bool:
-        """Take it."""
-        if self._over:  # the caller has left in this very turn
-            return False
-        try:
-            self._body = self.run.heard()
-        except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-            self.went_wrong(error)
-            return False
-        return True
+    @staticmethod
+    def hear(answers: "Sequence[Whole]") -> "Sequence[Whole]":
+        """Take what engines have answered."""
+        on: list[Whole] = []
+        for answer in answers:
+            if answer.over:  # the caller has left in this very turn
+                continue
+            try:
+                answer.body = answer.run.heard()
+            except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
+                answer.went_wrong(error)
+            else:
+                on.append(answer)
+        return on
 
-    def record(self) -> bool:
-        """Write down what it took."""
-        try:
-            self.run.write_down()
-        except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-            self.went_wrong(error)
-            return False
-        return True
+    @staticmethod
+    def record(answers: "Sequence[Whole]") -> "Sequence[Whole]":
+        """Write down what they took."""
+        on: list[Whole] = []
+        for answer in answers:
+            try:
+                answer.run.write_down(COMPLETED)
+            except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
+                answer.went_wrong(error)
+            else:
+                on.append(answer)
+        return on
 
     @staticmethod
     def hand_in(answers: "Sequence[Whole]") -> "Sequence[Whole]":
@@ -214,26 +227,40 @@ class Whole(Answering):
         durable: list[Whole] = []
         for answer, kept in zip(answers, keeping, strict=True):
             if kept is None:
-                answer.run.durable()
                 durable.append(answer)
             else:
                 answer.wait_for(kept)
         return durable
 
-    def tell(self) -> None:
-        """Give the caller its answer; what was taken is given back, whatever comes of that."""
-        if self._over:  # as in `hear`, where the record took its time
-            return
-        body, call = self._body, self._call
+    @staticmethod
+    def tell(answers: "Sequence[Whole]") -> "Sequence[Run]":
+        """Give callers their answers; what was taken is given back, whatever comes of that."""
+        on: list[Run] = []
+        for answer in answers:
+            if answer.over:  # as in `hear`, where the record took its time
+                continue
+            try:
+                told = answer.told()
+            except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
+                answer.went_wrong(error)
+                continue
+            answer.over = True
+            on.append(answer.run)
+            answer.give(told)
+        return on
+
+    def told(self) -> bytes:
+        """As it goes over the wire."""
+        body = self.body
+        return self._head(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)) + body
+
+    def give(self, told: bytes) -> None:
+        """Send it; whether that goes well is the connection's business, and its end is the call's."""
         try:
-            head = self._head(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
-        except Exception as error:  # noqa: BLE001 - the caller hears of it, and so does the log
-            self.went_wrong(error)
-            return
-        self._over = True
-        self._turn.at(KEEP, self.run)
-        call.write(head + body)
-        call.end()
+            self._call.write(told)
+            self._call.end()
+        except Exception as error:  # noqa: BLE001 - nobody else's business
+            broke(self._call, error)
 
     def wait_for(self, keeping: "asyncio.Future[None]") -> None:
         """Have it told as soon as its record is durable."""
@@ -241,7 +268,7 @@ class Whole(Answering):
         keeping.add_done_callback(self._kept)
 
     def _kept(self, kept: "asyncio.Future[None]") -> None:
-        if self._over:
+        if self.over:
             return
         error = kept.exception()
         if error is None:
@@ -254,13 +281,16 @@ class Whole(Answering):
 
     def went_wrong(self, error: BaseException) -> None:
         """There is no answer, or none that may be told."""
-        self._over = True
-        self._call.hear(None)
-        if isinstance(error, GoGenerally):
-            self._call.hand_over(tried=error.tried)
-        elif isinstance(error, Exception):
-            self._refuse(error)
-        else:
+        self.over = True
+        try:
+            self._call.hear(None)
+            if isinstance(error, GoGenerally):
+                self._call.hand_over(tried=error.tried)
+            elif isinstance(error, Exception):
+                self._refuse(error)
+        except Exception:
+            log.exception("request_broke", request_id=self.request_id)
+        if not isinstance(error, Exception):
             raise error
 
     def _refuse(self, error: Exception) -> None:
@@ -277,9 +307,9 @@ class Whole(Answering):
 
     def _stop(self) -> None:
         """The caller has left, or the service waits no longer."""
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         self._call.hear(None)
         if self._call.gone:
             self._left()
@@ -416,11 +446,11 @@ def broke(call: Call, error: Exception) -> None:
 
 ANSWERING: Mapping[int, Step] = MappingProxyType(
     {
-        HEAR: each(Whole.hear),
-        RECORD: each(Whole.record),
+        HEAR: Whole.hear,
+        RECORD: Whole.record,
         JOURNAL: Whole.hand_in,
-        TELL: each(Whole.tell),
-        KEEP: each(Run.keep),
+        TELL: Whole.tell,
+        KEEP: Run.keep,
         STAND: Run.stand,
         SETTLE: Run.settle,
     }

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from enginehouse.api.calls import Call
 from enginehouse.api.fast.answers import ANSWERING, Answering, Streaming, Whole, broke
-from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn, each
+from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn
 from enginehouse.core.gateway.fast import Route, Run, Streamed, Track, Tracks
 from enginehouse.core.identity import Identity, check_page
 from enginehouse.core.limits import Limits, LocalGrant
 from enginehouse.errors import PermissionDenied
 from enginehouse.settings.schema import ServerSettings
+from enginehouse.types import Principal
 from enginehouse.types.ids import ordered_hex
 
 __all__ = ["SAYING_NOTHING", "FastPath"]
@@ -49,8 +50,8 @@ class _Heading(NamedTuple):
 
     server: ServerSettings
     """By which it was read."""
-    authorization: bytes | None
-    api_key: bytes | None
+    credentials: tuple[bytes | None, bytes | None]
+    """`Authorization` and `X-API-Key`."""
     request_id: str
     """The caller's own; empty where it has none."""
     traceparent: str | None
@@ -83,7 +84,7 @@ class FastPath:
         self._limits = limits
         self._leaving = leaving
         self._clock = asyncio.get_running_loop().time
-        self._turn = Turn({**ANSWERING, READ: self._read, LOOK: each(_look), BEGIN: self._begin})
+        self._turn = Turn({**ANSWERING, READ: self._read, LOOK: _look, BEGIN: self._begin})
         self.adopt(identity, server)
 
     def adopt(self, identity: Identity, server: ServerSettings) -> None:
@@ -105,9 +106,16 @@ class FastPath:
         """Those that are plain, of a caller and a model that are known."""
         plain: list[Answering] = []
         is_open = self._server.fast_path and not self._leaving()
+        callers: dict[tuple[bytes | None, bytes | None], Principal | None] = {}
         for call in calls:
+            heading = call.kept
             try:
-                answer = self._known(call) if is_open else None
+                assert isinstance(heading, _Heading), "it was offered"
+                credentials = heading.credentials
+                if credentials not in callers:  # who has been seen in this step
+                    callers[credentials] = self._identity.known(*credentials)
+                caller = callers[credentials]
+                answer = None if caller is None or not is_open else self._known(call, heading, caller)
                 if answer is None:
                     call.hand_over()
                 else:
@@ -144,14 +152,9 @@ class FastPath:
                 answer.broke(error)
         return answers
 
-    def _known(self, call: Call) -> Answering | None:
+    def _known(self, call: Call, heading: _Heading, principal: Principal) -> Answering | None:
         """The request on its track; None where there is none for it."""
-        heading = call.kept
-        assert isinstance(heading, _Heading), "it was offered"
         if len(call.body) > self._server.max_body_bytes:
-            return None
-        principal = self._identity.known(heading.authorization, heading.api_key)
-        if principal is None:
             return None
         route = self.paths[call.path]
         asked = route.read(call.body)
@@ -207,7 +210,7 @@ class FastPath:
             None if parent is None else parent.decode("latin-1"),
             None if state is None else state.decode("latin-1"),
         )
-        heading = call.kept = _Heading(self._server, authorization, api_key, request_id, *trace)
+        heading = call.kept = _Heading(self._server, (authorization, api_key), request_id, *trace)
         return heading
 
     def _is_ours(self, host: bytes | None) -> bool:
@@ -219,14 +222,18 @@ class FastPath:
         return True
 
 
-def _look(answer: Answering) -> bool:
-    try:
-        if answer.run.seek():
-            return True
-        answer.leave_it()
-    except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
-        answer.broke(error)
-    return False
+def _look(answers: Sequence[Answering]) -> Sequence[Answering]:
+    """Those whose answer is kept, or has to be asked for."""
+    on: list[Answering] = []
+    for answer in answers:
+        try:
+            if answer.run.seek():
+                on.append(answer)
+            else:
+                answer.leave_it()
+        except Exception as error:  # noqa: BLE001 - the application answers, and the log hears of it
+            answer.broke(error)
+    return on
 
 
 def _said(headers: Sequence[tuple[bytes, bytes]]) -> Sequence[bytes | None] | None:

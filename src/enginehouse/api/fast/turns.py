@@ -8,9 +8,7 @@ once (`docs/hot-path.md` says what that is worth).
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, TypeVar
-
-import structlog
+from typing import Any, Final, TypeAlias
 
 __all__ = [
     "BEGIN",
@@ -25,14 +23,13 @@ __all__ = [
     "TELL",
     "Step",
     "Turn",
-    "each",
 ]
 
-log = structlog.get_logger()
-T = TypeVar("T")
-
 Step: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-"""Does its part for all of these at once; returns those that go on to the next step. It does not raise."""
+"""Does its part for all of these at once; returns those that go on to the next step.
+
+It does not raise: a mistake in one request is logged, and nobody else's business.
+"""
 
 # In this order: who has an answer makes room for those who come.
 HEAR: Final = 0
@@ -42,7 +39,7 @@ RECORD: Final = 1
 JOURNAL: Final = 2
 """Make what was written down durable, of all at once."""
 TELL: Final = 3
-"""Tell the caller; whoever has told it, in whatever way, asks for the next step."""
+"""Tell the caller."""
 KEEP: Final = 4
 """Keep it for others who ask the same."""
 STAND: Final = 5
@@ -57,7 +54,7 @@ BEGIN: Final = 9
 """Take all that it needs, and ask an engine, which is going to answer."""
 _STEPS: Final = 10
 _NEXT: Mapping[int, int] = MappingProxyType(
-    {HEAR: RECORD, RECORD: JOURNAL, JOURNAL: TELL, KEEP: STAND, STAND: SETTLE, READ: LOOK, LOOK: BEGIN}
+    {HEAR: RECORD, RECORD: JOURNAL, JOURNAL: TELL, TELL: KEEP, KEEP: STAND, STAND: SETTLE, READ: LOOK, LOOK: BEGIN}
 )
 """Where those go on that do."""
 
@@ -97,23 +94,3 @@ class Turn:
                             waiting[beyond] += on
         finally:
             self._is_due = False
-
-
-def each(do: Callable[[T], bool | None]) -> Step:
-    """A step for one after the other; who is told False of goes no further.
-
-    What it raises is logged, and nobody else's business; that one goes on, for what it has taken to be given back.
-    """
-
-    def do_all(now: Sequence[T]) -> Sequence[T]:
-        on: list[T] = []
-        for one in now:
-            try:
-                if do(one) is not False:
-                    on.append(one)
-            except Exception:
-                log.exception("request_broke", request_id=getattr(one, "request_id", None))
-                on.append(one)
-        return on
-
-    return do_all

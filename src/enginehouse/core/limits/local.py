@@ -5,7 +5,7 @@ from itertools import count
 
 from enginehouse.core.limits.grant import Grant
 from enginehouse.core.limits.rules import NO_BOUNDS, Bounds
-from enginehouse.core.limits.telling import lines
+from enginehouse.core.limits.telling import lines, lines_of_all
 from enginehouse.stores.kv import Account, MemoryTallies, Standing
 
 __all__ = ["LocalBounds", "LocalGrant", "settle_all"]
@@ -49,20 +49,22 @@ class LocalBounds:
         taken = account.take_all(ids, expected)
         if taken is None:  # for all of them; some may still be let in
             return [self._take(account, *one) for one in zip(ids, expected, strict=True)]
-        at, told = taken
+        at, windows = taken
         bounds, memory = self.bounds, self._memory
+        told = lines_of_all(bounds, windows) if windows else [b""] * len(ids)
+        stood = zip(*windows, strict=True) if windows else [()] * len(ids)
         return [
-            LocalGrant(id_, bounds, memory, account, at, each, stands)
-            for id_, each, stands in zip(ids, expected, told, strict=True)
+            LocalGrant(id_, bounds, memory, account, at, each, stands, said)
+            for id_, each, stands, said in zip(ids, expected, stood, told, strict=True)
         ]
 
     def _take(self, account: Account, id_: str, expected: int) -> "LocalGrant | None":
         taken = account.take(id_, expected)
-        return (
-            None
-            if taken is None
-            else LocalGrant(id_, self.bounds, self._memory, account, taken[0], expected, taken[1])
-        )
+        if taken is None:
+            return None
+        at, stands = taken
+        said = lines(self.bounds, stands)
+        return LocalGrant(id_, self.bounds, self._memory, account, at, expected, stands, said)
 
 
 class LocalGrant(Grant):
@@ -76,9 +78,10 @@ class LocalGrant(Grant):
         at: when it was taken.
         expected: tokens that are reserved.
         told: of each window what was used then, and when all of it is free again.
+        said: the same as an answer's head has it.
     """
 
-    __slots__ = ("_account", "_at", "_memory", "_told")
+    __slots__ = ("_account", "_at", "_memory", "_said", "_told")
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class LocalGrant(Grant):
         at: int = 0,
         expected: int = 0,
         told: tuple[tuple[int, int], ...] = (),
+        said: bytes = b"",
     ) -> None:
         # As of `Grant`, which is one call more for every request.
         self._id = id_
@@ -101,6 +105,7 @@ class LocalGrant(Grant):
         self._account = account
         self._at = at
         self._told = told
+        self._said = said
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -112,7 +117,7 @@ class LocalGrant(Grant):
     @property
     def lines(self) -> bytes:
         """As of `Grant`."""
-        return b"" if self._account is None else lines(self._bounds, self._told)
+        return self._said
 
     def settle_now(self, tokens: int) -> None:
         """The request has ended, and so many tokens were read and written: `spent`, then `settle`."""

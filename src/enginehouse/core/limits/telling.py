@@ -8,7 +8,7 @@ from typing import TypeAlias
 from enginehouse.core.limits.rules import Bounds, Telling
 from enginehouse.stores.kv import Standing
 
-__all__ = ["headers", "lines", "span"]
+__all__ = ["headers", "lines", "lines_of_all", "span"]
 
 _SECOND = 1_000_000
 
@@ -43,10 +43,31 @@ def lines(bounds: Bounds, states: Sequence[State]) -> bytes:
     told: list[int | bytes] = []
     for one in tellings:
         used, reset = states[one.at]
-        left = one.count - used
-        told.append(left if left > 0 else 0)  # noqa: FURB136 - a call less for every answer
-        told.append(_written((reset + _SECOND - 1) // _SECOND) if reset >= _SECOND else _until(reset).encode())
+        told += max(0, one.count - used), _until(reset).encode()
     return form % tuple(told)
+
+
+def lines_of_all(bounds: Bounds, windows: Sequence[Sequence[State]]) -> Sequence[bytes]:
+    """The same of several requests, of which there are some, in the same moment.
+
+    Args:
+        bounds: what limits their caller.
+        windows: as in `headers`; each as it stood for one request after the other.
+    """
+    if not bounds.only:  # of some things the tightest limit has to be found, for each
+        return [lines(bounds, states) for states in zip(*windows, strict=True)]
+    told: list[Sequence[int | bytes]] = []
+    for one in bounds.only:
+        count, left, until = one.count, list[int](), list[bytes]()
+        latest, written = -1, b""
+        for used, reset in windows[one.at]:
+            left.append(count - used if count > used else 0)
+            if reset != latest:
+                latest, written = reset, _until(reset).encode()
+            until.append(written)
+        told += left, until
+    form = bounds.form
+    return [form % values for values in zip(*told, strict=True)]
 
 
 def span(seconds: float) -> str:
@@ -73,8 +94,3 @@ def _until(microseconds: int) -> str:
 
 
 _span = lru_cache(4096)(span)
-
-
-@lru_cache(4096)
-def _written(seconds: int) -> bytes:
-    return span(seconds).encode()

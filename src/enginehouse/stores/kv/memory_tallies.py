@@ -189,7 +189,7 @@ class Account:
 
     def take_all(
         self, ids: Sequence[str], expected: Sequence[int]
-    ) -> tuple[int, Sequence[tuple[tuple[int, int], ...]]] | None:
+    ) -> tuple[int, Sequence[Sequence[tuple[int, int]]]] | None:
         """`take` for some, one after the other, where there is plenty for all; else None, and nothing is taken.
 
         Args:
@@ -197,7 +197,7 @@ class Account:
             expected: by each.
 
         Returns:
-            When it was taken, and what `take` tells each.
+            When it was taken, and of each window what `take` tells of it to one after the other.
         """
         memory, now, number, most = self._memory, self._clock(), len(ids), sum(expected)
         memory.come(now, number)
@@ -213,8 +213,7 @@ class Account:
                 return None
         for holders, _ in self._held:
             holders.update(ids)
-        told = [parts.take_all(take, expected, now) for parts, _, _, take in self._found]
-        return now, list(zip(*told, strict=True)) if told else [()] * number
+        return now, [parts.take_all(take, expected, now) for parts, _, _, take in self._found]
 
     def settle_all(self, ids: Sequence[str], spent: Sequence[tuple[int, int, int]]) -> None:
         """`MemoryTallies.settle_now` for some: what they expected came to another amount, and their seats are free.

@@ -5,9 +5,9 @@ way as though nothing had been. Then it takes everything in one step, waits for 
 what the general way would have left: the same record, figures, limits and kept answer.
 """
 
-from enginehouse.core.gateway.fast.run import GoGenerally, Run
+from enginehouse.core.gateway.fast.run import COMPLETED, GoGenerally, Run
 from enginehouse.core.gateway.fast.stream import Streamed
 from enginehouse.core.gateway.fast.telling import Outcome
 from enginehouse.core.gateway.fast.tracks import Route, Track, Tracks
 
-__all__ = ["GoGenerally", "Outcome", "Route", "Run", "Streamed", "Track", "Tracks"]
+__all__ = ["COMPLETED", "GoGenerally", "Outcome", "Route", "Run", "Streamed", "Track", "Tracks"]

@@ -227,9 +227,13 @@ class Run:
             raise self.given_up(error) from error
         return body
 
-    def write_down(self) -> None:
-        """Make the record of an answer that is there; `hand_in` is next."""
-        self._write_down(COMPLETED)
+    def write_down(self, outcome: Outcome) -> UsageRecord:
+        """Make the record of how it has ended; `hand_in` is next."""
+        self.over = self.clock()
+        if self.look.entry is None:
+            self.upstream = self.over - self.sent
+        record = self.record = record_of(self, outcome)
+        return record
 
     @staticmethod
     def hand_in(runs: "Sequence[Run]") -> "Sequence[asyncio.Future[None] | None]":
@@ -239,7 +243,11 @@ class Run:
         """
         records = [run.record for run in runs if run.record is not None]
         assert len(records) == len(runs), "they are written down"
-        return runs[0].track.rooms.ledger.note_now(*records)
+        keeping = runs[0].track.rooms.ledger.note_now(*records)
+        now = runs[0].clock()
+        for run in runs:
+            run.wrote = now - run.over
+        return keeping
 
     def durable(self) -> None:
         """The record is."""
@@ -283,31 +291,31 @@ class Run:
             await asyncio.shield(keeping)
             self.durable()
 
-    def _write_down(self, outcome: Outcome) -> UsageRecord:
-        self.over = self.clock()
-        if self.look.entry is None:
-            self.upstream = self.over - self.sent
-        record = self.record = record_of(self, outcome)
-        return record
-
     def _recorded(self, outcome: Outcome) -> "asyncio.Future[None] | None":
         """Make the record and hand it in; None where it is durable now."""
-        (keeping,) = self.track.rooms.ledger.note_now(self._write_down(outcome))
+        (keeping,) = self.track.rooms.ledger.note_now(self.write_down(outcome))
         self.durable()
         return keeping
 
     # Its end.
 
-    def keep(self) -> None:
-        """The answer is on its way to the caller: who asks the same may have it; then `stand`, then `settle`."""
-        look, kept = self.look, None
-        try:
-            look.note(self.request_id)
-            if look.entry is None:
-                kept = self._kept()
-        finally:
+    @staticmethod
+    def keep(runs: "Sequence[Run]") -> "Sequence[Run]":
+        """Answers are on their way to their callers: who asks the same may have them; then `stand`, then `settle`.
+
+        Returns them all.
+        """
+        for run in runs:
+            look, kept = run.look, None
+            try:
+                look.note(run.request_id)
+                if look.entry is None:
+                    kept = run.kept_answer()
+            except Exception:
+                log.exception("request_broke", request_id=run.request_id)
             if look.entry is None:
                 look.land(kept)  # whoever waits for it would wait for ever
+        return runs
 
     @staticmethod
     def stand(runs: "Sequence[Run]") -> "Sequence[Run]":
@@ -371,8 +379,8 @@ class Run:
         """That it took, as far as is known."""
         return 0 if self.usage is None else self.usage.total
 
-    def _kept(self) -> Entry | None:
-        """The answer as those find it who ask the same."""
+    def kept_answer(self) -> Entry | None:
+        """Keep the answer, if it may be; returns it as those find it who ask the same."""
         answer, record = self.answer, self.record
         if answer is None:
             return None
