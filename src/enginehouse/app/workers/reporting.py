@@ -118,9 +118,9 @@ class _TellingStage(Stage):
         self._name = name
         self._reporting = reporting
 
-    def took(self, seconds: float) -> None:
-        """So long, this time."""
-        self._reporting.cached("took", self._name, seconds)
+    def took(self, *seconds: float) -> None:
+        """So long, this time or some times."""
+        self._reporting.cached("took", self._name, *seconds)
 
 
 class TellingDecisions(Decisions):

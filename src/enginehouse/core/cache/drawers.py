@@ -6,6 +6,8 @@ changes nothing until it is noted.
 """
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -118,34 +120,41 @@ class Drawer:
             self, asked, at, "miss", reason or "", key, None, known, others, flight, time.perf_counter() - began
         )
 
-    def noted(self, look: "Look", request_id: str) -> None:
-        """`Look.note`."""
+    def noted(self, looks: "Sequence[tuple[Look, str]]") -> None:
+        """`Look.note` of some, each with its request's id."""
         if self.reason is None:
             return
-        cache, held, entry = self._cache, self._held, look.entry
+        cache, held, principal, model = self._cache, self._held, self._principal, self._model.id
+        user, tenant, stats, note = principal.user, principal.tenant, cache.stats, cache.decisions.note
         if held is not None:
-            self._looking.took(look.seconds)
-            if look.known is not None:
+            self._looking.took(*[look.seconds for look, _ in looks])
+        for look, request_id in looks:
+            entry, tier = look.entry, look.tier
+            stats.outcome(tier, self.reason)
+            if held is not None and look.known is not None:
                 held.answers.use(look.key)
-        cache.stats.outcome(look.tier, self.reason)
-        if entry is not None:
-            cache.stats.spared(entry)
-        cache.decisions.note(
-            Decision(
-                request_id=request_id,
-                user=self._principal.user,
-                tenant=self._principal.tenant,
-                model=self._model.id,
-                at=look.at,
-                tier=look.tier,
-                reason=look.reason,
-                question=look.key.hex(),
-                entry="" if entry is None else entry.id,
-                saved_tokens=0 if entry is None else entry.tokens,
-                saved_cost=None if entry is None else entry.cost,
-                saved_seconds=0.0 if entry is None else entry.seconds,
+            found: dict[str, Any] = {}
+            if entry is not None:
+                stats.spared(entry)
+                found = {
+                    "entry": entry.id,
+                    "saved_tokens": entry.tokens,
+                    "saved_cost": entry.cost,
+                    "saved_seconds": entry.seconds,
+                }
+            note(
+                Decision(
+                    request_id=request_id,
+                    user=user,
+                    tenant=tenant,
+                    model=model,
+                    at=look.at,
+                    tier=tier,
+                    reason=look.reason,
+                    question=look.key.hex(),
+                    **found,
+                )
             )
-        )
 
     def led(self, look: "Look") -> bool:
         """`Look.lead`."""
@@ -280,7 +289,7 @@ class Look(Struct):
 
     def note(self, request_id: str) -> None:
         """Count how it went, and remember it for who asks."""
-        self.drawer.noted(self, request_id)
+        self.drawer.noted([(self, request_id)])
 
     def lead(self) -> bool:
         """Ask for all who ask the same from now on; False when somebody does so already, and nothing has happened.

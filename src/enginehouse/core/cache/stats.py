@@ -27,9 +27,9 @@ class Stage:
         self._waiting: list[float] = []
         self._latest: deque[float] = deque(maxlen=_KEPT)
 
-    def took(self, seconds: float) -> None:
-        """So long, this time; what is noted is added up when somebody reads, or when enough of it waits."""
-        self._waiting.append(seconds)
+    def took(self, *seconds: float) -> None:
+        """So long, this time or some times; it is added up when somebody reads, or when enough of it waits."""
+        self._waiting += seconds
         if len(self._waiting) >= _KEPT:
             self._add_up()
 
@@ -104,9 +104,9 @@ class CacheStats:
         """An answer was not."""
         self.refused[kind] += 1
 
-    def took(self, stage: str, seconds: float) -> None:
-        """So long a stage took."""
-        self.stage(stage).took(seconds)
+    def took(self, stage: str, *seconds: float) -> None:
+        """So long a stage took, once or some times."""
+        self.stage(stage).took(*seconds)
 
     def stage(self, name: str) -> Stage:
         """One step's times."""

@@ -9,7 +9,7 @@ import structlog
 
 from enginehouse.core.cache.answers import joined
 from enginehouse.core.cache.cache import Worth
-from enginehouse.core.cache.drawers import Look
+from enginehouse.core.cache.drawers import Drawer, Look
 from enginehouse.core.cache.types import Entry
 from enginehouse.core.gateway.fast.places import Place
 from enginehouse.core.gateway.fast.telling import Outcome, record_of, trace_of
@@ -305,16 +305,23 @@ class Run:
 
         Returns them all.
         """
+        looks: dict[Drawer, list[tuple[Look, str]]] = {}
         for run in runs:
-            look, kept = run.look, None
+            looks.setdefault(run.look.drawer, []).append((run.look, run.request_id))
+        for drawer, those in looks.items():
             try:
-                look.note(run.request_id)
-                if look.entry is None:
-                    kept = run.kept_answer()
+                drawer.noted(those)
+            except Exception:
+                log.exception("request_broke", request_id=those[0][1])
+        for run in runs:
+            if run.look.entry is not None:
+                continue
+            kept = None
+            try:
+                kept = run.kept_answer()
             except Exception:
                 log.exception("request_broke", request_id=run.request_id)
-            if look.entry is None:
-                look.land(kept)  # whoever waits for it would wait for ever
+            run.look.land(kept)  # whoever waits for it would wait for ever
         return runs
 
     @staticmethod
