@@ -29,6 +29,7 @@ __all__ = ["TelemetryCost", "in_one_step", "one_request", "telemetry_costs", "to
 _PATH = "/v1/chat/completions"
 _ANN = Principal(user="ann", key="key", tier="standard")
 _MODELS = 20
+_PHASES = ("limits", "queue", "load", "upstream", "ledger")
 
 
 class TelemetryCost(Struct, frozen=True, kw_only=True):
@@ -132,7 +133,8 @@ def in_one_step(traces: Traces, number: int) -> None:
         cost=1000,
         total_us=90_010,
         gateway_us=own_time(90_010, spans),
-        spans=spans,
+        phases=_PHASES,
+        times=tuple(time for _, *both in spans for time in both),
     )
     traces.went(trace)
 

@@ -184,8 +184,10 @@ def test_a_trace_says_what_its_names_would(run, outcome):
         total_us=total,
         ttft_us=one.ttft_us,
         gateway_us=own_time(total, [span for span in spans if span[0] == "upstream"]),
-        spans=(*spans, ("ledger", over, micro(run.wrote))),
+        phases=made.phases,
+        times=made.times,
     )
+    assert made.spans == [*spans, ("ledger", over, micro(run.wrote))]
     assert made.gateway_us >= 0
     assert all(took >= 0 for _, _, took in made.spans)
 

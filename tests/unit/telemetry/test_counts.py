@@ -63,6 +63,8 @@ def one(dice, number):
     phases = [
         (name, dice.randrange(99), dice.choice((0, 1000, 2500, 9**7))) for name in PHASES if dice.random() < 0.8
     ]
+    if dice.random() < 0.1:
+        phases.append(("upstream", 5, 777))
     return Trace(
         id=trace_id(number),
         time=number,
@@ -81,7 +83,8 @@ def one(dice, number):
         total_us=dice.choice((0, 999, 1000, 1001, 30_000_000, 10**9)),
         ttft_us=dice.choice((None, 50, 10**6)),
         gateway_us=dice.choice((0, 50, 51, 10**6, 10**7)),
-        spans=(*phases, ("upstream", 5, 777)) if dice.random() < 0.1 else tuple(phases),
+        phases=tuple(name for name, _, _ in phases),
+        times=tuple(time for _, *both in phases for time in both),
     )
 
 

@@ -75,13 +75,12 @@ class ModelCounts:
 
     def _note_stays(self, traces: Sequence[Trace]) -> None:
         """What they waited for, and how fast those were that an engine answered."""
-        alike: defaultdict[tuple[str, ...], list[tuple[Trace, tuple[int, ...]]]] = defaultdict(list)
+        alike: defaultdict[tuple[str, ...], list[Trace]] = defaultdict(list)
         for trace in traces:
-            if trace.spans:
-                names, _, took = zip(*trace.spans, strict=True)
-                alike[names].append((trace, took))
+            alike[trace.phases].append(trace)
         for names, of in alike.items():
-            self._note_alike(names, [trace for trace, _ in of], list(zip(*[took for _, took in of], strict=True)))
+            times = list(zip(*[trace.times for trace in of], strict=True))
+            self._note_alike(names, of, times[1::2])
 
     def _note_alike(self, names: Sequence[str], traces: Sequence[Trace], took: Sequence[Sequence[int]]) -> None:
         """The same of some whose phases are the same.

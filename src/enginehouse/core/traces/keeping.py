@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 from sqlalchemy import Connection
 
 from enginehouse.core.traces.reports import Question
-from enginehouse.core.traces.trace import Trace
+from enginehouse.core.traces.trace import Span, Trace
 from enginehouse.errors import StoreError
 from enginehouse.stores.sql import Database, traces
 
@@ -39,8 +39,7 @@ _RETRY = 5.0
 _LAST_WORDS = 5.0
 """Seconds that the end of the service waits for what is not written yet."""
 
-_written_spans = msgspec.json.Encoder().encode
-_read_spans = msgspec.json.Decoder(tuple[tuple[str, int, int], ...]).decode
+_read_spans = msgspec.json.Decoder(list[Span]).decode
 _EQUAL = {
     "user": "user_id",
     "key": "key_id",
@@ -203,9 +202,17 @@ def _insert(batch: Sequence[Trace], connection: Connection) -> None:
 def _columns(batch: Sequence[Trace]) -> list[Sequence[Any]]:
     """As the table wants them."""
     said = dict(zip(Trace.__struct_fields__, zip(*map(astuple, batch), strict=True), strict=True))
-    said["spans"] = tuple([_written_spans(spans).decode() for spans in said["spans"]])
+    stays = zip(said["phases"], said["times"], strict=True)
+    said["spans"] = tuple([_form(phases) % times for phases, times in stays])
     columns = [said[name] for name in traces.COLUMNS]
     return [*map(_cleaned, columns[: traces.TEXTS]), *columns[traces.TEXTS :]]
+
+
+@lru_cache(1000)
+def _form(phases: Sequence[str]) -> str:
+    """How spans of these phases stand in the table; their times are left open."""
+    named = [msgspec.json.encode(name).decode().replace("%", "%%") for name in phases]
+    return f"[{','.join([f'[{name},%d,%d]' for name in named])}]"
 
 
 def _cleaned(column: Sequence[str]) -> Sequence[str]:
@@ -216,8 +223,10 @@ def _cleaned(column: Sequence[str]) -> Sequence[str]:
 
 
 def _trace(row: Mapping[str, Any]) -> Trace:
-    fields: dict[str, Any] = {**row, "spans": _read_spans(row["spans"])}
-    return Trace(**fields)
+    fields: dict[str, Any] = dict(row)
+    spans = _read_spans(fields.pop("spans"))
+    phases, times = tuple(name for name, _, _ in spans), tuple(time for _, *both in spans for time in both)
+    return Trace(**fields, phases=phases, times=times)
 
 
 def _asked(question: Question) -> dict[str, Any]:

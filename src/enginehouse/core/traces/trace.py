@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Callable
 from itertools import count
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -11,6 +12,7 @@ __all__ = [
     "CACHED",
     "OUTCOMES",
     "PHASES",
+    "Span",
     "Trace",
     "cause_of",
     "pace_of",
@@ -26,6 +28,9 @@ PHASES = ("identity", "limits", "cache", "queue", "load", "upstream", "ledger")
 """The stays that are told apart, in the usual order."""
 CACHED = frozenset({"exact", "semantic"})
 """Where answers from memory are from."""
+
+Span: TypeAlias = tuple[str, int, int]
+"""A phase, when it began, and how long it was."""
 
 _LONGEST = 200
 _WORDS = 500
@@ -86,18 +91,22 @@ class Trace(Struct, frozen=True, gc=False):
     """From the engine having the request to its first piece, of a stream."""
     gateway_us: int = 0
     """What neither the line, nor a load, nor the engine took."""
-    spans: tuple[tuple[str, int, int], ...] = ()
-    """Phase, when it began after the request came, and how long it was."""
+    phases: tuple[str, ...] = ()
+    """Its stays, in the order in which they ended; of many requests they are the same."""
+    times: tuple[int, ...] = ()
+    """Of each phase when it began after the request came, and how long it was."""
     prompt: str = ""
     answer: str = ""
 
     def spent(self, phase: str) -> int | None:
         """In all stays of this phase; None when there was none."""
-        spent = None
-        for name, _, took in self.spans:
-            if name == phase:
-                spent = took if spent is None else spent + took
-        return spent
+        stays = [took for name, _, took in self.spans if name == phase]
+        return sum(stays) if stays else None
+
+    @property
+    def spans(self) -> list[Span]:
+        """Each phase with its times."""
+        return list(zip(self.phases, self.times[::2], self.times[1::2], strict=True))
 
     @property
     def tokens(self) -> int:

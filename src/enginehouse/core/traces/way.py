@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from enginehouse.core.traces.link import Link
-from enginehouse.core.traces.trace import Trace, cause_of, trace_id, words_of
+from enginehouse.core.traces.trace import Span, Trace, cause_of, trace_id, words_of
 from enginehouse.errors import CallerGone, EnginehouseError
 from enginehouse.telemetry.redaction import scrubbed
 from enginehouse.types import Principal, Request, Timings
@@ -136,7 +136,8 @@ class Way:
             total_us=total,
             ttft_us=None if timings.ttft is None else round(timings.ttft * _MICRO),
             gateway_us=own_time(total, spans),
-            spans=tuple(spans),
+            phases=tuple(name for name, _, _ in spans),
+            times=tuple(time for _, *both in spans for time in both),
         )
 
     def _failure(self, last: Spent | None) -> tuple[str, str]:
@@ -158,7 +159,7 @@ class Way:
         return "failed" if self.records else "refused"
 
 
-def own_time(total: int, spans: Sequence[tuple[str, int, int]]) -> int:
+def own_time(total: int, spans: Sequence[Span]) -> int:
     """What others did not take; the ledger has its turn while the engine's answer is still open.
 
     Args:

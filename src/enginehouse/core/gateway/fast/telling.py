@@ -19,6 +19,10 @@ __all__ = ["Outcome", "in_records", "in_traces", "record_of", "trace_of"]
 
 _MICRO = 1_000_000
 _NOTHING = Usage()
+_FOUND = ("identity", "cache", "limits", "ledger")
+"""The stays of a request whose answer is kept."""
+_MISSED = ("identity", "cache", "limits", "queue", "load", "upstream", "ledger")
+"""Those of one that an engine answered."""
 _UNKNOWN = (None, None, None)
 """What it cost, where nobody knows the price."""
 
@@ -138,12 +142,13 @@ def trace_of(run: "Run", outcome: Outcome) -> Trace:
         total,
         record.ttft_us,
         total - (upstream or 0),
-        _spans(run, record.total_us, upstream),
+        _MISSED if upstream is not None else _FOUND,
+        _times(run, record.total_us, upstream),
     )
     return trace_in_order(*(came + track.in_traces + became))
 
 
-def _spans(run: "Run", over: int, upstream: int | None) -> tuple[tuple[str, int, int], ...]:
+def _times(run: "Run", over: int, upstream: int | None) -> tuple[int, ...]:
     """Its stays, by the few looks at the clock that it took.
 
     Args:
@@ -152,10 +157,8 @@ def _spans(run: "Run", over: int, upstream: int | None) -> tuple[tuple[str, int,
     """
     began = run.began
     known, sought = round((run.begun - began) * _MICRO), round((run.sought - began) * _MICRO)
-    identity, cache, limits = ("identity", 0, known), ("cache", known, sought - known), ("limits", sought, 0)
-    ledger = ("ledger", over, round(run.wrote * _MICRO))
+    wrote = round(run.wrote * _MICRO)
     if upstream is None:
-        return identity, cache, limits, ledger
+        return 0, known, known, sought - known, sought, 0, over, wrote
     sat, sent = round((run.sat - began) * _MICRO), round((run.sent - began) * _MICRO)
-    queue, load = ("queue", sought, 0), ("load", sought, sat - sought)
-    return identity, cache, limits, queue, load, ("upstream", sent, upstream), ledger
+    return 0, known, known, sought - known, sought, 0, sought, 0, sought, sat - sought, sent, upstream, over, wrote
