@@ -152,7 +152,7 @@ class Asks:
                 **said,
                 "latency_ms": {name: sum(one.counted.counts) for name, one in cache.stats.stages.items()},
             },
-            "decisions": list(cache.decisions._kept.items()),
+            "decisions": list(cache.decisions._kept),
             "flights": dict(cache.flights._open),
         }
 

@@ -1,6 +1,6 @@
 """What was decided for the latest requests, for who asks why, and for who says that an answer was wrong."""
 
-from collections import OrderedDict
+from collections import deque
 
 from msgspec import Struct
 
@@ -41,24 +41,19 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Decisions:
-    """The latest, by who asked and the request's id."""
+    """The latest ones. Every request leaves one, and hardly anybody asks: it is looked for then."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str, str], Decision] = OrderedDict()
+        self._kept: deque[Decision] = deque(maxlen=_KEPT)
 
     def note(self, decision: Decision) -> None:
-        """Remember one."""
-        key = (decision.tenant, decision.user, decision.request_id)
-        kept = self._kept
-        if key in kept:
-            kept.move_to_end(key)
-        kept[key] = decision
-        if len(kept) > _KEPT:
-            kept.popitem(last=False)
+        """Remember one; of the same request's the last one counts."""
+        self._kept.append(decision)
 
     def of(self, principal: Principal, request_id: str) -> Decision | None:
         """What was decided for this caller's request; an admin may ask about everybody's."""
-        own = self._kept.get((principal.tenant, principal.user, request_id))
-        if own is not None or principal.role != "admin":
-            return own
-        return next((one for one in reversed(self._kept.values()) if one.request_id == request_id), None)
+        found = [one for one in reversed(self._kept) if one.request_id == request_id]
+        own = [one for one in found if (one.tenant, one.user) == (principal.tenant, principal.user)]
+        if own or principal.role != "admin":
+            return own[0] if own else None
+        return found[0] if found else None
