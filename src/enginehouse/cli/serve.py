@@ -51,9 +51,10 @@ _MARGIN = 5.0
 """Seconds beyond the engines' own grace for everything else to close."""
 _FAREWELL = 5.0
 """Seconds that requests which are cut off have for their last words."""
-_LOOKS = (1_000, 20, 50)
+_LOOKS = (5_000, 4, 50)
 """New objects after which the garbage collector looks at these, such looks after which it looks at what outlived
-one, and so on: rings that are looked at late cost memory, old objects that are looked at often cost time."""
+one, and so on: rings that are looked at late cost memory, old objects that are looked at often cost time. Rows on
+their way to SQLite are a thousand or two at once, and no rings: they alone shall make nobody look."""
 _TURN = 0.001
 """Seconds for which a thread has the interpreter before others have a turn: with the usual 0.005 the event loop
 waits for as long whenever records are carried into SQLite, and the slowest requests with it."""
