@@ -13,7 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from bench.cache.minds import MODEL, model_folder
-from enginehouse.core.cache.semantic.blocks import quantised
+from enginehouse.core.cache.semantic.block import quantised
 from enginehouse.core.cache.semantic.index import Index, Stored, open_index, own_scope
 from enginehouse.core.cache.semantic.mind import Mind
 from enginehouse.core.cache.semantic.scorer import shipped

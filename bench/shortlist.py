@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.processes import ROOT, BenchError
 from bench.semantic import scattered
-from enginehouse.core.cache.semantic.blocks import Block, quantised
+from enginehouse.core.cache.semantic.block import Block, quantised
 
 __all__ = ["OneScope", "one_scope"]
 

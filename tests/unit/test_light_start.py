@@ -41,3 +41,11 @@ def loaded() -> set[str]:
 @pytest.mark.parametrize("library", _NOT_AT_START)
 def test_it_is_loaded_by_who_needs_it(loaded, library):
     assert library not in loaded
+
+
+def test_a_semantic_cache_that_nobody_asks_needs_no_arrays():
+    program = (
+        "import sys, enginehouse.core.cache.semantic, enginehouse.core.cache.semantic.opening; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "numpy" not in done.stdout.split()

@@ -238,7 +238,7 @@ async def _meaning(
     if not (settings.cache.enabled and wanted.enabled):
         yield None
         return
-    from enginehouse.core.cache.semantic import open_semantic  # with numpy, 10 MB that nobody else may need
+    from enginehouse.core.cache.semantic import open_semantic  # with word lists that nobody else may need
 
     embed = OwnEmbedder(catalogue, residency, wanted.model)
     feed = None if store is None else RedisChronicle(store, "questions")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enginehouse.core.cache.semantic.blocks import Block, Blocks, quantised
+from enginehouse.core.cache.semantic.block import Block, quantised
+from enginehouse.core.cache.semantic.blocks import Blocks
 
 SIZE = 384
 

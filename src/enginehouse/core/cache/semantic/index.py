@@ -11,16 +11,17 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-from enginehouse.core.cache.semantic.blocks import Block, Blocks, Near, quantised
+from enginehouse.core.cache.semantic.blocks import Blocks
 from enginehouse.core.cache.semantic.signature import Signature
 from enginehouse.stores.vectors.rows import Row, Rows
+
+if TYPE_CHECKING:
+    from enginehouse.core.cache.semantic.block import Block, Floats, Near
 
 __all__ = ["Index", "Stored", "open_index", "own_scope"]
 
@@ -67,8 +68,10 @@ class Index:
         """Questions that are stored."""
         return await self._run(self._rows.count)
 
-    async def put(self, scope: bytes, entry: str, vector: NDArray[np.float32], stored: Stored) -> None:
+    async def put(self, scope: bytes, entry: str, vector: "Floats", stored: Stored) -> None:
         """Store a question; when this returns it is found, also after a kill."""
+        from enginehouse.core.cache.semantic.block import quantised  # with numpy, which the vector has brought in
+
         numbers, scale = quantised(vector)
         row = Row(scope, entry, numbers, scale, msgspec.msgpack.encode(stored))
         await self._put([row])
@@ -100,9 +103,7 @@ class Index:
         """Whether nothing is stored in a scope."""
         return len(await self._block(scope)) == 0
 
-    async def nearest(
-        self, scope: bytes, query: NDArray[np.float32], limit: int
-    ) -> list[tuple[str, float, Stored]]:
+    async def nearest(self, scope: bytes, query: "Floats", limit: int) -> list[tuple[str, float, Stored]]:
         """The nearest questions of a scope, best first: entry, cosine and what is known of it."""
         block = await self._block(scope)
         view = block.view()
@@ -110,10 +111,10 @@ class Index:
         notes = await self._known(near)
         return [(notes[one.number][0], one.cosine, notes[one.number][1]) for one in near if one.number in notes]
 
-    async def _block(self, scope: bytes) -> Block:
+    async def _block(self, scope: bytes) -> "Block":
         block = self._blocks.get(scope)
         if block is None:
-            block = await self._run(lambda: Block(self._rows.scope(scope)))
+            block = await self._run(lambda: self._read(scope))
             # Who was first has it; what came meanwhile is in that one.
             known = self._blocks.get(scope)
             if known is not None:
@@ -121,7 +122,13 @@ class Index:
             self._blocks.keep(scope, block)
         return block
 
-    async def _known(self, near: Sequence[Near]) -> dict[int, tuple[str, Stored]]:
+    def _read(self, scope: bytes) -> "Block":
+        """In the thread, where numpy may take its time to come in."""
+        from enginehouse.core.cache.semantic.block import Block
+
+        return Block(self._rows.scope(scope))
+
+    async def _known(self, near: "Sequence[Near]") -> dict[int, tuple[str, Stored]]:
         missing = [one.number for one in near if one.number not in self._notes]
         if missing:
             for number, (entry, note) in (await self._run(lambda: self._rows.notes(missing))).items():

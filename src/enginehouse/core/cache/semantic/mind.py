@@ -7,16 +7,20 @@ done until the watch itself has asked in vain.
 """
 
 import asyncio
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from enginehouse.errors import EnginehouseError
+
+if TYPE_CHECKING:
+    from enginehouse.core.cache.semantic.block import Floats
 
 __all__ = ["Embeds", "Mind", "open_mind"]
 
@@ -53,7 +57,7 @@ class Mind:
         self._waiting: set[asyncio.Timeout] = set()
         self._doubted = asyncio.Event()
         self._lost = False
-        self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._recent: OrderedDict[str, Floats] = OrderedDict()
         self._told = False
         self.failed = 0
         """Times that it failed or was too slow, since the start."""
@@ -74,7 +78,7 @@ class Mind:
         usual = self._mean + _SPREADS * self._spread
         return min(self._deadline, max(_LEAST * self._deadline, usual)) if self._mean else self._deadline
 
-    async def soon(self, text: str) -> NDArray[np.float32] | None:
+    async def soon(self, text: str) -> "Floats | None":
         """A vector, if it is there before patience ends; None when there is none."""
         if (known := self._recent.get(text)) is not None:
             return known
@@ -91,9 +95,11 @@ class Mind:
             self._missed(error)
             return None
 
-    async def later(self, *texts: str) -> NDArray[np.float32] | None:
+    async def later(self, *texts: str) -> "Floats | None":
         """Vectors, one a row, for which nobody waits; None when there are none."""
         if all(text in self._recent for text in texts):
+            import numpy as np
+
             return np.stack([self._recent[text] for text in texts])
         if self._lost:
             return None
@@ -130,19 +136,25 @@ class Mind:
             return None
         return self._clock() - began
 
-    async def _vectors(self, *texts: str) -> NDArray[np.float32]:
+    async def _vectors(self, *texts: str) -> "Floats":
         """Of unit length; how long one text takes is learnt.
 
         Raises:
             EnginehouseError: they cannot be had.
         """
+        if (
+            "numpy" not in sys.modules
+        ):  # 16 MB, and a tenth of a second, that a service without questions does not need
+            await asyncio.to_thread(import_module, "numpy")
+        import numpy as np
+
         began = self._clock()
         vectors = np.asarray(await self._embed(list(texts)), dtype=np.float32)
         if len(texts) == 1:
             self._took(self._clock() - began)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
-    def _remembered(self, text: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _remembered(self, text: str, vector: "Floats") -> "Floats":
         self._recent[text] = vector
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
