@@ -577,6 +577,31 @@ async def test_a_mistake_in_telling_one_answer_is_no_other_requests_and_leaves_n
     assert len(house.books.kept) == 2
 
 
+async def test_a_mistake_in_leaving_one_engine_keeps_no_others_slot():
+    class Broken(Answer):
+        """One that cannot be left."""
+
+        def leave(self):
+            raise ZeroDivisionError
+
+    class Breaking(Engine):
+        """One whose first answer is that."""
+
+        def send_now(self, body, request_id, hear=None, passed_on=()):
+            kind = Answer if self.sent else Broken
+            self.sent.append(kind(self.says, self.answer_status, hear))
+            return self.sent[-1]
+
+    async with open_house(engine=Breaking, limits={}) as house:
+        before, calls = house.held(), [asking("bad"), asking("good")]
+        assert all(house.lane.offer(call) for call in calls)
+        for call in calls:
+            await call.over()
+        await asyncio.sleep(0)
+        assert [call.happened for call in calls] == [["ended"], ["ended"]]
+        assert house.held() == before
+
+
 async def test_a_mistake_of_ours_in_asking_leaves_nothing_held():
     class Broken(Engine):
         """One that cannot be asked once."""

@@ -331,10 +331,12 @@ class Run:
         for run in runs:
             if run.look.entry is None:
                 at.setdefault(run.place, []).append(run)
+                try:
+                    run.hang_up()
+                except Exception:
+                    log.exception("request_broke", request_id=run.request_id)
         for place, those in at.items():
             try:
-                for run in those:
-                    run.hang_up()
                 now = those[0].clock()
                 place.answered(*[run.over - run.sent for run in those])
                 place.leave(*[now - run.sat for run in those], trying=any(run.trying for run in those))
