@@ -484,6 +484,19 @@ async def test_all_of_a_turn_are_counted_before_one_more_is_let_in():
             await call.over()
 
 
+async def test_who_finds_no_place_has_taken_nothing_of_its_limits():
+    models = {"m": {**SETTINGS["models"]["m"], "slots": 1}}
+    async with open_house(models=models, limits={"tiers": {"admin": "9/minute, 5000 tokens/minute"}}) as house:
+        calls = [asking(text) for text in "abc"]
+        assert all(house.lane.offer(call) for call in calls)
+        await asyncio.sleep(0)
+        assert [call.refused for call in calls] == [False, True, True]
+        used = {key: parts.used for key, parts in house.tallies._windows.items()}
+        assert 1 in used.values()
+        assert 3 not in used.values()
+        await calls[0].over()
+
+
 async def test_the_answers_of_one_turn_go_to_the_journal_together():
     async with open_house(ahead=True, limits={}) as house:
         calls = [asking(text) for text in "ab"]
