@@ -6,7 +6,7 @@ launcher's context ends. Callers ask `isinstance(engine, Embeds)`; there are no 
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ __all__ = [
     "Engine",
     "Forwards",
     "Generates",
+    "Hear",
     "Lists",
     "Pulses",
     "Ranking",
@@ -115,6 +116,10 @@ def forwards(engine: Engine) -> TypeGuard[Forwards]:
 _FORWARDING: dict[type, bool] = {}
 
 
+Hear: TypeAlias = Callable[[bytes, int], None]
+"""Told of pieces of an answer, as `Carrier.send_now` says."""
+
+
 class Carried(Protocol):
     """An answer that comes in without anybody's task; whoever has it has to leave it, however it ends."""
 
@@ -124,6 +129,11 @@ class Carried(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """By name, in whatever case they are asked for; empty until the head is in."""
+        ...
+
+    @property
+    def last_heard(self) -> float:
+        """When anything of it last came, on the loop's clock, until it is left."""
         ...
 
     async def whole(self) -> bytes:
@@ -162,8 +172,12 @@ class Carried(Protocol):
 
     def leave(self) -> None:
         """Have done with it, once or again: its connection is free for the next request if the answer has ended as
-        it had announced, else it is cut, which tells the server to stop. Who is being told a piece and leaves has
-        heard all there is to hear: the end of the message may be on its way, and has a moment to come."""
+        it had announced, else it is cut, which tells the server to stop."""
+        ...
+
+    def done(self) -> None:
+        """The same for who has heard all that there is to hear, though the message may not have ended: its end may
+        be on its way, and has a moment to come."""
         ...
 
 
@@ -174,7 +188,7 @@ class Carrier(Protocol):
         self,
         body: bytes,
         request_id: str,
-        hear: Callable[[bytes], None] | None = None,
+        hear: Hear | None = None,
         passed_on: Mapping[str, str] = ...,
     ) -> Carried | None:
         """Send a request on a connection that is free. None, and nothing was sent, when there is none.
@@ -183,9 +197,10 @@ class Carrier(Protocol):
             body: in the carrier's dialect, as `Call.body`.
             request_id: sent along.
             hear: told of each piece of a streamed answer as the socket gives it, in the loop's own callback; it may
-                pause and leave. It is told only of what is a stream of the carrier's dialect, whose status and
-                headers can be read by then. None gathers the body for `whole`; a refusal (400 and above) always
-                is gathered.
+                pause, and be done. Told are bytes, and where the piece begins in them: they are all of it, from 0
+                on, or one whole chunk as chunked transfer writes it, with its `types.chunked.ENDING`. Nothing else
+                is told than a stream of the carrier's dialect, whose status and headers can be read by then. None
+                gathers the body for `whole`; a refusal (400 and above) always is gathered.
             passed_on: further headers: those of the distributed trace.
         """
         ...
@@ -194,7 +209,7 @@ class Carrier(Protocol):
         self,
         body: bytes,
         request_id: str,
-        hear: Callable[[bytes], None] | None = None,
+        hear: Hear | None = None,
         passed_on: Mapping[str, str] = ...,
     ) -> Carried:
         """The same on a new connection.

@@ -41,9 +41,10 @@ from enginehouse.errors import UpstreamDied
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings
 from enginehouse.stores.kv import MemoryAnswers, MemoryTallies
-from enginehouse.testing import WHOLE, FakeBooks, FakeEngine, FakeLauncher, FakeSpool
+from enginehouse.testing import WHOLE, FakeBooks, FakeEngine, FakeLauncher, FakeSpool, simulate
 from enginehouse.types import EngineName, Usage
 from enginehouse.types.answer import Began, Counted, Finish, Finished, RefusalDelta, TextDelta, fold
+from enginehouse.types.chunked import ENDING, chunk
 from tests.unit.cache.made import cache_of
 
 CHAT = "/v1/chat/completions"
@@ -115,6 +116,10 @@ class Call:
             await asyncio.wait([self.task])
 
 
+class Alone(bytes):
+    """What comes as a chunk of its own."""
+
+
 class Answer:
     """What an engine says: pieces, pauses, and perhaps a flaw in the end."""
 
@@ -123,6 +128,7 @@ class Answer:
     def __init__(self, says, status, hear):
         self._says, self.status, self._hear = says, status, hear
         self.left = 0
+        self.last_heard = 0.0
         self.coming = None
 
     async def whole(self):
@@ -137,7 +143,11 @@ class Answer:
 
     async def over(self):
         async for piece in self._pieces():
-            self._hear(piece)
+            self.last_heard = asyncio.get_running_loop().time()
+            if isinstance(piece, Alone):
+                self._hear(chunk(piece), len(chunk(piece)) - len(piece) - len(ENDING))
+            else:
+                self._hear(piece, 0)
 
     async def _pieces(self):
         for said in self._says:
@@ -155,6 +165,8 @@ class Answer:
         self.left += 1
         if self.coming is not None:
             self.coming.cancel()
+
+    done = leave
 
 
 class Engine(FakeEngine):
@@ -340,6 +352,58 @@ async def test_what_was_said_is_passed_on():
     head, _, rest = call.written.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
     assert rest == b"".join(b"%x\r\n%b\r\n" % (len(frame), frame) for frame in FRAMES) + b"0\r\n\r\n"
+
+
+WORD = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":%b}}]}\n\n'
+ODD_FRAMES = [
+    WORD % rb'" \u00e4\n\ud83d\ude42"',
+    WORD % b'""',
+    WORD % b"null",
+    b": ping\n\n",
+    WORD[:20],
+    WORD[20:] % b'" cut"',
+    (WORD + WORD) % (b'" two"', b'" words"'),
+    WORD.replace(b'"index":0', b'"index":0 ') % b'" otherwise"',
+]
+
+
+@pytest.mark.parametrize("own", [Alone, bytes])
+async def test_frames_that_come_as_chunks_of_their_own_pass_on_as_they_came(own):
+    words = [WORD % b'"%b"' % word for word in (b" fair", b" and", b"", b" fine")]
+    says = [FRAMES[0], *[own(frame) for frame in (*words, *ODD_FRAMES, *words)], *FRAMES[1:]]
+    async with open_house(says) as house:
+        streamed, whole = Call(STREAM), Call(BODY)
+        for call in (streamed, whole):
+            assert await house.takes(call)
+            await call.over()
+    said = [frame for frame in says if frame not in {WORD[:20], WORD[20:] % b'" cut"'}]
+    said.insert(said.index(ODD_FRAMES[6]), WORD % b'" cut"')
+    head, _, body = streamed.written.partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in head
+    assert body == b"".join(chunk(frame) for frame in said) + b"0\r\n\r\n"
+    (choice,) = json.loads(whole.written.partition(b"\r\n\r\n")[2])["choices"]
+    told = "Good fair and fine ä\n🙂 cut two words otherwise fair and fine day"
+    assert (choice["message"]["content"], choice["finish_reason"]) == (told, "stop")
+    (record,) = [record for record in house.books.kept.values() if not record.cache]
+    assert (record.output_tokens, record.estimated) == (13, True)
+
+
+@pytest.mark.parametrize("own", [Alone, bytes])
+def test_who_waits_in_silence_is_pinged_and_who_is_spoken_to_is_not(own):
+    word = own(WORD % b'" and"')
+    says = [FRAMES[0], word, *[10.0, word] * 9, 34.0, word, *FRAMES[1:]]
+    written = []
+
+    async def main():
+        async with open_house(says) as house:
+            call = Call(STREAM)
+            assert await house.takes(call)
+            await call.over()
+            written.append(call.written)
+
+    simulate(main())
+    assert written[0].count(b": ping") == 2
+    assert written[0].index(b": ping") > written[0].index(chunk(word) * 9)
 
 
 async def test_what_was_told_as_a_stream_is_told_again_whole():
@@ -773,7 +837,9 @@ def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces, at_onc
         words = [event.text for event in piece if type(event) is TextDelta]
         choices = {event.choice for event in piece if type(event) is TextDelta}
         if at_once and len(words) == len(piece) and len(choices) == 1:
-            said.more(words, *choices)
+            say = said.more_of(*choices)
+            for word in words:
+                say(word)
         else:
             said.note(piece)
         events += piece

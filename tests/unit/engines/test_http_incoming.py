@@ -10,18 +10,28 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.http.incoming import Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
+from enginehouse.types.chunked import ENDING, chunk
 from tests.unit.engines.wire import chunked, connected, cut_up, measured
 
 STREAM = "text/event-stream"
 TYPED = b"Content-Type: text/event-stream; charset=utf-8\r\n"
 ASKED = [b"POST / HTTP/1.1\r\n\r\n"]
-PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
+PIECES = st.lists(st.binary(min_size=1, max_size=40) | st.just(chunk(b"no chunk")), max_size=8)
 FRAMING = st.sampled_from([chunked, measured])
 CUTS = st.lists(st.integers(min_value=0, max_value=2000), max_size=30)
 
 
 def carried(connection, hear=None, total=None):
-    return connection.carry(ASKED, total, hear, STREAM)
+    return connection.carry(ASKED, total, None if hear is None else by_the_piece(hear), STREAM)
+
+
+def by_the_piece(hear):
+    def told(data, begin):
+        piece = data[begin : -len(ENDING)] if begin else data
+        assert not begin or chunk(piece) == data
+        hear(piece)
+
+    return told
 
 
 def waiting(awaitable):
@@ -123,6 +133,68 @@ async def test_what_is_told_is_the_same_however_it_comes(pieces, framing, cuts, 
     assert b"" not in heard
     answer.leave()
     assert bool(line.freed) is not by_close
+
+
+@st.composite
+def chunks_in_turn(draw):
+    """Chunks, most of them as they are written by nearly everybody, and cuts of which many fall between them."""
+    ways = st.sampled_from([b"%x\r\n%b\r\n"] * 5 + [b"%X\r\n%b\r\n", b"00%x\r\n%b\r\n", b"%x;a=b\r\n%b\r\n"])
+    inner = st.binary(min_size=1, max_size=8)
+    pieces = draw(
+        st.lists(inner | st.sampled_from([10, 15, 16, 300, 1100]).map(bytes) | inner.map(chunk), max_size=8)
+    )
+    wire = [draw(ways) % (len(piece), piece) for piece in pieces]
+    edges, at = [0], 0
+    for framed, piece in zip(wire, pieces, strict=True):
+        opened = at + len(framed) - len(piece) - len(ENDING)
+        at += len(framed)
+        edges += draw(
+            st.sampled_from([[at], [at], [at], [], [opened, at], [opened, at - len(ENDING), at], [at - 1]])
+        )
+    return pieces, cut_up(b"".join(wire), edges)
+
+
+@given(
+    told=chunks_in_turn(), end=st.sampled_from([[b"0\r\n\r\n"], [b"0\r\n", b"\r\n"], [b"0\r\na: b\r\n", b"\r\n"]])
+)
+async def test_so_is_what_comes_chunk_by_chunk(told, end):
+    pieces, parts = told
+    connection, line, _, _ = connected()
+    heard = []
+    answer = carried(connection, heard.append)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + TYPED + b"Transfer-Encoding: chunked\r\n\r\n")
+    for part in [*parts, *end]:
+        assert not answer.ended
+        connection.data_received(part)
+    await answer.over()
+    assert b"".join(heard) == b"".join(pieces)
+    answer.leave()
+    assert line.freed == [connection]
+
+
+async def test_a_chunk_that_comes_alone_is_told_as_it_came():
+    connection, _, _, _ = connected()
+    told = []
+    connection.carry(ASKED, None, lambda *heard: told.append(heard), STREAM)
+    head = b"HTTP/1.1 200 OK\r\n" + TYPED + b"Transfer-Encoding: chunked\r\n\r\n"
+    for part in (head + b"1\r\na\r\n", b"10\r\n" + b"b" * 16 + b"\r\n", b"2\r\nc", b"c\r\n", b"3\r\nddd\r\n"):
+        connection.data_received(part)
+    alone = [(b"10\r\n" + b"b" * 16 + b"\r\n", 4), (b"3\r\nddd\r\n", 3)]
+    assert told == [(b"a", 0), alone[0], (b"c", 0), (b"c", 0), alone[1]]
+
+
+@pytest.mark.parametrize("garbage", [b"\r\n\r\n", b"x\r\ny\r\n", b"2\r\nabcd\r\n", b"-1\r\na\r\n"])
+async def test_what_is_no_chunk_is_refused_between_chunks(garbage):
+    connection, line, _, _ = connected()
+    heard = []
+    answer = carried(connection, heard.append)
+    head = b"HTTP/1.1 200 OK\r\n" + TYPED + b"Transfer-Encoding: chunked\r\n\r\n"
+    for part in (head, b"1\r\na\r\n", b"1\r\nb\r\n", garbage):
+        connection.data_received(part)
+    with pytest.raises(UpstreamDied):
+        await answer.over()
+    assert heard[:2] == [b"a", b"b"]
+    assert line.over
 
 
 @given(pieces=st.lists(st.binary(min_size=1, max_size=40), min_size=1), framing=FRAMING, cut=st.integers(0, 9999))
@@ -234,14 +306,14 @@ async def test_a_stream_is_one_however_it_is_written(kind):
 
 
 async def told_all():
-    """An answer whose hearer has left with its first piece, before its end."""
+    """An answer whose hearer is done with its first piece, before its end."""
     connection, line, clock, _ = connected(silence=10)
     heard = []
 
     def hear(piece):
         heard.append(piece)
         answer.pause(True)
-        answer.leave()
+        answer.done()
 
     answer = carried(connection, hear)
     ending = waiting(answer.over())
@@ -291,7 +363,7 @@ async def test_so_does_silence_and_the_end_of_the_client():
 @pytest.mark.parametrize("length", [b"Content-Length: 9\r\n", b""])
 async def test_only_chunks_may_end_after_all_is_said(length):
     connection, line, _, _ = connected()
-    answer = carried(connection, lambda _: answer.leave())
+    answer = carried(connection, lambda _: answer.done())
     connection.data_received(b"HTTP/1.1 200 OK\r\n" + TYPED + length + b"\r\nx")
     await answer.over()
     assert line.over
@@ -314,11 +386,12 @@ async def test_who_has_read_all_at_his_own_pace_need_not_wait_for_the_end():
         assert len(line.freed) == freed
 
 
-async def test_who_leaves_with_the_last_piece_leaves_the_connection_free():
+@pytest.mark.parametrize("done", [True, False])
+async def test_who_leaves_with_the_last_piece_leaves_the_connection_free(done):
     connection, line, _, _ = connected()
 
     def hear(_):
-        answer.leave()
+        answer.done() if done else answer.leave()
         assert connection.idle
         line.next = carried(connection)
 

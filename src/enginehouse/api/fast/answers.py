@@ -21,6 +21,7 @@ from enginehouse.api.guard import SECURITY_HEADERS
 from enginehouse.api.wire import PING, quoted, status_of
 from enginehouse.core.gateway.fast import COMPLETED, GoGenerally, Outcome, Run, Streamed
 from enginehouse.errors import CallerGone, EnginehouseError, ShuttingDown
+from enginehouse.types.chunked import LAST, chunk
 
 __all__ = ["ANSWERING", "Answering", "Streaming", "Whole", "broke"]
 
@@ -30,10 +31,6 @@ _OK = 200
 _SECURITY = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
 _STREAM = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
-_END = b"0\r\n\r\n"
-_SMALL = 1024
-_SIZES = tuple(b"%x\r\n" % size for size in range(_SMALL))
-"""How the chunk of a frame begins; most are small, and there are many."""
 _GONE = Outcome("cancelled", CallerGone.code, "The caller went away.", 499)
 
 
@@ -328,7 +325,7 @@ class Streaming(Answering):
         ping_interval: seconds of silence after which the caller gets a comment.
     """
 
-    __slots__ = ("_entered", "_last_write", "_ping_interval", "_started", "_stream", "_timer")
+    __slots__ = ("_entered", "_last_write", "_passed", "_ping_interval", "_started", "_stream", "_timer")
 
     def __init__(self, call: Call, run: Streamed, turn: Turn, ping_interval: float) -> None:
         super().__init__(call, run, turn)
@@ -337,11 +334,12 @@ class Streaming(Answering):
         self._entered = False
         self._started = False
         self._last_write = run.began
+        self._passed = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """Begin to tell."""
-        self._stream.tell = self._tell
+        self._stream.tell, self._stream.pass_on = self._tell, self._call.write
         task = asyncio.get_running_loop().create_task(self._serve())
         task.add_done_callback(self._see)
         self._call.adopt(task)
@@ -384,21 +382,21 @@ class Streaming(Answering):
         """Nothing holds what is over."""
         if self._timer is not None:
             self._timer.cancel()
-        self._stream.tell = _unheard
+        self._stream.tell = self._stream.pass_on = _unheard
 
     async def _told(self) -> None:
         self._call.full(self._stream.pause)
         self._wait_in_silence()
         last = await self._stream.streamed()
         if not self._started:
-            last = self._begin_stream() + _chunk(last)
+            last = self._begin_stream() + chunk(last)
         elif last:
-            last = _chunk(last)
-        self._call.write(last + _END)
+            last = chunk(last)
+        self._call.write(last + LAST)
 
     def _tell(self, frames: bytes) -> None:
         self._last_write = self.run.clock()
-        self._call.write(_chunk(frames) if self._started else self._begin_stream() + _chunk(frames))
+        self._call.write(chunk(frames) if self._started else self._begin_stream() + chunk(frames))
 
     def _begin_stream(self) -> bytes:
         self._started = True
@@ -407,6 +405,8 @@ class Streaming(Answering):
 
     def _wait_in_silence(self) -> None:
         """Be called when nothing has been written for as long as a ping is apart."""
+        if self._stream.passed != self._passed:  # each was written when it came
+            self._passed, self._last_write = self._stream.passed, self._stream.last_heard
         silent = self.run.clock() - self._last_write
         if silent >= self._ping_interval * 0.9:
             self._stream.spoken = True
@@ -435,7 +435,7 @@ class Streaming(Answering):
             return super()._refusal(error, status)
         track = self.run.track
         writer = track.codec.writer(head_of(track.model.id, wants_usage=False))
-        return _chunk(writer.fail(error, status)) + _END
+        return chunk(writer.fail(error, status)) + LAST
 
 
 def broke(call: Call, error: Exception) -> None:
@@ -471,12 +471,6 @@ def _origin(run: Run, tier: str) -> bytes:
 def _unheard(frames: bytes) -> None:
     """Nobody listens any more."""
     del frames
-
-
-def _chunk(data: bytes) -> bytes:
-    """As chunked transfer writes it."""
-    size = len(data)
-    return (_SIZES[size] if size < _SMALL else b"%x\r\n" % size) + data + b"\r\n"
 
 
 def _opening(call: Call, status: int) -> bytes:

@@ -41,12 +41,16 @@ class Pattern:
         choice: whose words they are.
     """
 
-    __slots__ = ("_after", "_before", "_between", "_edges", "_head", "_tail", "choice", "met")
+    __slots__ = (
+        *("_after", "_before", "_between", "_closes", "_edges", "_head", "_opens", "_tail"),
+        *("choice", "met"),
+    )
 
     def __init__(self, before: bytes, after: bytes, choice: int) -> None:
         self._before = before
         self._after = after
         self._between = after + before
+        self._opens, self._closes = len(before), len(after)
         self._edges = len(self._between)
         self._head, self._tail = len(before) - _OPENS, _ENDS - len(after)
         self.choice = choice
@@ -70,20 +74,24 @@ class Pattern:
             return None
         return cls(_LINE + before, after + _END, choice)
 
-    def texts(self, chunk: bytes) -> Sequence[str] | None:
-        """The words of whole frames of this pattern, but for empty ones; None where one of them is another."""
-        size = len(chunk) - self._edges
-        if size >= self._edges:
-            return self._several(chunk)
-        string = chunk.removeprefix(self._before).removesuffix(self._after)
-        if len(string) != size:
+    def word(self, data: bytes, begin: int, end: int) -> str | None:
+        """The words of the frame that stands from here to there; None where it is another, or not just one."""
+        if not (data.startswith(self._before, begin) and data.endswith(self._after, begin, end)):
             return None
         try:
-            text = _string(string)
+            text = _string(data[begin + self._opens : end - self._closes])
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
         self.met = True
-        return (text,) if text else ()
+        return text
+
+    def texts(self, chunk: bytes) -> Sequence[str] | None:
+        """The words of whole frames of this pattern, but for empty ones; None where one of them is another."""
+        size = len(chunk)
+        if size >= 2 * self._edges:
+            return self._several(chunk)
+        text = self.word(chunk, 0, size)
+        return None if text is None else (text,) if text else ()
 
     def run(self, chunk: bytes) -> tuple[list[Event], bytes]:
         """What the frames of this pattern at the beginning tell, as far as they are read at once, and the rest.
@@ -91,9 +99,8 @@ class Pattern:
         Args:
             chunk: of which the first byte begins a frame.
         """
-        last = chunk.rfind(
-            self._before
-        )  # with another end it is another frame, and so is its end behind another one
+        # With another end it is another frame, and so is its end behind another one.
+        last = chunk.rfind(self._before)
         end = min(chunk.find(_END, last) + _ENDS, chunk.rfind(self._after) + len(self._after)) if last >= 0 else 0
         texts = self.texts(chunk[:end])
         if texts is None:

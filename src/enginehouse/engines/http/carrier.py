@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from enginehouse.engines.base import Hear
 from enginehouse.engines.http.asking import head_of, message_of
 from enginehouse.engines.http.connection import Connection
 from enginehouse.engines.http.incoming import Incoming
@@ -43,7 +44,7 @@ class PooledCarrier:
         self,
         body: bytes,
         request_id: str,
-        hear: Callable[[bytes], None] | None = None,
+        hear: Hear | None = None,
         passed_on: Mapping[str, str] = _NONE,
     ) -> Incoming | None:
         """As `Carrier` says."""
@@ -57,7 +58,7 @@ class PooledCarrier:
         self,
         body: bytes,
         request_id: str,
-        hear: Callable[[bytes], None] | None = None,
+        hear: Hear | None = None,
         passed_on: Mapping[str, str] = _NONE,
     ) -> Incoming:
         """As `Carrier` says."""

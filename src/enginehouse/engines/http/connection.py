@@ -16,7 +16,9 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
+from enginehouse.engines.base import Hear
 from enginehouse.engines.http.incoming import Incoming, Unheard
+from enginehouse.engines.http.piecewise import Piecewise
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 
 __all__ = ["Connection"]
@@ -80,6 +82,11 @@ class Connection(asyncio.Protocol):
         self._outlet = over
 
     @property
+    def last_heard(self) -> float:
+        """As `Line` says."""
+        return self._due - self._silence
+
+    @property
     def idle(self) -> bool:
         """Whether it may carry a request now."""
         return self._owed is None and self._transport is not None and not self._transport.is_closing()
@@ -88,7 +95,7 @@ class Connection(asyncio.Protocol):
         self,
         message: Sequence[bytes],
         total: float | None = None,
-        hear: Callable[[bytes], None] | None = None,
+        hear: Hear | None = None,
         media_type: str = "",
     ) -> Incoming:
         """Send a request; whoever has the answer has to leave it.
@@ -96,10 +103,10 @@ class Connection(asyncio.Protocol):
         Args:
             message: head and body.
             total: seconds for the whole of it, until the body's end.
-            hear: as `Incoming` has it.
-            media_type: as `Incoming` has it.
+            hear: as `Piecewise` has it; None gathers the answer, or leaves its pace to whoever has it.
+            media_type: as `Piecewise` has it.
         """
-        answer = Incoming(self, hear, media_type)
+        answer = Incoming(self) if hear is None else Piecewise(self, hear, media_type)
         outlet = self._outlet
         if outlet is None:
             answer.flaw = Unheard("The engine closed the connection.")

@@ -1,7 +1,8 @@
 """One answer as it comes in over a connection of our own: what the parser tells of it, for whoever waits for it.
 
 It holds all that belongs to one answer, so that nothing of it can stay for the next. Who takes it chooses how: at
-his own pace (`begun`, then `frames`), gathered (`whole`), or told of each piece in the loop's callback (`hear`).
+his own pace (`begun`, then `frames`), gathered (`whole`), or told of each piece in the loop's callback, which is
+`Piecewise`.
 """
 
 import asyncio
@@ -11,10 +12,10 @@ from typing import NoReturn, Protocol
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
 
-from enginehouse.engines.http.reply import MAX_BODY, REFUSED, HttpReply, streamed
+from enginehouse.engines.http.reply import MAX_BODY, HttpReply
 from enginehouse.errors import UpstreamDied
 
-__all__ = ["Incoming", "Unheard"]
+__all__ = ["Incoming", "Line", "Unheard", "said"]
 
 _MAX_HEAD = 64 * 1024
 _HIGH = 256 * 1024
@@ -24,7 +25,6 @@ _SWITCHING = 101
 _WITHOUT_BODY = frozenset({204, 304})
 _END = b"\r\n\r\n"
 _ENCODING = b"\r\ncontent-encoding:"
-_TYPE = b"\r\ncontent-type:"
 _TRANSFER = b"\r\ntransfer-encoding:"
 
 
@@ -34,6 +34,11 @@ class Unheard(UpstreamDied):
 
 class Line(Protocol):
     """The connection over which it comes."""
+
+    @property
+    def last_heard(self) -> float:
+        """When anything last came over it, on the loop's clock, or could have come if it had been read."""
+        ...
 
     def finish(self, *, reusable: bool) -> None:
         """Have done with the answer."""
@@ -57,11 +62,9 @@ class Incoming(HttpReply):
 
     Args:
         line: over which it comes.
-        hear: told of each piece of a stream; None gathers the body, and so does a refusal.
-        media_type: what a stream is; one that is told piece by piece may be nothing else.
     """
 
-    def __init__(self, line: Line, hear: Callable[[bytes], None] | None = None, media_type: str = "") -> None:
+    def __init__(self, line: Line) -> None:
         # All are the instance's own: what is the class's alone is found more slowly, and each piece asks for some.
         self.status = 0
         self.ended = False
@@ -69,8 +72,6 @@ class Incoming(HttpReply):
         self.flaw: Exception | None = None
         """Why nothing more comes."""
         self._line: Line | None = line
-        self._hear = hear
-        self._media_type = media_type
         self._raw = b""
         """The head; until it is whole, all that came."""
         self._passed = 0
@@ -78,7 +79,6 @@ class Incoming(HttpReply):
         self._headers: CIMultiDict[str] | None = None
         self._unread = 0
         self._paced = False
-        self._telling = False
         self._reusable = False
         self._ending: Line | None = None
         """The connection, where nobody waits any more for the end that is on its way."""
@@ -149,6 +149,11 @@ class Incoming(HttpReply):
         else:
             self._told = told
 
+    @property
+    def last_heard(self) -> float:
+        """As `Carried` says."""
+        return 0.0 if self._line is None else self._line.last_heard
+
     def taken(self) -> bytes:
         """As `Carried` says."""
         if self.flaw is not None:
@@ -177,23 +182,19 @@ class Incoming(HttpReply):
         line = self._line
         if line is None:
             return
-        if self._telling and not self.ended:
-            self.done()
-            return
         self._line = self._parser = self._told = None  # which know us as well
         line.finish(reusable=self._reusable and self.flaw is None)
         if self._waiter is not None:
             self.wake()
 
     def done(self) -> None:
-        """Have done with it, for it has said all: the end of its chunks is often the next thing to come."""
+        """As `Carried` says: the end of its chunks is often the next thing to come."""
         line = self._line
         if line is None or self.ended or self.flaw is not None or self._pieces or not self._chunked():
-            self._telling = False
             self.leave()
             return
         line.pause(False)
-        self._line, self._ending, self._hear = None, line, None
+        self._line, self._ending = None, line
         line.linger()
         self.wake()
 
@@ -228,29 +229,9 @@ class Incoming(HttpReply):
                 waiter.set_result(None)
 
     def feed(self, data: bytes) -> None:
-        """More of it, for whoever is to hear of it."""
-        if not self.status:
-            self._raw += data
-        assert self._parser is not None, "what was left is not read any more"
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            self._fail(f"What the engine sent is not HTTP/1.1 ({type(error).__name__}).")
-        hear = self._hear
-        if hear is not None and self.status:
-            if self._pieces:
-                self._tell(hear)
-        elif self._ending is not None:
-            self._end(self._ending)
-            return
-        if self.ended or self.flaw is not None:
-            self.wake()
-        elif not self.status:
-            if len(self._raw) > _MAX_HEAD:
-                self._fail("The head of the engine's answer is larger than 64 KiB.")
-        elif hear is None:
-            self._unread += len(data)
-            self._kept()
+        """More of it."""
+        self._parse(data)
+        self._fed(len(data))
 
     def broke(self, *, clean: bool) -> None:
         """The connection has ended before it."""
@@ -264,16 +245,28 @@ class Incoming(HttpReply):
                 self.flaw = UpstreamDied("The connection to the engine broke.")
         self.wake()
 
-    def _tell(self, hear: Callable[[bytes], None]) -> None:
-        self._telling = True
+    def _parse(self, data: bytes) -> None:
+        """Let the parser tell what is in it."""
+        if not self.status:
+            self._raw += data
+        assert self._parser is not None, "what was left is not read any more"
         try:
-            hear(self._joined())
-        except Exception as error:  # noqa: BLE001 - it is raised again to whom waits for the end
-            self.ended = False
-            self.flaw = error
-            if self._line is not None:
-                self._line.fail(error)
-        self._telling = False
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._fail(f"What the engine sent is not HTTP/1.1 ({type(error).__name__}).")
+
+    def _fed(self, size: int) -> None:
+        """So many bytes have been told of; they wait for whom it concerns."""
+        if self._ending is not None:
+            self._end(self._ending)
+        elif self.ended or self.flaw is not None:
+            self.wake()
+        elif not self.status:
+            if len(self._raw) > _MAX_HEAD:
+                self._fail("The head of the engine's answer is larger than 64 KiB.")
+        else:
+            self._unread += size
+            self._kept()
 
     def _end(self, line: Line) -> None:
         """Its end may have come, or more of it; what is anything else is not waited for."""
@@ -300,7 +293,7 @@ class Incoming(HttpReply):
         return not chunked and "Content-Length" not in self.headers and self.status not in _WITHOUT_BODY
 
     def _chunked(self) -> bool:
-        return _said(self._raw.lower(), _TRANSFER) == b"chunked"
+        return said(self._raw.lower(), _TRANSFER) == b"chunked"
 
     def _fail(self, why: str) -> None:
         self.flaw = self.flaw or UpstreamDied(why)
@@ -330,10 +323,9 @@ class Incoming(HttpReply):
         self._raw = head
         lowered = head.lower()
         if _ENCODING in lowered:
-            self._decode(_said(lowered, _ENCODING))
+            self._decode(said(lowered, _ENCODING))
         self.status = status
-        if self._hear is not None:
-            self._heed(lowered)
+        self._heed(lowered)
 
     def on_message_complete(self) -> None:
         """The answer's end; an interim one is followed by the real one."""
@@ -351,14 +343,7 @@ class Incoming(HttpReply):
             )
 
     def _heed(self, head: bytes) -> None:
-        """What is told piece by piece is a stream; a refusal is not."""
-        if self.status >= REFUSED:
-            self._hear = None
-        elif _said(head, _TYPE).partition(b";")[0].strip() != self._media_type.encode():
-            try:
-                streamed(self, self._media_type)
-            except UpstreamDied as error:
-                self._refuse(error)
+        """The head is in, here in small letters; whoever gathers takes any."""
 
     def _refuse(self, error: UpstreamDied) -> NoReturn:
         """Stop the parser: what follows is not to be understood."""
@@ -366,7 +351,7 @@ class Incoming(HttpReply):
         raise error
 
 
-def _said(head: bytes, name: bytes) -> bytes:
+def said(head: bytes, name: bytes) -> bytes:
     """What a head in small letters says first under a name; empty where it says nothing.
 
     Args:

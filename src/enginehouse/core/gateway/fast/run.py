@@ -23,7 +23,7 @@ from enginehouse.core.traces import Trace
 from enginehouse.core.traces.link import Link
 from enginehouse.dialects.errors import read_error
 from enginehouse.dialects.openai.plain import PlainAnswer, PlainRequest, read_plain_answer
-from enginehouse.engines.base import Carried, Carrier
+from enginehouse.engines.base import Carried, Carrier, Hear
 from enginehouse.engines.http import Unheard
 from enginehouse.errors import EnginehouseError, InvalidRequest
 from enginehouse.types import Tried, Usage
@@ -190,7 +190,7 @@ class Run:
     def _passed_on(self) -> Mapping[str, str]:
         return _NOTHING if self.link is None else self.link.headers()
 
-    def _hearing(self) -> Callable[[bytes], None] | None:
+    def _hearing(self) -> Hear | None:
         """Who hears the pieces of the answer; nobody where it is wanted whole."""
         return None
 

@@ -1,6 +1,6 @@
 """A request on the fast path whose answer is a stream: its frames pass on in the moment in which they come."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from io import StringIO
 
 from enginehouse.core.cache.answers import joined
@@ -9,23 +9,30 @@ from enginehouse.core.gateway.meter import Meter
 from enginehouse.dialects.openai.plain import PlainAnswer
 from enginehouse.dialects.openai.repeating import Pattern
 from enginehouse.dialects.passing import Passage, asking_for_usage
+from enginehouse.engines.base import Hear
 from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest
 from enginehouse.types import Usage
 from enginehouse.types.answer import Answer, Began, Counted, Event, Finish, Finished, TextDelta, fold
+from enginehouse.types.chunked import ENDING
 
 __all__ = ["Said", "Streamed"]
 
 _UNTOLD = Began(id="", model="")
 """Of a stream that does not say whose it is."""
+_ENDS = len(ENDING)
 
 
 class Streamed(Run):
-    """One request that wants a stream; `tell` is told of its frames."""
+    """One request that wants a stream; `tell` and `pass_on` are told of its frames."""
 
-    __slots__ = ("_last", "_meter", "_passage", "_pattern", "_said", "spoken", "tell")
+    __slots__ = ("_last", "_meter", "_passage", "_pattern", "_said", "_say", "pass_on", "passed", "spoken", "tell")
 
     tell: Callable[[bytes], None]
     """Who passes frames on."""
+    pass_on: Callable[[bytes], None]
+    """Who passes a frame on that came as a chunk of its own, and has to be one; after `tell` has been told some."""
+    passed: int
+    """How many of them."""
     spoken: bool
     """Whether the caller has heard anything: then nobody else can answer any more."""
 
@@ -33,37 +40,48 @@ class Streamed(Run):
         body = super()._message()
         return body if self.asked.wants_usage else asking_for_usage(body)
 
-    def _hearing(self) -> Callable[[bytes], None]:
+    def _hearing(self) -> Hear:
         self._passage = Passage(self.track.dialect, self.track.codec, wants_usage=self.asked.wants_usage)
         self._meter = Meter()
         self._said = Said() if self.look.is_open else None
+        self._say: Callable[[str], object] = _unsaid
         self._pattern: Pattern | None = None
-        self._last, self.spoken = b"", False
+        self._last, self.spoken, self.passed = b"", False, 0
         return self._hear
 
-    def _hear(self, chunk: bytes) -> None:
-        """A chunk as the socket gave it; frames that tell words in the way of those before pass on as they came."""
+    def _hear(self, data: bytes, begin: int) -> None:
+        """A piece as the socket gave it; frames that tell words in the way of those before pass on as they came."""
         pattern = self._pattern
-        if pattern is None or (texts := pattern.texts(chunk)) is None:
-            self._follow(chunk)
+        if begin:
+            end = len(data) - _ENDS
+            if pattern is not None and (word := pattern.word(data, begin, end)):
+                self.passed += 1
+                self._say(word)
+                self.pass_on(data)
+                return
+            data = data[begin:end]
+        if pattern is None or (texts := pattern.texts(data)) is None:
+            self._follow(data)
             return
         self._meter.written += len(texts)
-        if self._said is not None:
-            self._said.more(texts, pattern.choice)
-        self.tell(chunk)
+        for text in texts:
+            self._say(text)
+        self.tell(data)
 
     def _follow(self, chunk: bytes) -> None:
         """A chunk that may say anything."""
         passage = self._passage
         piece, events = passage.feed(chunk)
-        self._pattern = passage.pattern
+        pattern = self._pattern = passage.pattern
         self._meter.note_all(events)
         if self._said is not None:
             self._said.note(events)
+            if pattern is not None:
+                self._say = self._said.more_of(pattern.choice)
         if passage.ended:
             self._last = piece
             if self.carried is not None:
-                self.carried.leave()
+                self.carried.done()
         elif piece:
             if self.ttft is None:
                 self._first()
@@ -101,7 +119,7 @@ class Streamed(Run):
         if self.ttft is None:
             self._first()
         self._meter.complete = True
-        self.usage = self._meter.usage(self._guess)
+        self.usage = self._took()
         self.answer = None if self._said is None else self._said.answer()
         await self._durable(COMPLETED)
         return self._last
@@ -109,8 +127,18 @@ class Streamed(Run):
     def _taken(self, error: BaseException) -> Usage | None:
         """A refusal costs nothing."""
         if self._meter.heard or not isinstance(error, EngineError | InvalidRequest):
-            return self._meter.usage(self._guess)
+            return self._took()
         return None
+
+    def _took(self) -> Usage:
+        self._meter.written += self.passed
+        self.passed = 0
+        return self._meter.usage(self._guess)
+
+    @property
+    def last_heard(self) -> float:
+        """When the engine last said something, as `Carried` has it; 0 where it has not been asked."""
+        return 0.0 if self.carried is None else self.carried.last_heard
 
 
 class Said:
@@ -137,14 +165,11 @@ class Said:
             elif not self._is_plain(event):
                 self._events = [*self._told(), event]
 
-    def more(self, texts: Sequence[str], choice: int) -> None:
-        """Words that it says next; as `note` of so many events would have it."""
-        if choice or self._reason is not None or self._events is not None:
-            self.note([TextDelta(text=text, choice=choice) for text in texts])
-            return
-        for text in texts:
-            self._spoke = True
-            self._write(text)
+    def more_of(self, choice: int) -> Callable[[str], object]:
+        """Who notes words that it says next, as `note` of their events would, until that is called again."""
+        if self._spoke and not choice and self._reason is None and self._events is None:
+            return self._write
+        return lambda text: self.note((TextDelta(text=text, choice=choice),))
 
     def answer(self) -> Answer | PlainAnswer:
         """All of it."""
@@ -183,3 +208,8 @@ class Said:
         if self._usage is not None:
             told.append(Counted(usage=self._usage))
         return told
+
+
+def _unsaid(text: str) -> None:
+    """Nobody wants to keep it."""
+    del text
