@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from enginehouse.api.models import model_entry
 from enginehouse.api.openapi import LOADS, Responses, body_of
@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 class ModelChange(ModelSettings):
     """Settings of a model, and how the change shall happen."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)  # they take as long to find as all else here
 
     alias: str | None = Field(None, description="Short for `aliases` with this one name.")
     move_aliases: bool = Field(False, description="Take the aliases from registered models that have them.")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from enginehouse import __version__
-from enginehouse.cli import cache, config, keys, models, sessions, usage, vectors
+from enginehouse.cli import cache, collecting, config, keys, models, sessions, usage, vectors
 from enginehouse.cli.options import Config, Json, Key, Url
 from enginehouse.errors import EnginehouseError, SettingsError
 
@@ -60,10 +60,11 @@ def serve_command(
     pull: Annotated[bool, typer.Option("--pull", help="First fetch the models that are not here yet.")] = False,
 ) -> None:
     """Run the service until it is told to stop."""
-    from enginehouse.cli.effective import effective
-    from enginehouse.cli.serve import serve
+    with collecting.resting():
+        from enginehouse.cli.effective import effective
+        from enginehouse.cli.serve import serve
 
-    serve(effective(file, host=host, port=port, workers=workers), pull=pull)
+        serve(effective(file, host=host, port=port, workers=workers), pull=pull)
 
 
 @app.command("pull")

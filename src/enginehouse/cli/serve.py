@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import math
 import signal
 import socket
@@ -18,6 +17,7 @@ import uvicorn
 
 from enginehouse.api.dispatch import FrontDoor
 from enginehouse.app import House, open_house
+from enginehouse.cli import collecting
 from enginehouse.cli.addresses import address
 from enginehouse.cli.banner import show_banner
 from enginehouse.cli.catalogue import artifacts_of, configured, fetch
@@ -51,10 +51,6 @@ _MARGIN = 5.0
 """Seconds beyond the engines' own grace for everything else to close."""
 _FAREWELL = 5.0
 """Seconds that requests which are cut off have for their last words."""
-_LOOKS = (5_000, 4, 50)
-"""New objects after which the garbage collector looks at these, such looks after which it looks at what outlived
-one, and so on: rings that are looked at late cost memory, old objects that are looked at often cost time. Rows on
-their way to SQLite are a thousand or two at once, and no rings: they alone shall make nobody look."""
 _TURN = 0.001
 """Seconds for which a thread has the interpreter before others have a turn: with the usual 0.005 the event loop
 waits for as long whenever records are carried into SQLite, and the slowest requests with it."""
@@ -72,6 +68,8 @@ def serve(found: Effective, *, pull: bool) -> None:
     settings = found.settings
     level = "debug" if settings.server.debug else settings.log.level
     configure_logs(level, settings.log.format, for_good=True)
+    if pull or settings.server.workers > 1:
+        collecting.go_on()  # it is long until this process serves, if it ever does
     if pull:
         listen(settings.server).close()  # better told now than after a long download
         _pull(settings)
@@ -207,7 +205,7 @@ class Server(uvicorn.Server):
         """Stop when the process is told to; what stands by now stays for as long."""
         for number in _STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
-        _spare_the_collector()
+        collecting.spare_what_stands()
         _take_short_turns()
 
     def waits_for(self, others: Callable[[float], Awaitable[None]]) -> None:
@@ -333,13 +331,6 @@ def take_all_files() -> None:
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _spare_the_collector() -> None:
-    """What stands by now stays: the garbage collector need not look at it again, and not after every request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_LOOKS)
 
 
 def _take_short_turns() -> None:

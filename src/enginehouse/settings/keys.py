@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
+
+from pydantic import TypeAdapter
 
 from enginehouse.settings.schema import RESTART, Settings
 
@@ -53,41 +55,59 @@ def dotted(path: Iterable[str]) -> str:
 
 
 @cache
-def _schema() -> Node:
-    return Settings.model_json_schema()
+def _section(name: str) -> Node | None:
+    """What the schema says of a key of the first level, with what it refers to in its place.
+
+    Of one, for that is all that an environment asks for, and all of the schema takes thirty times as long to write.
+    """
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return None
+    kind: Any = Annotated[field.annotation, field]  # pyright: ignore[reportInvalidTypeForm] - not known here
+    schema = TypeAdapter[Any](kind).json_schema()
+    return _resolved(schema, schema.get("$defs", {}))
 
 
-def _resolved(node: Node) -> Node:
-    """Follow a reference; what stands beside it (default, description) wins."""
-    if "$ref" not in node:
+def _root() -> Node:
+    return {"properties": {name: _section(name) for name in Settings.model_fields}}
+
+
+def _resolved(node: Any, parts: Node) -> Any:
+    """Put what is referred to in its place; what stands beside a reference (default, description) wins."""
+    if isinstance(node, list):
+        return [_resolved(part, parts) for part in node]  # pyright: ignore[reportUnknownVariableType] - JSON
+    if not isinstance(node, Mapping):
         return node
-    target: Node = _schema()["$defs"][node["$ref"].rpartition("/")[2]]
-    return {**target, **{name: value for name, value in node.items() if name != "$ref"}}
+    whole: Node = node  # pyright: ignore[reportUnknownVariableType] - JSON
+    if "$ref" in whole:
+        whole = parts[whole["$ref"].rpartition("/")[2]] | whole
+    return {name: _resolved(value, parts) for name, value in whole.items() if name not in {"$ref", "$defs"}}
 
 
 def node_at(path: Iterable[str]) -> Node | None:
     """Find what the schema says of a path; None when there is no such key. Any model id is a key."""
-    node: Node | None = _schema()
-    for name in path:
-        node = _child(node, name)
+    first, *rest = (*path,) or ("",)
+    node = _section(first) if first else _root()
+    for name in rest:
         if node is None:
             return None
+        node = _child(node, name)
     return node
 
 
 def _child(node: Node, name: str) -> Node | None:
     if (found := node.get("properties", {}).get(name)) is not None:
-        return _resolved(found)
+        return found
     if isinstance(found := node.get("additionalProperties"), Mapping):
-        return _resolved(found)  # pyright: ignore[reportUnknownArgumentType] - JSON is untyped
+        return found  # pyright: ignore[reportUnknownVariableType] - JSON is untyped
     if name.isdecimal() and "items" in node:
-        return _resolved(node["items"])
-    return next(filter(None, (_child(_resolved(part), name) for part in node.get("anyOf", ()))), None)
+        return node["items"]
+    return next(filter(None, (_child(part, name) for part in node.get("anyOf", ()))), None)
 
 
 def is_table(node: Node) -> bool:
     """Whether the node is a part of the tree, and not a value."""
-    return "properties" in node or "$ref" in (node.get("additionalProperties") or {})
+    return "properties" in node or "properties" in (node.get("additionalProperties") or {})
 
 
 def is_secret(node: Node) -> bool:
@@ -103,12 +123,12 @@ def is_union(node: Node) -> bool:
 
 def all_keys(node: Node | None = None, path: KeyPath = ()) -> Iterator[Key]:
     """List every key in the order of the schema; the id of a model is `<id>`."""
-    for name, part in (node or _schema()).get("properties", {}).items():
-        child, here = _resolved(part), (*path, name)
+    for name, child in (node or _root()).get("properties", {}).items():
+        here = (*path, name)
         if "properties" in child:
             yield from all_keys(child, here)
         elif is_table(child):
-            yield from all_keys(_resolved(child["additionalProperties"]), (*here, ANY_ID))
+            yield from all_keys(child["additionalProperties"], (*here, ANY_ID))
         else:
             yield Key(here, child, " ".join(child.get("description", "").split()))
 
@@ -132,7 +152,6 @@ def nearest(path: KeyPath, further: Iterable[str] = ()) -> str | None:
 
 def wanted(node: Node) -> str:
     """Say in English what a value has to be."""
-    node = _resolved(node)
     if "anyOf" in node:
         return " or ".join(wanted(part) for part in node["anyOf"])
     if "enum" in node:
