@@ -10,8 +10,22 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from enginehouse.api.calls import Call
-from enginehouse.api.fast.answers import ANSWERING, Answering, Streaming, Whole, broke
-from enginehouse.api.fast.turns import BEGIN, LOOK, READ, Turn
+from enginehouse.api.fast.answering import Answering, broke
+from enginehouse.api.fast.streaming import Streaming
+from enginehouse.api.fast.turns import (
+    BEGIN,
+    HEAR,
+    JOURNAL,
+    KEEP,
+    LOOK,
+    READ,
+    RECORD,
+    SETTLE,
+    STAND,
+    TELL,
+    Turn,
+)
+from enginehouse.api.fast.whole import Whole
 from enginehouse.core.gateway.fast import Route, Run, Streamed, Track, Tracks
 from enginehouse.core.identity import Identity, check_page
 from enginehouse.core.limits import Limits, LocalGrant
@@ -84,7 +98,20 @@ class FastPath:
         self._limits = limits
         self._leaving = leaving
         self._clock = asyncio.get_running_loop().time
-        self._turn = Turn({**ANSWERING, READ: self._read, LOOK: _look, BEGIN: self._begin})
+        self._turn = Turn(
+            {
+                HEAR: Whole.hear,
+                RECORD: Whole.record,
+                JOURNAL: Whole.hand_in,
+                TELL: Whole.tell,
+                KEEP: Run.keep,
+                STAND: Run.stand,
+                SETTLE: Run.settle,
+                READ: self._read,
+                LOOK: _look,
+                BEGIN: self._begin,
+            }
+        )
         self.adopt(identity, server)
 
     def adopt(self, identity: Identity, server: ServerSettings) -> None:
