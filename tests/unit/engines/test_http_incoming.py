@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enginehouse.engines.http.incoming import Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
-from enginehouse.types.chunked import ENDING, chunk
+from enginehouse.types.chunked import ENDING, LAST, chunk
 from tests.unit.engines.wire import chunked, connected, cut_up, measured
 
 STREAM = "text/event-stream"
@@ -407,16 +407,22 @@ async def test_who_leaves_with_the_last_piece_leaves_the_connection_free(done):
     assert connection.idle
 
 
-async def test_what_hears_badly_ends_it():
+@pytest.mark.parametrize("alone", [True, False])
+async def test_what_hears_badly_ends_it(alone):
     connection, line, _, _ = connected()
 
-    def hear(_):
-        raise ValueError("no")
+    def hear(piece):
+        if piece == b"x":
+            raise ValueError("no")
 
     answer = carried(connection, hear)
     ending = waiting(answer.over())
     await asyncio.sleep(0)
-    connection.data_received(answer_of(chunked, [b"x"]))
+    if alone:
+        connection.data_received(answer_of(chunked, [b"a"]).removesuffix(LAST))
+        connection.data_received(chunk(b"x"))
+    else:
+        connection.data_received(answer_of(chunked, [b"x"]))
     with pytest.raises(ValueError, match="no"):
         await ending
     answer.leave()
