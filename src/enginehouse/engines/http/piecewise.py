@@ -1,5 +1,7 @@
 """An answer that is told piece by piece, in the very moment in which its bytes come."""
 
+from functools import partial
+
 from enginehouse.engines.base import Hear
 from enginehouse.engines.http.incoming import Incoming, Line, said
 from enginehouse.engines.http.reply import REFUSED, streamed
@@ -25,6 +27,10 @@ class Piecewise(Incoming):
     """
 
     def __init__(self, line: Line, hear: Hear, media_type: str) -> None:
+        # Told by the parser (httptools) at a chunk's begin and end, without a call of ours.
+        self._ended: list[bool] = []
+        self.on_chunk_header = partial(self._ended.append, False)
+        self.on_chunk_complete = partial(self._ended.append, True)
         super().__init__(line)
         self._hear: Hear | None = hear
         self._media_type = media_type
@@ -39,11 +45,10 @@ class Piecewise(Incoming):
                 self._tell(data, len(opening))
                 return
         self._parse(data)
-        if not data.endswith(ENDING):
-            self._between = False
         if self._hear is None or not self.status:
             self._fed(len(data))
             return
+        self._see(data)
         if self._pieces:
             self._tell(self._joined(), 0)
         if self.ended or self.flaw is not None:
@@ -54,13 +59,13 @@ class Piecewise(Incoming):
         super().done()
         self._hear, self._between = None, False
 
-    def on_chunk_header(self) -> None:
-        """A chunk has begun (httptools)."""
-        self._between = False
-
-    def on_chunk_complete(self) -> None:
-        """It has ended (httptools)."""
-        self._between = self._hear is not None
+    def _see(self, data: bytes) -> None:
+        """Whether these bytes end where a chunk does; what comes behind one and is none yet has no line's end."""
+        if self._ended:
+            self._between = self._ended[-1]
+            self._ended.clear()
+        if not data.endswith(ENDING):
+            self._between = False
 
     def _tell(self, data: bytes, begin: int) -> None:
         assert self._hear is not None, "somebody hears"
