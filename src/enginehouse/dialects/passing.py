@@ -6,7 +6,7 @@ from typing import TypeAlias
 import msgspec
 
 from enginehouse.dialects.base import Codec
-from enginehouse.dialects.openai.repeating import Pattern, Repeating
+from enginehouse.dialects.openai.repeating import Pattern, Repeating, Words, one_by_one
 from enginehouse.errors import UpstreamDied
 from enginehouse.types.answer import Event
 from enginehouse.types.generation import Dialect
@@ -65,13 +65,22 @@ class Passage:
             EnginehouseError: the engine reports an error inside the stream.
             UpstreamDied: it is not this dialect.
         """
+        piece, told = self.feed_in_runs(chunk)
+        return piece, one_by_one(told)
+
+    def feed_in_runs(self, chunk: bytes) -> tuple[bytes, Sequence[Event | Words]]:
+        """The same, with the words of frames in a row in one piece.
+
+        Raises:
+            EnginehouseError, UpstreamDied: as of `feed`.
+        """
         piece = self._regrouped.feed(chunk)
         if not piece:
             return piece, ()
-        events = self._reader.feed(piece)
+        told = self._reader.feed(piece) if self._repeating is None else self._repeating.feed_in_runs(piece)
         if self._keeps_usage or piece.find(_USAGE) < 0:
-            return piece, events
-        return _without_usage(piece), events
+            return piece, told
+        return _without_usage(piece), told
 
     def close(self) -> tuple[bytes, Sequence[Event]]:
         """The end for a stream whose engine has closed it without the dialect's own end.

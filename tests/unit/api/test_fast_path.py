@@ -37,6 +37,7 @@ from enginehouse.core.traces import Trace, Traces
 from enginehouse.core.traces.link import linked
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.plain import PlainAnswer
+from enginehouse.dialects.openai.repeating import Words
 from enginehouse.errors import UpstreamDied
 from enginehouse.residency.manager import Residency
 from enginehouse.settings.schema import Settings
@@ -367,17 +368,20 @@ ODD_FRAMES = [
 ]
 
 
-@pytest.mark.parametrize("own", [Alone, bytes])
-async def test_frames_that_come_as_chunks_of_their_own_pass_on_as_they_came(own):
+@pytest.mark.parametrize("way", ["in chunks of their own", "piece by piece", "at once"])
+async def test_frames_pass_on_as_they_came_and_are_counted_and_kept(way):
     words = [WORD % b'"%b"' % word for word in (b" fair", b" and", b"", b" fine")]
+    own = Alone if way == "in chunks of their own" else bytes
     says = [FRAMES[0], *[own(frame) for frame in (*words, *ODD_FRAMES, *words)], *FRAMES[1:]]
+    said = [frame for frame in says if frame not in {WORD[:20], WORD[20:] % b'" cut"'}]
+    said.insert(said.index(ODD_FRAMES[6]), WORD % b'" cut"')
+    if way == "at once":
+        says = said = [b"".join(says)]
     async with open_house(says) as house:
         streamed, whole = Call(STREAM), Call(BODY)
         for call in (streamed, whole):
             assert await house.takes(call)
             await call.over()
-    said = [frame for frame in says if frame not in {WORD[:20], WORD[20:] % b'" cut"'}]
-    said.insert(said.index(ODD_FRAMES[6]), WORD % b'" cut"')
     head, _, body = streamed.written.partition(b"\r\n\r\n")
     assert b"transfer-encoding: chunked" in head
     assert body == b"".join(chunk(frame) for frame in said) + b"0\r\n\r\n"
@@ -829,19 +833,21 @@ COUNTS = st.builds(Counted, usage=st.builds(Usage, input=st.integers(0, 9), outp
 EVENTS = st.lists(st.one_of(WORDS, WORDS, WORDS, ENDS, COUNTS, st.just(RefusalDelta(text="no"))), max_size=6)
 
 
-@given(st.lists(EVENTS | st.lists(WORDS, max_size=3), max_size=4), st.booleans())
-def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces, at_once):
+@given(st.lists(EVENTS | st.lists(WORDS, max_size=3), max_size=4), st.sampled_from(["events", "words", "runs"]))
+def test_what_a_stream_said_is_the_answer_that_its_events_fold_to(pieces, way):
     said, events = Said(), [Began(id="x", model="m")]
     said.note(events)
     for piece in pieces:
         words = [event.text for event in piece if type(event) is TextDelta]
         choices = {event.choice for event in piece if type(event) is TextDelta}
-        if at_once and len(words) == len(piece) and len(choices) == 1:
+        if way == "events" or len(words) < len(piece) or len(choices) != 1:
+            said.note(piece)
+        elif way == "runs":
+            said.note([Words(words, *choices)])
+        else:
             say = said.more_of(*choices)
             for word in words:
                 say(word)
-        else:
-            said.note(piece)
         events += piece
     answer = said.answer()
     assert (answer.answer() if isinstance(answer, PlainAnswer) else answer) == fold(joined(events))

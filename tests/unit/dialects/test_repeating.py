@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from enginehouse.dialects.openai.chat import OpenAIChat
 from enginehouse.dialects.openai.chat_stream import ChatReader
-from enginehouse.dialects.openai.repeating import Pattern
+from enginehouse.dialects.openai.repeating import Pattern, one_by_one
 from enginehouse.dialects.passing import Passage
 from enginehouse.errors import EnginehouseError
 from enginehouse.types.answer import Counted, TextDelta
@@ -139,8 +139,9 @@ def test_the_usual_shapes_have_a_pattern(shape):
     assert pattern.choice == choice
     assert list(pattern.texts(chunk)) == [event.text for event in told]
     assert [list(pattern.texts(frame)) for frame in frames] == [["so"], [], ['a\n"b"']]
-    assert pattern.run(chunk) == (told, b"")
-    assert pattern.run(chunk + b"data: [DONE]\n\n") == (told, b"data: [DONE]\n\n")
+    for rest in (b"", b"data: [DONE]\n\n"):
+        words, behind = pattern.run(chunk + rest)
+        assert (one_by_one([words]), behind) == (told, rest)
     assert pattern.texts(b"") is None
     assert pattern.texts(chunk + chunk[:-1]) is None
     assert pattern.texts(chunk[1:]) is None

@@ -1,6 +1,6 @@
 """Streams and whole answers of OpenAI's chat completions, both ways; its reader reads text completions too."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ from enginehouse.dialects.base import Head
 from enginehouse.dialects.errors import reported
 from enginehouse.dialects.framing import Sent, ServerSentEvents
 from enginehouse.dialects.openai.chunks import DONE, ChunkWriter
-from enginehouse.dialects.openai.repeating import Pattern, Repeating
+from enginehouse.dialects.openai.repeating import Pattern, Repeating, Words, one_by_one
 from enginehouse.dialects.openai.shapes import (
     Call,
     Chunk,
@@ -146,21 +146,26 @@ class ChatReader(Repeating):
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that are complete with this chunk."""
-        events: list[Event] = []
+        return one_by_one(self.feed_in_runs(chunk))
+
+    def feed_in_runs(self, chunk: bytes) -> Sequence[Event | Words]:
+        """As `Repeating` says."""
+        told: list[Event | Words] = []
         rest = chunk
         for _ in range(_LESSONS):
             pattern = self.pattern
             if pattern is not None:
-                run, rest = pattern.run(rest)
-                events += run
+                words, rest = pattern.run(rest)
+                if words is not None:
+                    told.append(words)
             first, end, more = rest.partition(_END)
             if not more:
                 break
-            events += self._fed(first + end)
+            told += self._fed(first + end)
             rest = more
         if rest:
-            events += self._fed(rest)
-        return events
+            told += self._fed(rest)
+        return told
 
     def _fed(self, chunk: bytes) -> list[Event]:
         events: list[Event] = []

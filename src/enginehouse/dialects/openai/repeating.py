@@ -9,13 +9,13 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from secrets import token_hex
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
 from enginehouse.types.answer import Event, TextDelta
 
-__all__ = ["Pattern", "Repeating"]
+__all__ = ["Pattern", "Repeating", "Words", "one_by_one"]
 
 _LONG = 64 * 1024
 """Bytes of frames that are looked at in this way; longer ones are seldom, and have bounds of their own."""
@@ -30,6 +30,25 @@ _SEAM = b"\n,"
 """Between the words of two frames, in the place of all that they have in common."""
 _string = msgspec.json.Decoder(str).decode
 _strings = msgspec.json.Decoder(list[str]).decode
+
+
+class Words(NamedTuple):
+    """What frames in a row tell that are nothing but words; a `TextDelta` for each would say the same."""
+
+    texts: Sequence[str]
+    """Each frame's, but for empty ones."""
+    choice: int
+
+
+def one_by_one(told: Sequence[Event | Words]) -> list[Event]:
+    """Events only."""
+    events: list[Event] = []
+    for event in told:
+        if isinstance(event, Words):
+            events += [TextDelta(text=text, choice=event.choice) for text in event.texts]
+        else:
+            events.append(event)
+    return events
 
 
 class Pattern:
@@ -93,7 +112,7 @@ class Pattern:
         text = self.word(chunk, 0, size)
         return None if text is None else (text,) if text else ()
 
-    def run(self, chunk: bytes) -> tuple[list[Event], bytes]:
+    def run(self, chunk: bytes) -> tuple[Words | None, bytes]:
         """What the frames of this pattern at the beginning tell, as far as they are read at once, and the rest.
 
         Args:
@@ -103,10 +122,7 @@ class Pattern:
         last = chunk.rfind(self._before)
         end = min(chunk.find(_END, last) + _ENDS, chunk.rfind(self._after) + len(self._after)) if last >= 0 else 0
         texts = self.texts(chunk[:end])
-        if texts is None:
-            return [], chunk
-        choice = self.choice
-        return [TextDelta(text=text, choice=choice) for text in texts], chunk[end:]
+        return (None, chunk) if texts is None else (Words(texts, self.choice), chunk[end:])
 
     def _several(self, chunk: bytes) -> Sequence[str] | None:
         """As `texts` says, where there is room for more than one frame.
@@ -143,3 +159,7 @@ class Repeating:
         Whole frames of it tell their words and nothing else, and change nothing in the reader: who reads them by it
         need not feed them.
         """
+
+    @abstractmethod
+    def feed_in_runs(self, chunk: bytes) -> Sequence[Event | Words]:
+        """As `feed`, with the words of frames in a row in one piece."""

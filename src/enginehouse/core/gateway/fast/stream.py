@@ -7,7 +7,7 @@ from enginehouse.core.cache.answers import joined
 from enginehouse.core.gateway.fast.run import COMPLETED, Run, check_taken
 from enginehouse.core.gateway.meter import Meter
 from enginehouse.dialects.openai.plain import PlainAnswer
-from enginehouse.dialects.openai.repeating import Pattern
+from enginehouse.dialects.openai.repeating import Pattern, Words, one_by_one
 from enginehouse.dialects.passing import Passage, asking_for_usage
 from enginehouse.engines.base import Hear
 from enginehouse.errors import EngineError, EnginehouseError, InvalidRequest
@@ -71,11 +71,15 @@ class Streamed(Run):
     def _follow(self, chunk: bytes) -> None:
         """A chunk that may say anything."""
         passage = self._passage
-        piece, events = passage.feed(chunk)
+        piece, told = passage.feed_in_runs(chunk)
         pattern = self._pattern = passage.pattern
-        self._meter.note_all(events)
+        for event in told:
+            if isinstance(event, Words):
+                self._meter.written += len(event.texts)
+            else:
+                self._meter.note(event)
         if self._said is not None:
-            self._said.note(events)
+            self._said.note(told)
             if pattern is not None:
                 self._say = self._said.more_of(pattern.choice)
         if passage.ended:
@@ -157,13 +161,22 @@ class Said:
         self._usage: Usage | None = None
         self._events: list[Event] | None = None
 
-    def note(self, events: Iterable[Event]) -> None:
+    def note(self, told: Iterable[Event | Words]) -> None:
         """What it says next."""
-        for event in events:
-            if self._events is not None:
+        for event in told:
+            if isinstance(event, Words):
+                self._more(event)
+            elif self._events is not None:
                 self._events.append(event)
             elif not self._is_plain(event):
                 self._events = [*self._told(), event]
+
+    def _more(self, words: Words) -> None:
+        if words.choice or self._reason is not None or self._events is not None:
+            self.note(one_by_one([words]))
+        elif words.texts:
+            self._spoke = True
+            self._write("".join(words.texts))
 
     def more_of(self, choice: int) -> Callable[[str], object]:
         """Who notes words that it says next, as `note` of their events would, until that is called again."""
