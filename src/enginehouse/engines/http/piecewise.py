@@ -81,7 +81,7 @@ class Piecewise(Incoming):
         """What is told piece by piece is a stream; a refusal is not."""
         if self.status >= REFUSED:
             self._hear = None
-        elif said(head, _TYPE).partition(b";")[0].strip() != self._media_type.encode():
+        elif said(head, _TYPE).partition(b";")[0].strip() != self._media_type.partition(";")[0].encode():
             try:
                 streamed(self, self._media_type)
             except UpstreamDied as error:
