@@ -20,6 +20,7 @@ from tests.integration.http_clients.server import (
     talks_for_ever,
     then_closes,
 )
+from tests.pieces import by_the_piece
 
 TYPE = "text/event-stream"
 STREAM = CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Type: text/event-stream\r\n\r\n")
@@ -35,9 +36,13 @@ class Way:
         self.told = told
         self.heard = []
 
+    @property
+    def hear(self):
+        return by_the_piece(self.heard.append) if self.told else None
+
     def send(self, carrier, body=b"{}"):
         self.heard = []
-        return carrier.send_now(body, ID, self.heard.append if self.told else None)
+        return carrier.send_now(body, ID, self.hear)
 
     async def end(self, carried):
         if not self.told:
@@ -104,11 +109,11 @@ async def test_the_headers_of_a_trace_go_along(way):
     passed = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
     server = Server(FINE, FINE, FINE)
     async with carrying(server) as (carrier, pool):
-        carried = carrier.send_now(b"{}", ID, way.heard.append if way.told else None, passed)
+        carried = carrier.send_now(b"{}", ID, way.hear, passed)
         assert await way.end(carried) == b"ok"
         carried.leave()
         way.heard.clear()
-        carried = await carrier.send(b"{}", ID, way.heard.append if way.told else None, passed)
+        carried = await carrier.send(b"{}", ID, way.hear, passed)
         assert await way.end(carried) == b"ok"
         carried.leave()
         reply = await pool.send(Request("POST", "/v1/x", b"{}", {**HEADERS, "X-Request-ID": ID, **passed}, None))
@@ -233,11 +238,11 @@ async def says_all_and_ends_later(_, writer):
 
 async def test_a_stream_whose_end_is_written_by_itself_leaves_the_connection_free():
     def hear(_):
-        carried.leave()
+        carried.done()
 
     server = Server(says_all_and_ends_later, FINE)
     async with carrying(server) as (carrier, _):
-        carried = carrier.send_now(b"{}", ID, hear)
+        carried = carrier.send_now(b"{}", ID, by_the_piece(hear))
         await carried.over()
         carried.leave()
         assert carrier.send_now(b"{}", ID) is None
@@ -321,7 +326,7 @@ async def test_a_server_that_talks_faster_than_we_listen_waits():
 
     server = Server(pours)
     async with carrying(server, silence=30) as (carrier, _):
-        carried = carrier.send_now(b"{}", ID, hear)
+        carried = carrier.send_now(b"{}", ID, by_the_piece(hear))
         await asyncio.sleep(0.1)
         held = sent
         await carried.over()
@@ -390,7 +395,7 @@ async def test_nothing_can_be_slipped_into_a_head(way, name):
 async def test_a_new_connection_may_be_waited_for_and_is_asked_once(way, first):
     server = Server(first, FINE)
     async with server() as root, Pool(root, Patience(connect=5, silence=5), keep_alive=True, trust=TRUST) as pool:
-        carried = await pool.carrier("/v1/x", HEADERS, TYPE).send(b"{}", ID, way.heard.append if way.told else None)
+        carried = await pool.carrier("/v1/x", HEADERS, TYPE).send(b"{}", ID, way.hear)
         if first is FINE:
             assert await way.end(carried) == b"ok"
         else:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from enginehouse.engines.http.incoming import Unheard
 from enginehouse.errors import UpstreamDied, UpstreamTimeout
 from enginehouse.types.chunked import ENDING, LAST, chunk
+from tests.pieces import by_the_piece
 from tests.unit.engines.wire import chunked, connected, cut_up, measured
 
 STREAM = "text/event-stream"
@@ -23,15 +24,6 @@ CUTS = st.lists(st.integers(min_value=0, max_value=2000), max_size=30)
 
 def carried(connection, hear=None, total=None):
     return connection.carry(ASKED, total, None if hear is None else by_the_piece(hear), STREAM)
-
-
-def by_the_piece(hear):
-    def told(data, begin):
-        piece = data[begin : -len(ENDING)] if begin else data
-        assert not begin or chunk(piece) == data
-        hear(piece)
-
-    return told
 
 
 def waiting(awaitable):
