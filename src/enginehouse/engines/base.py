@@ -133,7 +133,7 @@ class Carried(Protocol):
 
     @property
     def last_heard(self) -> float:
-        """When anything of it last came, on the loop's clock, until it is left."""
+        """When anything of it last came, on the loop's clock; 0 once it has been left."""
         ...
 
     async def whole(self) -> bytes:

@@ -164,6 +164,7 @@ class Answer:
 
     def leave(self):
         self.left += 1
+        self.last_heard = 0.0
         if self.coming is not None:
             self.coming.cancel()
 
@@ -408,6 +409,21 @@ def test_who_waits_in_silence_is_pinged_and_who_is_spoken_to_is_not(own):
     simulate(main())
     assert written[0].count(b": ping") == 2
     assert written[0].index(b": ping") > written[0].index(chunk(word) * 9)
+
+
+def test_who_has_heard_all_and_waits_for_the_record_is_not_taken_for_one_in_silence():
+    says = [FRAMES[0], 10.0, *[Alone(WORD % b'" and"')] * 2, *FRAMES[1:], 12.0]
+    written = []
+
+    async def main():
+        async with open_house(says) as house:
+            call = Call(STREAM)
+            assert await house.takes(call)
+            await call.over()
+            written.append(call.written)
+
+    simulate(main())
+    assert b": ping" not in written[0]
 
 
 async def test_what_was_told_as_a_stream_is_told_again_whole():

@@ -109,7 +109,8 @@ class Streaming(Answering):
     def _wait_in_silence(self) -> None:
         """Be called when nothing has been written for as long as a ping is apart."""
         if self._stream.passed != self._passed:  # each was written when it came
-            self._passed, self._last_write = self._stream.passed, self._stream.last_heard
+            self._passed = self._stream.passed
+            self._last_write = max(self._last_write, self._stream.last_heard)
         silent = self.run.clock() - self._last_write
         if silent >= self._ping_interval * 0.9:
             self._stream.spoken = True

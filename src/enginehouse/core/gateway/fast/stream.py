@@ -141,7 +141,7 @@ class Streamed(Run):
 
     @property
     def last_heard(self) -> float:
-        """When the engine last said something, as `Carried` has it; 0 where it has not been asked."""
+        """When the engine last said something, as `Carried` has it; 0 before and after."""
         return 0.0 if self.carried is None else self.carried.last_heard
 
 
