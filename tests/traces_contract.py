@@ -104,6 +104,30 @@ async def test_words_that_are_written_wait_no_more(database):
     assert keeper.dropped == 0
 
 
+async def test_those_who_end_while_others_are_written_gather_for_the_next_time(database):
+    written, later = asyncio.Event(), iter(range(10, 1000))
+    turns = []
+
+    async def pause(_):
+        turns.append(1)
+        if len(turns) > 1:
+            written.set()
+            await asyncio.Event().wait()
+
+    class Meanwhile:
+        async def write(self, work):
+            keeper.hear(trace(next(later)))
+            return await database.write(work)
+
+    keeper = Keeper(Meanwhile(), Keeping(), pause=pause)
+    for number in range(5):
+        keeper.hear(trace(number))
+    async with asyncio.timeout(20), keeper:
+        await written.wait()
+        found = await Keeper(database, Keeping()).newest(Question(), 1000)
+    assert [one.request_id for one in found] == [f"r{number}" for number in (4, 3, 2, 1, 0)]
+
+
 async def test_what_is_too_old_is_forgotten(database):
     now = time.time_ns() // 1000  # of this moment: the module may have been read long ago
     old = [trace(n, time=now - 100_000_000 + n) for n in range(1, 1200)]

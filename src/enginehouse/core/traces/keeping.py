@@ -162,9 +162,11 @@ class Keeper:
                 await self._pause(_RETRY)
 
     async def _write(self) -> None:
-        """All that waits, a few at a time; those that are being written wait on until they are."""
-        while self._waiting:
-            batch = list(islice(self._waiting, _AT_ONCE))
+        """All that wait now, a few at a time; those that are being written wait on until they are."""
+        left = len(self._waiting)
+        while left > 0:  # those that come meanwhile gather for the next time
+            batch = list(islice(self._waiting, min(left, _AT_ONCE)))
+            left -= len(batch)
             await self._database.write(partial(_insert, batch))
             for trace in batch:
                 self._waiting.popleft()
@@ -195,8 +197,9 @@ def _said(trace: Trace) -> int:
 
 
 def _insert(batch: Sequence[Trace], connection: Connection) -> None:
-    """In the database's thread, where it has one."""
-    traces.insert(connection, _columns(batch))
+    """In the database's thread, where it has one; few at a time, so that the event loop can go first."""
+    for first in range(0, len(batch), traces.AT_ONCE):
+        traces.insert(connection, _columns(batch[first : first + traces.AT_ONCE]))
 
 
 def _columns(batch: Sequence[Trace]) -> list[Sequence[Any]]:

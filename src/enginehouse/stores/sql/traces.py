@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, Table, delete, or_, select
 
 from enginehouse.stores.sql.metadata import COUNT, METADATA, WORDS
-from enginehouse.stores.sql.sheets import Columns, Sheets
+from enginehouse.stores.sql.sheets import FULL, Columns, Sheets
 
-__all__ = ["COLUMNS", "TEXTS", "TRACES", "forget", "insert", "newest"]
+__all__ = ["AT_ONCE", "COLUMNS", "TEXTS", "TRACES", "forget", "insert", "newest"]
 
 TRACES = Table(
     "telemetry_requests",
@@ -49,8 +49,8 @@ COLUMNS = (*_OWN, *_TEXTS, *_KINDS, *_NUMBERS)
 TEXTS = len(_OWN) + len(_TEXTS)
 _SHEETS = Sheets(TRACES.name, COLUMNS, (len(_OWN), len(COLUMNS) - len(_NUMBERS)))
 
-_AT_ONCE = 50
-"""Rows of one statement on a server."""
+AT_ONCE = FULL
+"""Rows of one statement."""
 
 
 def insert(connection: Connection, columns: Columns) -> None:
@@ -63,12 +63,12 @@ def insert(connection: Connection, columns: Columns) -> None:
         _SHEETS.insert(connection, columns)
         return
     rows = list(zip(*columns, strict=True))
-    for first in range(0, len(rows), _AT_ONCE):
-        part = rows[first : first + _AT_ONCE]
+    for first in range(0, len(rows), AT_ONCE):
+        part = rows[first : first + AT_ONCE]
         connection.exec_driver_sql(_on_server(len(part)), tuple(chain.from_iterable(part)))
 
 
-@lru_cache(2 * _AT_ONCE)
+@lru_cache(2 * AT_ONCE)
 def _on_server(rows: int) -> str:
     places = (f"${number}" for number in count(1))
     row = [f"({', '.join(islice(places, len(COLUMNS)))})" for _ in range(rows)]
