@@ -2,6 +2,8 @@
 
 from hashlib import sha256
 
+from blake3 import blake3
+
 __all__ = ["Keyed", "brief"]
 
 _BLOCK = 64
@@ -9,7 +11,7 @@ _BLOCK = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _LONG = 16 * 1024
-_LONG_MARK = b"sha256 "
+_LONG_MARK = b"blake3 "
 """What is asked is written as JSON, or as its caller wrote it, and begins otherwise."""
 
 
@@ -40,5 +42,8 @@ class Keyed:
 
 
 def brief(asked: bytes) -> bytes:
-    """What is asked, as keyed digests are made of it: when it is long, a digest of it, which several can share."""
-    return asked if len(asked) <= _LONG else _LONG_MARK + sha256(asked).digest()
+    """What is asked, as keyed digests are made of it: when it is long, a digest of it, which several can share.
+
+    BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs) takes a third of what SHA-256 does for 64 KiB.
+    """
+    return asked if len(asked) <= _LONG else _LONG_MARK + blake3(asked).digest()
