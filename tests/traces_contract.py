@@ -104,28 +104,48 @@ async def test_words_that_are_written_wait_no_more(database):
     assert keeper.dropped == 0
 
 
-async def test_those_who_end_while_others_are_written_gather_for_the_next_time(database):
-    written, later = asyncio.Event(), iter(range(10, 1000))
-    turns = []
+class Meanwhile:
+    """A database that is busy: with each transaction some more requests end, until its keeper has paused twice."""
 
-    async def pause(_):
-        turns.append(1)
-        if len(turns) > 1:
-            written.set()
+    def __init__(self, database, many):
+        self.paused = asyncio.Event()
+        self._database, self._many = database, many
+        self._told = self._pauses = 0
+
+    async def write(self, work):
+        for _ in range(0 if self.paused.is_set() else self._many):
+            self.tell()
+        return await self._database.write(work)
+
+    async def pause(self, _):
+        self._pauses += 1
+        if self._pauses > 1:
+            self.paused.set()
             await asyncio.Event().wait()
 
-    class Meanwhile:
-        async def write(self, work):
-            keeper.hear(trace(next(later)))
-            return await database.write(work)
+    def tell(self):
+        self._told += 1
+        self.keeper.hear(trace(self._told))
 
-    keeper = Keeper(Meanwhile(), Keeping(), pause=pause)
-    for number in range(5):
-        keeper.hear(trace(number))
-    async with asyncio.timeout(20), keeper:
-        await written.wait()
-        found = await Keeper(database, Keeping()).newest(Question(), 1000)
-    assert [one.request_id for one in found] == [f"r{number}" for number in (4, 3, 2, 1, 0)]
+    async def written_in_one_turn(self, many):
+        """How many are, of so many that wait for it."""
+        self.keeper = Keeper(self, Keeping(), pause=self.pause)
+        for _ in range(many):
+            self.tell()
+        async with asyncio.timeout(20), self.keeper:
+            await self.paused.wait()
+            written = await Keeper(self._database, Keeping()).newest(Question(), 5000)
+        every = await Keeper(self._database, Keeping()).newest(Question(), 5000)
+        assert len(every) == self._told, "the end writes what is left"
+        return len(written)
+
+
+async def test_those_who_end_while_others_are_written_gather_for_the_next_time(database):
+    assert await Meanwhile(database, 1).written_in_one_turn(5) == 5
+
+
+async def test_where_many_end_there_is_no_pause_before_they_are_written(database):
+    assert await Meanwhile(database, 150).written_in_one_turn(400) > 1000
 
 
 async def test_what_is_too_old_is_forgotten(database):

@@ -144,7 +144,8 @@ class Keeper:
                 task.cancel()
         try:
             async with asyncio.timeout(_LAST_WORDS):
-                await self._write()
+                while self._waiting:
+                    await self._write()
         except (StoreError, TimeoutError) as error:
             log.warning("telemetry_not_kept", requests=len(self._waiting), error=str(error))
 
@@ -162,11 +163,14 @@ class Keeper:
                 await self._pause(_RETRY)
 
     async def _write(self) -> None:
-        """All that wait now, a few at a time; those that are being written wait on until they are."""
-        left = len(self._waiting)
-        while left > 0:  # those that come meanwhile gather for the next time
-            batch = list(islice(self._waiting, min(left, _AT_ONCE)))
-            left -= len(batch)
+        """What waits, a few at a time, until too few are left for a transaction of their own: they gather.
+
+        Those that are being written wait on until they are.
+        """
+        written = _AT_ONCE
+        while self._waiting and written == _AT_ONCE:
+            batch = list(islice(self._waiting, _AT_ONCE))
+            written = len(batch)
             await self._database.write(partial(_insert, batch))
             for trace in batch:
                 self._waiting.popleft()
