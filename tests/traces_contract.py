@@ -145,7 +145,26 @@ async def test_those_who_end_while_others_are_written_gather_for_the_next_time(d
 
 
 async def test_where_many_end_there_is_no_pause_before_they_are_written(database):
-    assert await Meanwhile(database, 150).written_in_one_turn(400) > 1000
+    assert await Meanwhile(database, 400).written_in_one_turn(1000) > 2000
+
+
+async def test_many_do_not_gather_for_long(database):
+    written = asyncio.Event()
+
+    class Watched:
+        async def write(self, work):
+            await database.write(work)
+            written.set()
+
+    async def for_ever(_):
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20), Keeper(Watched(), Keeping(), pause=for_ever) as keeper:
+        keeper.hear(*(trace(number) for number in range(1000)))
+        await asyncio.sleep(0)
+        keeper.hear(*(trace(number) for number in range(1000, 2000)))
+        await written.wait()
+    assert len(await Keeper(database, Keeping()).newest(Question(), 5000)) == 2000
 
 
 async def test_what_is_too_old_is_forgotten(database):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -25,8 +25,9 @@ __all__ = ["Keeper", "Keeping"]
 log = structlog.get_logger()
 
 _GATHERING = 1.0
-"""Seconds for which requests gather."""
-_AT_ONCE = 200
+"""Seconds for which requests gather, unless they are many before."""
+_MANY = 2000
+_AT_ONCE = 500
 """Rows of one transaction: few enough for who wants to write a usage record meanwhile."""
 _MOST_WAITING = 10_000
 _MOST_SAID = 32_000_000
@@ -70,10 +71,12 @@ class Keeper:
         database: Database,
         keeping: Keeping,
         *,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        pause: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
     ) -> None:
         self._database = database
         self._pause = pause
+        self._gathering: asyncio.Task[None] | None = None
+        """Who waits for more requests."""
         self._keeping = keeping
         self._waiting: deque[Trace] = deque()
         self._said = 0
@@ -100,9 +103,11 @@ class Keeper:
         few = len(self._waiting) + len(traces) <= _MOST_WAITING and self._said < _MOST_SAID
         if few and not any(trace.prompt or trace.answer or trace.outcome == "refused" for trace in traces):
             self._waiting += traces
-            return
-        for trace in traces:
-            self._hear(trace)
+        else:
+            for trace in traces:
+                self._hear(trace)
+        if len(self._waiting) >= _MANY and self._gathering is not None:
+            self._gathering.cancel()
 
     def _hear(self, trace: Trace) -> None:
         full = len(self._waiting) >= _MOST_WAITING or self._said >= _MOST_SAID
@@ -151,7 +156,7 @@ class Keeper:
 
     async def _run(self) -> None:
         while True:
-            await self._pause(_GATHERING)
+            await self._gathered()
             try:
                 await self._write()
                 await self._sweep()
@@ -161,6 +166,11 @@ class Keeper:
             except Exception:
                 log.exception("telemetry_not_kept")
                 await self._pause(_RETRY)
+
+    async def _gathered(self) -> None:
+        """A moment later, so that requests are written together; sooner when they are many."""
+        async with asyncio.TaskGroup() as group:
+            self._gathering = group.create_task(self._pause(_GATHERING), name="telemetry gathers")
 
     async def _write(self) -> None:
         """What waits, a few at a time, until too few are left for a transaction of their own: they gather.
