@@ -20,6 +20,9 @@ def deployment(name="a", **changes):
 
 PLACES = [deployment(), deployment(flags=("-c", "1")), deployment("b")]
 TERMS = [USUAL, Terms(ttl=20.0, priority=Priority.HIGH), Terms(ttl=0.0, pinned=True)]
+STEP = 0.27
+"""Seconds; nobody comes in the very instant in which a load (one second) or an idle time ends: who is first then may
+differ."""
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("come"), st.integers(0, 2), st.integers(0, 2), st.booleans()),
@@ -59,11 +62,11 @@ class Ways:
                     self.house.dismiss(PLACES[one].id, Conflict("unloaded"))
                 elif what == "replace":
                     self.house.replace(PLACES[one])
-                await asyncio.sleep(one if what == "pass" else 0.25)
+                await asyncio.sleep(one if what == "pass" else STEP)
                 self.log.append(self.seen())
             while self.here:
                 self.leave(min(self.here), "cancel")
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(STEP)
         return self.log, self.ends, [(one.id, one.what, one.why) for one in self.decisions()]
 
     def come(self, name, place, terms, *, counted):
