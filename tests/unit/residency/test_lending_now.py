@@ -21,8 +21,8 @@ def deployment(name="a", **changes):
 PLACES = [deployment(), deployment(flags=("-c", "1")), deployment("b")]
 TERMS = [USUAL, Terms(ttl=20.0, priority=Priority.HIGH), Terms(ttl=0.0, pinned=True)]
 STEP = 0.27
-"""Seconds; nobody comes in the very instant in which a load (one second) or an idle time ends: who is first then may
-differ."""
+"""Seconds. So nobody comes in the very instant in which a load (one second) or an idle time ends: there either may
+be first."""
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("come"), st.integers(0, 2), st.integers(0, 2), st.booleans()),
