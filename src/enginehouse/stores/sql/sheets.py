@@ -4,7 +4,7 @@ To hand a text over takes SQLite a quarter of what it takes to keep a short row,
 same. What a statement repeats has one number in it wherever it stands.
 
 Behind each full sheet the thread rests for a moment, so that an event loop that waits goes on: otherwise who has
-something to do keeps processor and interpreter for milliseconds, whoever is woken meanwhile.
+something to do keeps the interpreter for a millisecond and more, whoever is woken meanwhile.
 """
 
 import time
@@ -23,7 +23,7 @@ FULL = 40
 _SIZES = (FULL, 5, 1)
 """Rows of one statement: many cost half of what they do alone."""
 _BREATH = 0.00005
-"""Seconds; the kernel makes them twice as many. To yield alone did not always let the loop go first."""
+"""Seconds; the kernel may make them twice as many."""
 _FEW = 5
 """Fewer rows that are alike are written together with others."""
 
